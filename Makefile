@@ -1,0 +1,42 @@
+# `make train` and `make test` are all the set-up there is. Another interpreter or place: make test PYTHON=python3.12 VENV=/tmp/venv
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# An editable install belongs to one checkout, so a virtual environment shared by several has a stamp for each.
+HERE := $(subst /,_,$(CURDIR))
+JOBS ?= 2
+
+.PHONY: train test lint types unit nightly bench docs clean
+
+train: $(VENV)/.user$(HERE)
+	$(BIN)/toughen train
+
+test: lint types unit
+
+lint: $(VENV)/.test$(HERE)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test$(HERE)
+	$(BIN)/mypy
+
+# One thread a process: the networks of the tests are small, and two processes use both cores.
+unit: $(VENV)/.test$(HERE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not nightly"
+
+nightly: $(VENV)/.test$(HERE)
+	$(BIN)/python -m pytest -q -m nightly
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.user$(HERE): $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.test$(HERE): $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

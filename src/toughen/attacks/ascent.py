@@ -1,0 +1,179 @@
+"""The one gradient-ascent loop: every attack and every inner maximum of training goes through it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from toughen.errors import InputError
+from toughen.models.mode import evaluating, flags_kept
+from toughen.numbers import Number, as_float
+from toughen.threat import ThreatModel
+
+Objective = Callable[[Tensor], Tensor]
+"""From logits (N, K) to the value of each image (N,) that the attack raises."""
+
+Start = Literal["uniform", "normal", "clean"]
+Mode = Literal["eval", "train"]
+
+
+@contextmanager
+def attacked(model: nn.Module, mode: Mode = "eval") -> Iterator[None]:
+    """Hold `model` still while it is attacked: parameters need no gradient and, in eval mode, BatchNorm is fixed.
+
+    Every module's own train/eval flag and every parameter's `requires_grad` come back at the end, also after an
+    error. `mode="train"` leaves the flags as they are, so BatchNorm uses and updates its statistics.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with evaluating(model) if mode == "eval" else flags_kept(model):
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in parameters:
+                parameter.requires_grad_(True)
+
+
+class Ascent:
+    """Projected gradient ascent on whatever objective is asked for.
+
+    `x_{t+1} = project(x_t + step_size * steepest(grad objective(model(x_t))))`, in a threat model. Only the images are
+    differentiated. The gradient is taken at the projected point, never through the clipping, whose gradient
+    vanishes at exactly 0 and 1.
+
+    Args:
+        steps: number of gradient steps, at least 1.
+        step_size: length of a step in the threat model's norm; default `2.5 eps / steps`, but never more than eps from
+            the clean image or 1.25 eps from a random start.
+        start: a uniform point of the ball, the clean image plus 0.001 N(0, 1) (TRADES), or the clean image.
+        restarts: number of runs from different starts; each image keeps its best.
+        keep_best: keep the best point that each image met, instead of its last one; costs one forward pass more.
+        mode: eval: BatchNorm is fixed during the attack; train: it uses, and updates, its batch statistics.
+    """
+
+    def __init__(
+        self,
+        steps: int = 10,
+        step_size: Number | None = None,
+        start: Start = "uniform",
+        restarts: int = 1,
+        keep_best: bool = False,
+        mode: Mode = "eval",
+    ) -> None:
+        if steps < 1:
+            raise InputError(f"attack.steps: expected at least 1, got {steps}")
+        if restarts < 1:
+            raise InputError(f"attack.restarts: expected at least 1, got {restarts}")
+        self.steps = steps
+        self.step_size = None if step_size is None else as_float(step_size, "attack.step_size")
+        if self.step_size is not None and self.step_size <= 0:
+            raise InputError(f"attack.step_size: expected a positive number, got {step_size!r}")
+        self.start = start
+        self.restarts = restarts
+        self.keep_best = keep_best
+        self.mode: Mode = mode
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({settings})"
+
+    def step_size_under(self, threat: ThreatModel) -> float:
+        """The step's length in this threat model."""
+        if self.step_size is not None:
+            return self.step_size
+        longest = threat.radius * (1.0 if self.start == "clean" else 1.25)
+        return min(2.5 * threat.radius / self.steps, longest)
+
+    def begin(self, images: Tensor, threat: ThreatModel, generator: torch.Generator | None = None) -> Tensor:
+        """The images that the ascent starts from."""
+        if self.start == "uniform":
+            return threat.random_start(images, generator)
+        if self.start == "normal":
+            noise = torch.empty_like(images).normal_(generator=generator)
+            return threat.project(images + 0.001 * noise, images)
+        return images
+
+    def maximise(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        images: Tensor,
+        threat: ThreatModel,
+        generator: torch.Generator | None = None,
+        *,
+        begin: Tensor | None = None,
+        success: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Images of the threat model around `images` for which `objective(model(images))` is high.
+
+        Args:
+            model: the attacked network.
+            objective: value of each image from its logits; anything fixed should be computed before.
+            images: clean images, N x C x H x W in [0, 1].
+            threat: the allowed perturbations.
+            generator: source of the random start, on the images' device.
+            begin: start from these images instead of `start`'s (first run only).
+            success: logits -> bool (N,); where given, the best point of an image is first one of success.
+
+        Returns:
+            Tensor: like `images`, without gradient.
+        """
+        images = images.detach()
+        with attacked(model, self.mode), torch.enable_grad():
+            best = None
+            for run in range(self.restarts):
+                x = begin if begin is not None and run == 0 else self.begin(images, threat, generator)
+                best = self._climb(model, objective, x.detach(), images, threat, success, best)
+        return best.images
+
+    def _climb(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        x: Tensor,
+        center: Tensor,
+        threat: ThreatModel,
+        success: Callable[[Tensor], Tensor] | None,
+        best: "_Best | None",
+    ) -> "_Best":
+        step_size = self.step_size_under(threat)
+        for _ in range(self.steps):
+            x.requires_grad_(True)
+            logits = model(x)
+            values = objective(logits)
+            (gradient,) = torch.autograd.grad(values.sum(), x)
+            x = x.detach()
+            if self.keep_best:
+                best = _better(best, x, values, logits, success)
+            x = threat.project(x + step_size * threat.steepest(gradient, x), center)
+        if not self.keep_best and self.restarts == 1:
+            return _Best(x)
+        with torch.no_grad():
+            logits = model(x)
+            return _better(best, x, objective(logits), logits, success)
+
+
+class _Best:
+    """The best images so far, with what they reached."""
+
+    def __init__(self, images: Tensor, values: Tensor | None = None, succeeded: Tensor | None = None) -> None:
+        self.images, self.values, self.succeeded = images, values, succeeded
+
+
+def _better(
+    best: _Best | None, x: Tensor, values: Tensor, logits: Tensor, success: Callable[[Tensor], Tensor] | None
+) -> _Best:
+    values = values.detach()
+    succeeded = torch.zeros_like(values, dtype=torch.bool) if success is None else success(logits.detach())
+    if best is None or best.values is None or best.succeeded is None:
+        return _Best(x, values, succeeded)
+    gained = (succeeded & ~best.succeeded) | ((succeeded == best.succeeded) & (values > best.values))
+    chosen = gained.view(-1, *[1] * (x.ndim - 1))
+    return _Best(
+        torch.where(chosen, x, best.images),
+        torch.where(gained, values, best.values),
+        best.succeeded | succeeded,
+    )

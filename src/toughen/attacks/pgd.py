@@ -1,0 +1,89 @@
+"""Attacks that know the label."""
+
+import torch
+from torch import Tensor, nn
+
+from toughen.attacks.ascent import Ascent, Mode, Start
+from toughen.errors import InputError
+from toughen.losses import LABELLED, LabelledLoss, margin
+from toughen.numbers import Number
+from toughen.threat import ThreatModel
+
+
+class PGD(Ascent):
+    """Projected gradient descent (Madry et al. 2018): several steps up a loss of the label.
+
+    Args:
+        steps: number of gradient steps, at least 1.
+        step_size: length of a step in the threat model's norm; default `2.5 eps / steps`, but never more than eps from
+            the clean image or 1.25 eps from a random start.
+        start: a uniform point of the ball, the clean image plus 0.001 N(0, 1), or the clean image.
+        restarts: number of runs from different starts; each image keeps its best.
+        keep_best: keep the best point that each image met (a misclassified one first), instead of its last one.
+        mode: eval: BatchNorm is fixed during the attack; train: it uses, and updates, its batch statistics.
+        loss: ce (cross-entropy), margin (Carlini-Wagner) or dlr (difference of logits ratio).
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    >>> x = torch.full((1, 1, 2, 2), 0.5)
+    >>> attack = PGD(steps=3, start="clean")
+    >>> (attack(model, x, torch.tensor([0]), ThreatModel("linf", 0.1)) - x).abs()
+    tensor([[[[0.1000, 0.1000],
+              [0.1000, 0.1000]]]])
+    """
+
+    def __init__(
+        self,
+        steps: int = 10,
+        step_size: Number | None = None,
+        start: Start = "uniform",
+        restarts: int = 1,
+        keep_best: bool = False,
+        mode: Mode = "eval",
+        loss: LabelledLoss = "ce",
+    ) -> None:
+        super().__init__(steps, step_size, start, restarts, keep_best, mode)
+        if loss not in LABELLED:
+            raise InputError(f"attack.loss: expected one of {', '.join(LABELLED)}, got {loss!r}")
+        self.loss: LabelledLoss = loss
+
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        threat: ThreatModel,
+        generator: torch.Generator | None = None,
+        *,
+        begin: Tensor | None = None,
+    ) -> Tensor:
+        """Adversarial images for these labels; see `Ascent.maximise`."""
+        loss = LABELLED[self.loss]
+        return self.maximise(
+            model,
+            lambda logits: loss(logits, labels),
+            images,
+            threat,
+            generator,
+            begin=begin,
+            success=lambda logits: margin(logits, labels) > 0,
+        )
+
+
+class FGSM(PGD):
+    """Fast gradient sign method (Goodfellow et al. 2015): one step of length eps from the clean image.
+
+    Args:
+        step_size: length of the step; default eps.
+        start: clean, or a random start (with the step then 1.25 eps by default: FGSM-RS, Wong et al. 2020).
+        mode: eval: BatchNorm is fixed during the attack; train: it uses, and updates, its batch statistics.
+        loss: ce (cross-entropy), margin (Carlini-Wagner) or dlr (difference of logits ratio).
+    """
+
+    def __init__(
+        self,
+        step_size: Number | None = None,
+        start: Start = "clean",
+        mode: Mode = "eval",
+        loss: LabelledLoss = "ce",
+    ) -> None:
+        super().__init__(steps=1, step_size=step_size, start=start, mode=mode, loss=loss)

@@ -1,0 +1,69 @@
+"""What one training or evaluation step works on."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from toughen.errors import InputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images with what is known of them.
+
+    Attributes:
+        images: float, N x C x H x W, in [0, 1].
+        labels: int64, (N,).
+        indices: int64, (N,), each image's place in its training set; methods that remember something of every
+            image need them. None where nothing asks.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        indices = None if self.indices is None else self.indices.to(device)
+        return Batch(self.images.to(device), self.labels.to(device), indices)
+
+    def check(self, num_classes: int) -> None:
+        """Raise unless images and labels fit the contract. Reads values, so it synchronises a GPU: call it once.
+
+        Raises:
+            InputError: images not floating point, not 4-D, or outside [0, 1]; labels not integers, of another
+                length, or outside 0 .. num_classes - 1.
+        """
+        check_images(self.images)
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise InputError(
+                f"labels: expected int64 of shape ({len(self.images)},), got {self.labels.dtype} of shape "
+                f"{tuple(self.labels.shape)}"
+            )
+        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < num_classes:
+            raise InputError(
+                f"labels: expected values in 0 .. {num_classes - 1} for {num_classes} classes, got "
+                f"{int(self.labels.min())} .. {int(self.labels.max())}"
+            )
+
+
+def check_images(images: Tensor) -> None:
+    """Raise unless `images` is floating point, N x C x H x W and in [0, 1].
+
+    Raises:
+        InputError: naming what came and, for a range that looks like one, what to divide by.
+    """
+    if not images.is_floating_point():
+        raise InputError(f"images: expected a floating-point tensor in [0, 1], got {images.dtype}; use images.float() / 255")
+    if images.ndim != 4:
+        raise InputError(f"images: expected N x C x H x W, got shape {tuple(images.shape)}")
+    if images.numel() == 0:
+        return
+    low, high = images.min().item(), images.max().item()
+    if not (low >= 0 and high <= 1):
+        hint = "divide by 255" if low >= 0 and high > 2 else "undo the normalisation: it is a layer of the model here"
+        raise InputError(f"images: expected values in [0, 1], got [{low:.4g}, {high:.4g}]; {hint}")

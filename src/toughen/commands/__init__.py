@@ -1,0 +1,1 @@
+"""The typed functions behind the three doors: `train`, `evaluate`, `compare`."""

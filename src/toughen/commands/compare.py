@@ -1,0 +1,45 @@
+"""Rank evaluated runs and test them against the best."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from toughen.errors import InputError
+from toughen.reports.comparison import Comparison, compare_runs
+from toughen.reports.comparison_page import write_comparison
+from toughen.reports.page import is_ours
+from toughen.run import RunFolder
+
+
+def compare(runs: list[str], *, out: str | None = None) -> Comparison:
+    """Rank evaluated runs by robust accuracy and test each against the best on the same images.
+
+    Args:
+        runs: run folders, such as runs/*.
+        out: HTML page to write; default compare.html in the folder that holds the runs.
+
+    Returns:
+        Comparison: ranking, paired tests (exact McNemar, Holm-corrected), settings that differ, the page.
+
+    Raises:
+        InputError: no run was named.
+        RunError: a folder without a result; the message says the command that makes it.
+    """
+    # `runs/*` also names the page that an earlier comparison left there.
+    paths = [Path(run) for run in runs if not is_ours(Path(run))]
+    folders = [RunFolder(path) for path in {path.resolve(): path for path in paths}.values()]
+    if not folders:
+        raise InputError(
+            "compare: expected at least one run folder, got none; for example `toughen compare runs/*`"
+        )
+    comparison = compare_runs(folders)
+    page = Path(out) if out else _shared_folder(folders) / "compare.html"
+    return replace(comparison, page=write_comparison(comparison, page))
+
+
+def _shared_folder(folders: list[RunFolder]) -> Path:
+    """The folder that holds all runs, as it was written where that is possible."""
+    parents = {folder.path.parent for folder in folders}
+    if len(parents) == 1:
+        return parents.pop()
+    return Path(os.path.commonpath([folder.path.resolve().parent for folder in folders]))

@@ -1,0 +1,270 @@
+"""Train a classifier, evaluate it and write its report."""
+
+import copy
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from toughen.commands.evaluate import Budget, Sample, evaluate_into
+from toughen.config import describe, import_path, instantiate
+from toughen.data import Augment, DataSource, Digits, ImageSet, Loader, hold, split_validation
+from toughen.errors import InputError
+from toughen.evaluation import Evaluation, Progress
+from toughen.methods import TRADES, Method
+from toughen.models import SmallCNN, build_model, check_outputs, load_weights, with_facts
+from toughen.run import RunFolder
+from toughen.threat import ThreatModel
+from toughen.training import (
+    SGD,
+    Average,
+    Observer,
+    OneCycle,
+    Precision,
+    Schedule,
+    Settings,
+    Silent,
+    Tracker,
+    Trainer,
+    make_accelerator,
+    own_randomness,
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What `train` gives back.
+
+    Attributes:
+        folder: the run's folder.
+        model: the trained network with the reported weights, in eval mode.
+        evaluation: its evaluation on test images; None where the budget was "none".
+    """
+
+    folder: RunFolder
+    model: nn.Module
+    evaluation: Evaluation | None
+
+
+def train(
+    data: DataSource = Digits(),
+    model: Callable[..., nn.Module] = SmallCNN,
+    method: Method = TRADES(),
+    threat: ThreatModel = ThreatModel(),
+    *,
+    epochs: int = 30,
+    batch_size: int = 128,
+    optimizer: SGD = SGD(),
+    schedule: Schedule = OneCycle(),
+    average: Average | None = None,
+    clip_grad_norm: float | None = None,
+    accumulate: int = 1,
+    augment: Augment | None = None,
+    val_images: int | None = None,
+    select: Literal["best", "last"] = "best",
+    precision: Precision = "auto",
+    device: str = "auto",
+    channels_last: bool = True,
+    workers: int = 2,
+    seed: int = 0,
+    checkpoint_every: int | None = None,
+    log_every: int = 20,
+    trackers: list[Tracker] = ["tensorboard"],  # noqa: B006 - never changed
+    budget: Budget | Literal["none"] = "standard",
+    test_images: int | None = 1000,
+    sample: Sample = "first",
+    out: str | None = None,
+    overwrite: bool = False,
+    resume: str | None = None,
+    observer: Observer | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train an image classifier to withstand adversarial examples, evaluate it, and write its report.
+
+    Args:
+        data: the images: digits, cifar10, image_folder, parquet, ... or your own class.
+        model: the network: small_cnn, resnet18, wide_resnet, timm, ... or your own torch.nn.Module.
+        method: how it is trained: TRADES, PGDAT, ARR, Standard, ... or your own class.
+        threat: the perturbations to withstand: norm and radius eps, such as 8/255.
+        epochs: passes over the training images.
+        batch_size: images in a step, of all devices together.
+        optimizer: learning rate, momentum and weight decay.
+        schedule: learning rate over the run: OneCycle, Cosine, MultiStep or Constant.
+        average: average of the weights: EMA or SWA; the averaged network is then the one that is reported.
+        clip_grad_norm: largest norm of the gradient; longer ones are shortened.
+        accumulate: batches whose gradients make one update.
+        augment: random crop and flip; default: crop by an eighth of the size, flip for colour images.
+        val_images: training images held out to choose the checkpoint by; default a tenth, at most 1,000.
+        select: report the checkpoint with the best robust accuracy on the held-out images, or the last one.
+        precision: fp32, or bf16 for the network's passes; auto takes bf16 on a GPU that has it.
+        device: auto, cpu, cuda, cuda:1, mps.
+        channels_last: hold images and weights in the channels-last layout, which convolutions like.
+        workers: processes that decode images where they do not fit in memory.
+        seed: the same seed gives the same run on the same device.
+        checkpoint_every: save within an epoch too, after so many steps.
+        log_every: steps between two checks that the loss is finite.
+        trackers: where figures go beside metrics.csv: tensorboard, mlflow, wandb.
+        budget: attacks of the final evaluation: quick, standard (with AutoAttack) or none.
+        test_images: number of test images in the final evaluation; null for all.
+        sample: which of them: the first, or a random sample drawn with the seed.
+        out: the run's folder; default runs/<data>-<model>-<method>.
+        overwrite: replace an earlier run in that folder.
+        resume: go on with the run in this folder, with its own settings, exactly where it stopped.
+        observer: somebody who watches the training; the command line passes its progress bar.
+        progress: called as an attack of the evaluation starts on a batch.
+
+    Returns:
+        Trained: folder, network and evaluation. The method and the network that were passed are not changed.
+
+    Raises:
+        ToughenError: a setting, the data or the run folder is not usable; the message says what to do.
+    """
+    given = locals()
+    if resume is not None:
+        folder = RunFolder(resume)
+        settings = {**_DEFAULTS, **restore(folder.read_config())}
+    else:
+        folder = RunFolder(out or f"runs/{default_name(data, model, method)}")
+        settings = {name: given[name] for name in _DEFAULTS}
+    _check_counts(settings)
+    training_set = settings["data"].load("train")
+    settings = with_data_facts(settings, training_set)
+    if resume is None:
+        folder.create(overwrite)
+        folder.write_config({name: describe(value) for name, value in settings.items()})
+    return run(folder, settings, training_set, resume is not None, observer or Silent(), progress)
+
+
+_PLACE = ("out", "overwrite", "resume", "observer", "progress")
+_DEFAULTS: dict[str, Any] = {
+    name: parameter.default for name, parameter in inspect.signature(train).parameters.items() if name not in _PLACE
+}
+
+
+def run(
+    folder: RunFolder,
+    settings: dict[str, Any],
+    training_set: ImageSet,
+    resuming: bool,
+    observer: Observer,
+    progress: Progress | None,
+) -> Trained:
+    """Train, evaluate and report with complete settings, into an existing folder."""
+    accelerator = make_accelerator(settings["precision"], settings["device"], settings["trackers"], folder)
+    device, seed = accelerator.device, settings["seed"]
+    if accelerator.log_with:
+        accelerator.init_trackers("tracker")
+    with own_randomness(seed):
+        network = fresh_model(settings["model"], training_set)
+        method = copy.deepcopy(settings["method"])
+        generators = {name: torch.Generator(device) for name in ("attack", "augment")}
+        for offset, generator in enumerate(generators.values()):
+            generator.manual_seed(2 * seed + offset)
+        method.under(settings["threat"], generators["attack"])
+        network = method.prepare(network)
+        check_outputs(network, training_set.subset(torch.arange(2))[0], len(training_set.classes))
+        fraction = settings["val_images"] / len(training_set)
+        train_indices, val_indices = split_validation(len(training_set), fraction, seed)
+        images = replace(training_set, images=hold(training_set.images, device))
+        train_loader = Loader(
+            images,
+            train_indices,
+            settings["batch_size"],
+            device=device,
+            augment=settings["augment"],
+            generator=generators["augment"],
+            shuffle=True,
+            seed=seed,
+            workers=settings["workers"],
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+        )
+        validation = Loader(
+            images, val_indices, settings["batch_size"], device=device, augment=None, generator=None, shuffle=False
+        )
+        trainer = Trainer(
+            network,
+            method,
+            train_loader,
+            list(validation),
+            Settings(**{name: settings[name] for name in Settings.__dataclass_fields__}),
+            folder,
+            accelerator,
+            generators,
+            observer,
+            torch.channels_last if settings["channels_last"] else torch.contiguous_format,
+        )
+        if resuming:
+            trainer.resume()
+        trainer.fit()
+    accelerator.end_training()
+    reported = load_weights(fresh_model(settings["model"], training_set), folder.model).to(device).eval()
+    evaluation = None
+    if settings["budget"] != "none":
+        evaluation = evaluate_into(
+            folder,
+            reported,
+            settings["data"].load("test"),
+            settings["threat"],
+            budget=settings["budget"],
+            test_images=settings["test_images"],
+            sample=settings["sample"],
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+    return Trained(folder, reported, evaluation)
+
+
+def fresh_model(model: Callable[..., nn.Module], images: ImageSet) -> nn.Module:
+    """The network with new weights, or a copy of the one that was given ready-made."""
+    if isinstance(model, nn.Module):
+        return copy.deepcopy(model)
+    mean, std = images.channel_statistics()
+    return build_model(model, num_classes=len(images.classes), in_channels=images.shape[0], mean=mean, std=std)
+
+
+def with_data_facts(settings: dict[str, Any], images: ImageSet) -> dict[str, Any]:
+    """The settings with what depends on the data filled in."""
+    channels, height, _ = images.shape
+    filled = dict(settings)
+    if not isinstance(settings["model"], nn.Module):
+        filled["model"] = with_facts(settings["model"], len(images.classes), channels)
+    if settings["augment"] is None:
+        filled["augment"] = Augment(crop=height // 8, flip=channels == 3)
+    if settings["val_images"] is None:
+        filled["val_images"] = max(1, min(len(images) // 10, 1000))
+    return filled
+
+
+def restore(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings from a `config.yaml`."""
+    settings: dict[str, Any] = {}
+    for name, value in config.items():
+        if name == "threat":
+            settings[name] = ThreatModel(**value)
+        elif name == "model":
+            settings[name] = partial(import_path(value["class_path"]), **(value.get("init_args") or {}))
+        elif isinstance(value, dict) and "class_path" in value:
+            settings[name] = instantiate(value)
+        else:
+            settings[name] = value
+    return settings
+
+
+def default_name(*parts: Any) -> str:
+    """`digits-small_cnn-trades` and the like, for the run's folder."""
+    names = [describe(part)["class_path"].rpartition(".")[2] for part in parts]
+    return "-".join(names).lower()
+
+
+def _check_counts(settings: dict[str, Any]) -> None:
+    for name in (
+        "epochs", "batch_size", "accumulate", "log_every", "test_images", "val_images", "checkpoint_every",
+    ):
+        if settings[name] is not None and settings[name] < 1:
+            raise InputError(f"--{name}: expected at least 1, got {settings[name]}")

@@ -1,0 +1,35 @@
+"""Data: sources of images, how they are held in memory, augmentation and the loader."""
+
+from toughen.data.augment import Augment, random_crop, random_flip
+from toughen.data.digits import Digits
+from toughen.data.encoded import Encoded
+from toughen.data.image_folder import ImageFolder
+from toughen.data.loader import Loader
+from toughen.data.memory import hold
+from toughen.data.order import epoch_order, split_validation
+from toughen.data.parquet import Parquet
+from toughen.data.source import DataSource, Decoded, ImageSet, ImageStore, Split
+from toughen.data.torchvision_sets import CIFAR10, CIFAR100, SVHN, FashionMNIST
+
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "SVHN",
+    "Augment",
+    "DataSource",
+    "Decoded",
+    "Digits",
+    "Encoded",
+    "FashionMNIST",
+    "ImageFolder",
+    "ImageSet",
+    "ImageStore",
+    "Loader",
+    "Parquet",
+    "Split",
+    "epoch_order",
+    "hold",
+    "random_crop",
+    "random_flip",
+    "split_validation",
+]

@@ -1,0 +1,134 @@
+"""Images that stay encoded until they are asked for."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from toughen.data.decode import decode, dimensions
+from toughen.errors import DataError
+
+SPAN = 64
+"""Images that a thread decodes at a stretch."""
+
+
+class Source(Protocol):
+    """Where encoded images are read from."""
+
+    def __len__(self) -> int:
+        """How many images there are."""
+
+    def open(self, index: int) -> BinaryIO:
+        """One encoded image."""
+
+    def where(self, index: int) -> str:
+        """What the image is called in an error."""
+
+
+class Files:
+    """One encoded image a file."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def open(self, index: int) -> BinaryIO:
+        """The file, opened.
+
+        Raises:
+            DataError: it has gone or may not be read.
+        """
+        try:
+            return Path(self.paths[index]).open("rb")
+        except OSError as error:
+            raise DataError(
+                f"cannot read {self.paths[index]}: {error.strerror}; restore it or leave it out"
+            ) from error
+
+    def where(self, index: int) -> str:
+        """The file's path."""
+        return self.paths[index]
+
+
+class Encoded:
+    """An `ImageStore` of encoded images, decoded whenever they are taken.
+
+    Args:
+        source: where they are read from.
+        channels: 1 (grey) or 3 (RGB).
+        size: every image is resized and cropped to `size` x `size`; None requires images of one size.
+        like: without `size`, images whose size these must have too; by default the first image sets it.
+
+    Raises:
+        DataError: the first image cannot be read.
+    """
+
+    def __init__(
+        self, source: Source, channels: int, size: int | None = None, like: "Encoded | None" = None
+    ) -> None:
+        self.source = source
+        self.size = size
+        if size is not None:
+            self.shape, self.model_image = (channels, size, size), "--data.size"
+        elif like is not None:
+            self.shape, self.model_image = like.shape, like.model_image
+        else:
+            height, width = dimensions(source.open(0), source.where(0))
+            self.shape, self.model_image = (channels, height, width), source.where(0)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def take(self, indices: Tensor) -> Tensor:
+        """The images at `indices`, decoded by as many threads as torch may use (one in a loader's worker).
+
+        Raises:
+            DataError: an image that is damaged or of another size, named.
+        """
+        wanted = indices.tolist()
+        pixels = np.empty((len(wanted), *self.shape), dtype=np.uint8)
+
+        def fill(start: int) -> None:
+            for place in range(start, min(start + SPAN, len(wanted))):
+                pixels[place] = self._decode(wanted[place])
+
+        starts = range(0, len(wanted), SPAN)
+        threads = min(torch.get_num_threads(), len(starts))
+        if threads > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(fill, starts))
+        else:
+            for start in starts:
+                fill(start)
+        return torch.from_numpy(pixels)
+
+    def check_sizes(self) -> None:
+        """Read every image's header, so that a wrong size is found now and not in the middle of a run.
+
+        Raises:
+            DataError: an image of another size, or one with an unreadable header.
+        """
+        if self.size is None:
+            for index in range(len(self)):
+                where = self.source.where(index)
+                self._check_size(*dimensions(self.source.open(index), where), where)
+
+    def _decode(self, index: int) -> np.ndarray:
+        where = self.source.where(index)
+        image = decode(self.source.open(index), where, self.shape[0], self.size)
+        self._check_size(image.shape[0], image.shape[1], where)
+        return image.transpose(2, 0, 1)
+
+    def _check_size(self, height: int, width: int, where: str) -> None:
+        expected = self.shape[1:]
+        if (height, width) != expected:
+            raise DataError(
+                f"images of different sizes: {self.model_image} is {expected[1]} x {expected[0]} pixels, "
+                f"{where} is {width} x {height}; bring them to one size with "
+                f"--data.size {min(*expected, height, width)}"
+            )

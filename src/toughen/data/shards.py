@@ -1,0 +1,139 @@
+"""Finding Parquet shards and the columns in them."""
+
+import json
+import re
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from toughen.data.source import Split
+from toughen.errors import DataError
+
+NAMES = {"train": ("train",), "test": ("test", "validation")}
+LABELS = ("label", "labels", "fine_label", "fine_labels")
+
+
+def find_shards(root: Path, split: Split) -> list[Path]:
+    """A split's shards in order; empty if there are none.
+
+    Raises:
+        DataError: `...-00002-of-00005.parquet` are there, but not all five.
+    """
+    for name in NAMES[split]:
+        for pattern in (f"{name}-*.parquet", f"{name}.parquet", f"{name}/*.parquet"):
+            for folder in (root, root / "data"):
+                if shards := sorted(folder.glob(pattern)):
+                    _check_complete(shards)
+                    return shards
+    return []
+
+
+def _check_complete(shards: list[Path]) -> None:
+    parts = [re.search(r"-(\d+)-of-(\d+)", shard.name) for shard in shards]
+    numbers = {int(part[1]) for part in parts if part}
+    missing = sorted(set(range(max((int(part[2]) for part in parts if part), default=0))) - numbers)
+    if missing:
+        raise DataError(
+            f"{shards[0].parent} lacks shard {missing[0]:05d} of the set that {shards[0].name} belongs to "
+            f"({len(missing)} missing, {len(shards)} found); download the rest"
+        )
+
+
+def read_schema(shard: Path) -> Any:
+    """The Arrow schema of a shard.
+
+    Raises:
+        DataError: not a Parquet file, or a truncated one.
+    """
+    return _read(shard, lambda file: file.schema_arrow)
+
+
+def read_column(shard: Path, column: str, rows: int | None = None) -> Any:
+    """One column of a shard, or only its first rows.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    if rows is None:
+        return _read(shard, lambda file: file.read(columns=[column]).column(column))
+    batches = _read(shard, lambda file: list(islice(file.iter_batches(batch_size=rows, columns=[column]), 1)))
+    return pa.Table.from_batches(batches).column(column).slice(0, rows)
+
+
+def _read(shard: Path, action: Callable[[Any], Any]) -> Any:
+    try:
+        with pq.ParquetFile(shard) as file:
+            return action(file)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{shard} is not a readable Parquet file: {error}; download or write it again"
+        ) from error
+
+
+def image_column(schema: Any, chosen: str | None, shard: Path) -> str:
+    """The column with the encoded images: `chosen`, or the first struct with a `bytes` field.
+
+    Raises:
+        DataError: there is none, or `chosen` does not hold bytes.
+    """
+    if chosen is None:
+        found = next((field.name for field in schema if _struct_with_bytes(field.type)), None)
+        if found is None:
+            raise DataError(
+                f"{shard} has no image column (a struct with encoded bytes); columns: {_columns(schema)}; "
+                "name it with --data.image"
+            )
+        return found
+    if chosen not in schema.names or not (
+        _struct_with_bytes(schema.field(chosen).type) or _binary(schema.field(chosen).type)
+    ):
+        raise DataError(
+            f"{shard} has no column {chosen!r} of encoded image bytes (--data.image); columns: "
+            f"{_columns(schema)}"
+        )
+    return chosen
+
+
+def label_column(schema: Any, chosen: str | None, shard: Path) -> str:
+    """The column with the labels: `chosen`, or one with a usual name, or the only integer column.
+
+    Raises:
+        DataError: there is none, or `chosen` does not hold integers.
+    """
+    integers = [field.name for field in schema if pa.types.is_integer(field.type)]
+    if chosen is not None:
+        if chosen not in integers:
+            raise DataError(
+                f"{shard} has no integer column {chosen!r} (--data.label); columns: {_columns(schema)}"
+            )
+        return chosen
+    usual = next((name for name in LABELS if name in integers), None)
+    if usual is None and len(integers) != 1:
+        raise DataError(
+            f"{shard} has no integer column named {', '.join(LABELS)}; columns: {_columns(schema)}; "
+            "name it with --data.label"
+        )
+    return usual or integers[0]
+
+
+def class_names(schema: Any, label: str) -> tuple[str, ...]:
+    """The label column's class names from the Hugging Face metadata; empty if there are none."""
+    metadata = (schema.metadata or {}).get(b"huggingface")
+    features = json.loads(metadata).get("info", {}).get("features", {}) if metadata else {}
+    return tuple(features.get(label, {}).get("names") or ())
+
+
+def _struct_with_bytes(kind: Any) -> bool:
+    return pa.types.is_struct(kind) and any(field.name == "bytes" and _binary(field.type) for field in kind)
+
+
+def _binary(kind: Any) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _columns(schema: Any) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)

@@ -1,0 +1,145 @@
+"""Well-known data sets through torchvision's own loaders."""
+
+import os
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from toughen.data.source import DataSource, Decoded, ImageSet, Split
+from toughen.errors import DataError
+
+# torchvision is imported in the methods: it takes a second, and `toughen list` reads this module.
+
+
+def default_root() -> Path:
+    """Where downloads are kept: `$TOUGHEN_DATA`, or `~/.cache/toughen`."""
+    return Path(os.environ.get("TOUGHEN_DATA") or "~/.cache/toughen").expanduser()
+
+
+class _Downloaded(DataSource):
+    """What the sets below share: a folder, a download, and an error that says which files belong where."""
+
+    title: str
+
+    def __init__(self, root: str | None = None, download: bool = True) -> None:
+        self.root = root
+        self.download = download
+
+    @abstractmethod
+    def _read(self, root: Path, split: Split) -> tuple[Any, Any, tuple[str, ...]]:
+        """Pixels (N x C x H x W), labels and class names."""
+
+    @abstractmethod
+    def _wanted(self, root: Path) -> tuple[Path, list[str]]:
+        """The folder that torchvision looks in, and the files that it can read or unpack there."""
+
+    def load(self, split: Split) -> ImageSet:
+        """The training or the test images.
+
+        Raises:
+            DataError: the files are not there and cannot be downloaded, or are damaged.
+        """
+        root = default_root() if self.root is None else Path(self.root).expanduser()
+        try:
+            pixels, labels, classes = self._read(root, split)
+        except (OSError, RuntimeError, ValueError, AssertionError) as error:
+            # What torchvision raises for a missing network, a missing file and a damaged one.
+            folder, files = self._wanted(root)
+            advice = "" if self.download else ", and let them be unpacked with --data.download true"
+            raise DataError(
+                f"{self.title} could not be read from {root}: {str(error).strip() or type(error).__name__}. "
+                f"Put {', '.join(files)} into {folder}{advice}; another folder is chosen with --data.root or "
+                "TOUGHEN_DATA"
+            ) from error
+        images = torch.from_numpy(np.ascontiguousarray(pixels))
+        return ImageSet(
+            Decoded(images), torch.from_numpy(np.asarray(labels, dtype=np.int64)), classes, self.title
+        )
+
+
+class FashionMNIST(_Downloaded):
+    """70,000 grey 28 x 28 pictures of clothes in 10 classes (Xiao et al. 2017), 31 MB.
+
+    Args:
+        root: folder of the downloads; default `$TOUGHEN_DATA`, or `~/.cache/toughen`.
+        download: whether to fetch files that are missing.
+    """
+
+    title = "Fashion-MNIST"
+
+    def _read(self, root: Path, split: Split) -> tuple[Any, Any, tuple[str, ...]]:
+        from torchvision import datasets
+
+        read = datasets.FashionMNIST(root, train=split == "train", download=self.download)
+        return read.data.unsqueeze(1).numpy(), read.targets.numpy(), tuple(read.classes)
+
+    def _wanted(self, root: Path) -> tuple[Path, list[str]]:
+        from torchvision import datasets
+
+        return root / "FashionMNIST" / "raw", [name for name, _ in datasets.FashionMNIST.resources]
+
+
+class CIFAR10(_Downloaded):
+    """60,000 colour 32 x 32 pictures of animals and vehicles in 10 classes (Krizhevsky 2009), 170 MB.
+
+    Args:
+        root: folder of the downloads; default `$TOUGHEN_DATA`, or `~/.cache/toughen`.
+        download: whether to fetch files that are missing.
+    """
+
+    title = "CIFAR-10"
+
+    def _dataset(self) -> Any:
+        from torchvision import datasets
+
+        return datasets.CIFAR10
+
+    def _read(self, root: Path, split: Split) -> tuple[Any, Any, tuple[str, ...]]:
+        read = self._dataset()(root, train=split == "train", download=self.download)
+        return read.data.transpose(0, 3, 1, 2), read.targets, tuple(read.classes)
+
+    def _wanted(self, root: Path) -> tuple[Path, list[str]]:
+        return root, [self._dataset().filename]
+
+
+class CIFAR100(CIFAR10):
+    """60,000 colour 32 x 32 pictures of things and beings in 100 classes (Krizhevsky 2009), 169 MB.
+
+    Args:
+        root: folder of the downloads; default `$TOUGHEN_DATA`, or `~/.cache/toughen`.
+        download: whether to fetch files that are missing.
+    """
+
+    title = "CIFAR-100"
+
+    def _dataset(self) -> Any:
+        from torchvision import datasets
+
+        return datasets.CIFAR100
+
+
+class SVHN(_Downloaded):
+    """99,289 colour 32 x 32 pictures of house-number digits (Netzer et al. 2011), 246 MB.
+
+    The 73,257 training and 26,032 test images; the 531,131 'extra' ones are not used.
+
+    Args:
+        root: folder of the downloads; default `$TOUGHEN_DATA`, or `~/.cache/toughen`.
+        download: whether to fetch files that are missing.
+    """
+
+    title = "SVHN"
+
+    def _read(self, root: Path, split: Split) -> tuple[Any, Any, tuple[str, ...]]:
+        from torchvision import datasets
+
+        read = datasets.SVHN(root, split=split, download=self.download)
+        return read.data, read.labels, tuple(str(digit) for digit in range(10))
+
+    def _wanted(self, root: Path) -> tuple[Path, list[str]]:
+        from torchvision import datasets
+
+        return root, [datasets.SVHN.split_list[split][1] for split in ("train", "test")]

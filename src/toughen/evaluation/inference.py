@@ -1,0 +1,75 @@
+"""A model held still while it is judged: eval mode, fp32, no gradient for its parameters."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from toughen.attacks import attacked
+from toughen.errors import InputError
+
+NO_PREDICTION = -1
+"""The prediction for an image whose logits hold a NaN: no label, so the image counts as misclassified."""
+
+
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device of this name; `auto` takes CUDA where there is one, else the CPU.
+
+    Raises:
+        InputError: an unknown device, or one that this machine lacks.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"device: cannot use {str(name)!r}: {reason}; expected auto, cpu, cuda or cuda:N"
+        ) from error
+    return device
+
+
+@contextmanager
+def frozen(model: nn.Module, device: torch.device | str) -> Iterator[nn.Module]:
+    """The model as it is judged: on `device`, in eval mode and fp32, its parameters out of the gradient.
+
+    A model that is elsewhere or in another precision is copied; the caller's own stays as it is. Autocast,
+    TF32 and reduced-precision products are off inside, and cuDNN is deterministic. Train/eval flags,
+    `requires_grad` and these settings come back at the end, also after an error.
+    """
+    device = torch.device(device)
+    tensors = [*model.parameters(), *model.buffers()]
+    fits = all(tensor.dtype == torch.float32 for tensor in tensors if tensor.is_floating_point())
+    # An empty tensor knows the index that a bare "cuda" stands for.
+    fits = fits and all(tensor.device == torch.empty(0, device=device).device for tensor in tensors)
+    judged = model if fits else copy.deepcopy(model).to(device=device, dtype=torch.float32)
+    with attacked(judged), _exact_fp32(device.type):
+        yield judged
+
+
+@contextmanager
+def _exact_fp32(device_type: str) -> Iterator[None]:
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with (
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+            torch.autocast(device_type, enabled=False),
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def predict(model: nn.Module, images: Tensor) -> Tensor:
+    """The most likely class of each image, int64 (N,); `NO_PREDICTION` where a logit is NaN."""
+    with torch.no_grad():
+        logits = model(images)
+    return torch.where(logits.isnan().any(dim=1), NO_PREDICTION, logits.argmax(dim=1))

@@ -1,0 +1,72 @@
+"""What a figure was made from: hashes of model and images, versions of what computed it."""
+
+import hashlib
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from toughen._version import __version__
+from toughen.config import path_of
+from toughen.data.source import ImageSet, Split
+
+
+def model_facts(model: nn.Module) -> dict[str, Any]:
+    """Class, number of parameters, and a SHA-256 over names, types, shapes and bytes of the state dict."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(_bytes(tensor))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return {"class": path_of(type(model)), "parameters": parameters, "sha256": digest.hexdigest()}
+
+
+def data_facts(images: ImageSet, split: Split, chosen: Sequence[Tensor]) -> dict[str, Any]:
+    """Name, split and classes, and a SHA-256 over the chosen images and labels, in their order."""
+    return {
+        "name": images.name,
+        "split": split,
+        "n_total": len(images),
+        "classes": list(images.classes),
+        "sha256": data_hash((images.images.take(indices), images.labels[indices]) for indices in chosen),
+    }
+
+
+def data_hash(chunks: Iterable[tuple[Tensor, Tensor]]) -> str:
+    """SHA-256 over uint8 images and int64 labels; the same however they are cut into chunks."""
+    images, labels = hashlib.sha256(), hashlib.sha256()
+    for pixels, classes in chunks:
+        images.update(f"{tuple(pixels.shape[1:])}".encode() * len(pixels))
+        images.update(_bytes(pixels))
+        labels.update(_bytes(classes))
+    return hashlib.sha256(images.digest() + labels.digest()).hexdigest()
+
+
+def versions(device: torch.device) -> dict[str, str]:
+    """Versions of what a result depends on, the platform and the device."""
+    libraries = {name: version(name) for name in ("torchvision", "numpy", "pyautoattack")}
+    return {
+        "toughen": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        **libraries,
+        "platform": platform.platform(),
+        "device": device_name(device),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The processor that computes, such as "cuda: NVIDIA A100" or "cpu: x86_64"."""
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
+    return f"{device.type}: {name}"
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,71 @@
+"""ARR, adversarial robustness regularization."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from toughen.attacks import PGD
+from toughen.batch import Batch
+from toughen.errors import InputError
+from toughen.losses import cross_entropy, kl, log_probabilities, lq_distance
+from toughen.methods.method import Method, Perturbed, Term, Terms
+
+Distance = Literal["kl", "l1", "l2", "lq"]
+Outputs = Literal["probabilities", "logits"]
+
+
+def output_distance(clean: Tensor, adversarial: Tensor, distance: Distance, on: Outputs, q: float) -> Tensor:
+    """`D(f(x), f(x'))` of each image from its logits: KL of the softmax outputs, or an Lq norm of a difference."""
+    if distance == "kl":
+        return kl(clean, adversarial)
+    if on == "probabilities":
+        clean, adversarial = log_probabilities(clean).exp(), log_probabilities(adversarial).exp()
+    return lq_distance(clean, adversarial, {"l1": 1.0, "l2": 2.0, "lq": q}[distance])
+
+
+class ARR(Method):
+    """ARR: standard training plus a distance between clean and adversarial outputs, with a cheap attack.
+
+    `min CE(f(x), y) + lam D(f(x), f(x'))` with x' from FGSM or 1 to 3 steps of PGD on the cross-entropy;
+    D is `KL(p_f(x) || p_f(x'))` or `||g(x) - g(x')||_q`, g the logits or the probabilities.
+
+    Source: Adversarial Robustness Regularization. Published setting: ResNet-18 on CIFAR-10 and CIFAR-100, SGD with
+    momentum 0.9, learning rate 0.1, x0.1 at epochs 100 and 150. Where D is an Lq norm, the gradient where both outputs
+    are equal is set to 0.
+
+    Args:
+        lam: weight of the distance, at least 0; choose it on the validation split.
+        distance: kl, l1, l2, or lq with the order `q`.
+        on: what an Lq distance compares; kl always compares probabilities.
+        q: order of the norm for `lq`, at least 1.
+        attack: the inner maximum: FGSM, or PGD with 1 to 3 steps.
+    """
+
+    def __init__(
+        self,
+        lam: float = 6.0,
+        distance: Distance = "kl",
+        on: Outputs = "probabilities",
+        q: float = 2.0,
+        attack: PGD = PGD(steps=3),
+    ) -> None:
+        super().__init__()
+        if lam < 0:
+            raise InputError(f"method.lam: expected a weight of at least 0, got {lam}")
+        if q < 1:
+            raise InputError(f"method.q: expected a norm's order of at least 1, got {q}")
+        self.lam = lam
+        self.distance: Distance = distance
+        self.on: Outputs = on
+        self.q = q
+        self.attack = attack
+
+    def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
+        """An attack on the label."""
+        return Perturbed(self.attack(model, batch.images, batch.labels, self.threat, self.generator))
+
+    def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
+        """Cross-entropy of the clean images and the distance of the two outputs."""
+        clean, adversarial = model(batch.images), model(perturbed.images)
+        distance = output_distance(clean, adversarial, self.distance, self.on, self.q)
+        return {"ce": Term(cross_entropy(clean, batch.labels)), "distance": Term(distance, self.lam)}

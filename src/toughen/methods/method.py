@@ -1,0 +1,84 @@
+"""What a method is: the contract between a published idea and the training loop."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from toughen.batch import Batch
+from toughen.threat import ThreatModel
+
+
+class Perturbed(NamedTuple):
+    """What the inner maximum gives.
+
+    Attributes:
+        images: the adversarial images, N x C x H x W, inside the threat model around the clean ones.
+        start: the images that the ascent began with, for methods that compare the two.
+    """
+
+    images: Tensor
+    start: Tensor | None = None
+
+
+class Term(NamedTuple):
+    """A part of a method's loss.
+
+    Attributes:
+        values: one value an image, (N,), or a scalar where the published term is one of the whole batch.
+        weight: its factor in the total.
+    """
+
+    values: Tensor
+    weight: float = 1.0
+
+
+Terms = dict[str, Term]
+"""The parts of a loss by their names, which `metrics.csv` shows as `loss/<name>`."""
+
+
+def total(terms: Terms) -> Tensor:
+    """The scalar that is minimised: the sum over the terms of `weight * mean(values)`."""
+    return torch.stack([term.weight * term.values.mean() for term in terms.values()]).sum()
+
+
+class Method(nn.Module, ABC):
+    """A way to train: how images are perturbed, and what is minimised on them.
+
+    The constructor takes the published settings by keyword and stores each under its own name. A method may hold
+    learnable parts and buffers; the optimiser, the checkpoint and the device follow by themselves. It never sees an
+    optimiser, a device or a precision.
+
+    In a loop of your own:
+
+        method = TRADES(beta=6).under(ThreatModel("linf", "8/255"))
+        model = method.prepare(model)
+        loss = method(model, Batch(images, labels))
+    """
+
+    threat: ThreatModel = ThreatModel()
+    """The perturbations to withstand; set by `under`."""
+    generator: torch.Generator | None = None
+    """Source of random starts, on the model's device; None is torch's global one. Set by `under`."""
+
+    def under(self, threat: ThreatModel, generator: torch.Generator | None = None) -> Self:
+        """This method, training against `threat`, drawing from `generator`."""
+        self.threat, self.generator = threat, generator
+        return self
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """The network to train: the given one, unless the method changes it. Called once, before the optimiser is made."""
+        return model
+
+    @abstractmethod
+    def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
+        """The inner maximum. Leaves the model's parameters, gradients and train/eval flags as they were."""
+
+    @abstractmethod
+    def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
+        """The loss on this batch, part by part, differentiable with respect to the model."""
+
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The loss of a batch, inner maximum included, ready for `backward()`."""
+        return total(self.terms(model, batch, self.perturb(model, batch)))

@@ -1,0 +1,132 @@
+"""From a network's class and settings to a classifier of [0, 1] images, and back from its saved weights."""
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from toughen.config import path_of
+from toughen.errors import InputError, RunError
+
+
+class Normalize(nn.Module):
+    """`(x - mean) / std` per channel, with the statistics saved among the weights.
+
+    Args:
+        mean: one value a channel, in [0, 1] units.
+        std: one positive value a channel.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images, same shape."""
+        return (images - self.mean) / self.std
+
+
+class Classifier(nn.Sequential):
+    """A network behind its input normalisation: images in [0, 1] in, logits out."""
+
+    def __init__(self, normalize: Normalize, network: nn.Module) -> None:
+        super().__init__(OrderedDict(normalize=normalize, network=network))
+
+
+def with_facts(network: Callable[..., nn.Module], num_classes: int, in_channels: int) -> partial[nn.Module]:
+    """`network` with the data's facts filled in where its constructor takes them (timm's `in_chans` too)."""
+    given = dict(network.keywords) if isinstance(network, partial) else {}
+    function = network.func if isinstance(network, partial) else network
+    accepted = inspect.signature(function).parameters
+    facts = {"num_classes": num_classes, "in_channels": in_channels, "in_chans": in_channels}
+    return partial(function, **{**given, **{name: fact for name, fact in facts.items() if name in accepted}})
+
+
+def build_model(
+    network: Callable[..., nn.Module], *, num_classes: int, in_channels: int, mean: Sequence[float], std: Sequence[float]
+) -> nn.Module:
+    """A classifier from a network's class, or a `partial` of it with settings.
+
+    A network that normalises by itself (holds a `Normalize`) stays as it is; any other gets one in front.
+
+    Raises:
+        InputError: the class cannot be built with these settings.
+    """
+    factory = with_facts(network, num_classes, in_channels)
+    try:
+        built = factory()
+    except TypeError as error:
+        raise InputError(f"--model {path_of(factory.func)} cannot be built with {factory.keywords}: {error}") from error
+    if any(isinstance(module, Normalize) for module in built.modules()):
+        return built
+    return Classifier(Normalize(mean, std), built)
+
+
+def check_outputs(model: nn.Module, images: Tensor, num_classes: int) -> Tensor:
+    """Logits of a few images, after a check that they are what a classifier of these classes gives.
+
+    Raises:
+        InputError: the model cannot take the images, or its outputs are not N x num_classes.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            logits = model(images)
+    except (RuntimeError, ValueError) as error:
+        shape = " x ".join(map(str, images.shape[1:]))
+        raise InputError(f"the model cannot take images of {shape} (C x H x W): {error}") from error
+    finally:
+        model.train(was_training)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] != num_classes:
+        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(
+            f"the model's output is {came}, expected ({len(images)}, {num_classes}): one logit for each of the "
+            f"data's {num_classes} classes; set its number of classes (--model.num_classes)"
+        )
+    return logits
+
+
+def looks_like_probabilities(outputs: Tensor) -> bool:
+    """Whether every row is non-negative and sums to one, as after a softmax."""
+    sums_to_one = torch.allclose(outputs.sum(1), torch.ones(len(outputs), device=outputs.device, dtype=outputs.dtype), atol=1e-3)
+    return bool((outputs >= 0).all()) and sums_to_one
+
+
+def load_weights(model: nn.Module, path: Path) -> nn.Module:
+    """Load a safetensors file into `model`, or into its network where the file was saved without our normalisation.
+
+    Returns the model that the weights belong to.
+
+    Raises:
+        RunError: no such file, a damaged one, or weights of another architecture (naming the first differences).
+    """
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"cannot read weights from {path}: {error}; expected a .safetensors file") from error
+    if isinstance(model, Classifier) and not any(name.startswith("normalize.") for name in state):
+        model = model.get_submodule("network")
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if expected != found:
+        names = sorted(expected.keys() | found.keys())
+        differing = [name for name in names if expected.get(name) != found.get(name)]
+        lines = [f"  {name}: model {expected.get(name, '-')}, file {found.get(name, '-')}" for name in differing[:3]]
+        raise RunError(
+            f"{path} holds weights of another architecture: {len(differing)} of {len(names)} tensors differ\n"
+            + "\n".join(lines)
+            + "\nGive the --model (with its settings) that the weights were saved from."
+        )
+    model.load_state_dict(state)
+    return model

@@ -1,0 +1,58 @@
+"""Templates to pages: one HTML file that loads nothing from anywhere."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from toughen._version import __version__
+from toughen.errors import RunError
+from toughen.reports import text
+from toughen.run import atomic
+
+GENERATOR = '<meta name="generator" content="toughen'
+"""How a page of ours is recognised before it is overwritten."""
+
+
+@cache
+def environment() -> Environment:
+    """The templates' environment: everything that is filled in is escaped."""
+    templates = Environment(
+        loader=PackageLoader("toughen.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (text.percent, text.interval, text.points, text.p_value, text.duration):
+        templates.filters[function.__name__] = function
+    return templates
+
+
+def render(template: str, **variables: Any) -> str:
+    """The text of a template of this package."""
+    return environment().get_template(f"{template}.html.j2").render(version=__version__, **variables)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is a page that this package wrote."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return GENERATOR.encode() in file.read(2000)
+
+
+def write_page(path: Path, html: str) -> Path:
+    """Write a page, in place of an earlier one.
+
+    Raises:
+        RunError: something else has this name; the disk cannot be written.
+    """
+    if path.exists() and not is_ours(path):
+        raise RunError(
+            f"{path} exists and is not a page of toughen, so it stays; choose another name with --out"
+        )
+    with atomic(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+    return path

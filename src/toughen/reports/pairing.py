@@ -1,0 +1,77 @@
+"""Runs against the best of them, image by image."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toughen.errors import RunError
+from toughen.evaluation.statistics import holm, mcnemar
+from toughen.evaluation.verdicts import Verdicts
+from toughen.run import RunFolder
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A run against the best, on the same images.
+
+    Attributes:
+        difference: robust accuracy of this run minus the best's.
+        only_this: images on which only this run held.
+        only_best: images on which only the best held.
+        p: exact McNemar test of whether the two differ.
+        p_holm: the same, corrected for the number of runs that are tested.
+    """
+
+    difference: float
+    only_this: int
+    only_best: int
+    p: float
+    p_holm: float
+
+
+def paired_tests(runs: Sequence[tuple[RunFolder, Mapping[str, Any]]]) -> list[Paired | None]:
+    """Test every run but the first against the first.
+
+    Args:
+        runs: folder and recorded robust accuracy of each, evaluated on the same images, the best first.
+
+    Returns:
+        list[Paired | None]: one entry a run, None for the first.
+
+    Raises:
+        RunError: verdicts that cannot be read, do not give the recorded figure, or are of other images.
+    """
+    tables = [_robust(folder, recorded) for folder, recorded in runs]
+    tests = []
+    for (folder, _), table in zip(runs[1:], tables[1:], strict=True):
+        if table.keys() != tables[0].keys():
+            raise RunError(
+                f"{folder.path} and {runs[0][0].path} record the same images but have verdicts of others; "
+                f"evaluate again with `toughen evaluate {folder.path} --overwrite`"
+            )
+        best = np.array([tables[0][index] for index in table])
+        tests.append(_test(np.array(list(table.values())), best))
+    corrected = holm([test.p for test in tests]) if tests else []
+    return [None, *(replace(test, p_holm=p) for test, p in zip(tests, corrected, strict=True))]
+
+
+def _robust(folder: RunFolder, recorded: Mapping[str, Any]) -> dict[int, bool]:
+    """By image index, whether the model was right without attack and under every attack."""
+    verdicts = Verdicts.read(folder.verdicts)
+    held = verdicts.robust()
+    if (int(held.sum()), len(held)) != (recorded["held"], recorded["n"]):
+        raise RunError(
+            f"{folder.path}: {folder.verdicts.name} has {int(held.sum())} of {len(held)} images held, "
+            f"{folder.result.name} says {recorded['held']} of {recorded['n']}; "
+            f"evaluate again with `toughen evaluate {folder.path} --overwrite`"
+        )
+    return dict(zip(verdicts.table["index"].to_pylist(), held.tolist(), strict=True))
+
+
+def _test(this: NDArray[np.bool_], best: NDArray[np.bool_]) -> Paired:
+    only_this, only_best = int((this & ~best).sum()), int((best & ~this).sum())
+    p = mcnemar(this, best)
+    return Paired((only_this - only_best) / len(this), only_this, only_best, p, p)

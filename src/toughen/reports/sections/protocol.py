@@ -1,0 +1,45 @@
+"""What was done to get the figures: threat, sample, attack settings, data, model, versions."""
+
+from typing import Any
+
+from toughen.reports.run_data import RunData
+from toughen.reports.sections import Section
+from toughen.reports.text import attack_title, duration, flatten, threat_short
+
+SHOWN_ELSEWHERE = {
+    "schema",
+    "robust_accuracy",
+    "figures",
+    "warnings",
+    "threat",
+    "attacks",
+    "versions",
+    "seconds",
+}
+
+
+def build(run: RunData) -> dict[str, Any] | None:
+    """Tables of names and values, from all that the result records."""
+    if not run.result:
+        return None
+    result = run.result
+    rest = {name: value for name, value in result.items() if name not in SHOWN_ELSEWHERE}
+    data = dict(rest.get("data", {}))
+    classes = data.pop("classes", None)
+    evaluation = {"threat": threat_short(result["threat"])} | flatten({**rest, "data": data})
+    if classes:
+        evaluation["data.classes"] = str(len(classes))
+    times = {attack_title(attack): duration(value) for attack, value in result.get("seconds", {}).items()}
+    tables = [
+        ("Evaluation", evaluation),
+        *(
+            (f"{attack_title(attack)} settings", flatten(settings))
+            for attack, settings in result["attacks"].items()
+        ),
+        ("Time", times),
+        ("Environment", flatten(result.get("versions", {}))),
+    ]
+    return {"tables": [(title, rows) for title, rows in tables if rows]}
+
+
+SECTION = Section("protocol", 80, "Protocol", build)

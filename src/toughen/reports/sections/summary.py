@@ -1,0 +1,35 @@
+"""What a reader learns in ten seconds: the headline figures, how sure they are, and under which protocol."""
+
+from typing import Any
+
+from toughen.reports.run_data import RunData
+from toughen.reports.sections import Section
+from toughen.reports.text import attack_title, class_name, model_name, threat_sentence, threat_short
+
+
+def build(run: RunData) -> dict[str, Any] | None:
+    """Both headline figures, the sentence that explains them, and the warnings."""
+    facts = {"method": class_name(run.config.get("method")), "model": model_name(run.config, run.result)}
+    if not run.result:
+        return {"robust": None, "facts": facts, "warnings": [], "run": run.name}
+    result = run.result
+    data, classes = result["data"], len(result["data"].get("classes") or [])
+    attacks = [attack_title(attack) for attack in result["figures"] if attack != "clean"]
+    facts |= {
+        "data": f"{data['name']}, {data['split']} set",
+        "threat": threat_short(result["threat"]),
+        "attacks": f"{', '.join(attacks)} ({result['budget']})",
+        "images": f"{result['robust_accuracy']['n']} of {data['n_total']}",
+    }
+    return {
+        "robust": result["robust_accuracy"],
+        "clean": result["figures"]["clean"],
+        "chance": 1 / classes if classes else None,
+        "allowed": threat_sentence(result["threat"]),
+        "facts": facts,
+        "warnings": result.get("warnings", []),
+        "run": run.name,
+    }
+
+
+SECTION = Section("summary", 10, "Summary", build)

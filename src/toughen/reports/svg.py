@@ -1,0 +1,78 @@
+"""From a matplotlib figure to SVG that lives inside a page: colours of the page, ids of its own."""
+
+import io
+import re
+from collections.abc import Callable
+from html import escape
+
+import matplotlib.style
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Matplotlib needs literal colours; each of these stands for a CSS variable of the page, so that one drawing
+# serves the light and the dark scheme.
+INK, MUTED, GRID, PAPER = "#010001", "#010002", "#010003", "#010004"
+SERIES = ("#020001", "#020002", "#020003", "#020004", "#020005", "#020006")
+CLEAN, ATTACKED = SERIES[0], SERIES[1]
+_VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper"} | {
+    color: f"--series-{number}" for number, color in enumerate(SERIES, 1)
+}
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "toughen",
+    "font.size": 9.5,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.labelsize": 9.5,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": GRID,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.8,
+}
+
+
+def draw(name: str, label: str, size: tuple[float, float], paint: Callable[[Axes], None]) -> Markup:
+    """Let `paint` draw on one pair of axes and return the SVG element.
+
+    Args:
+        name: unique in the page; prefixes every id.
+        label: what a reader who cannot see the plot is told.
+        size: width and height in the drawing's own units of 1/72 inch; the page scales it.
+        paint: draws with the colours of this module.
+    """
+    with matplotlib.style.context(["default", _STYLE]):
+        figure = Figure(figsize=(size[0] / 72, size[1] / 72), layout="constrained", facecolor="none")
+        paint(figure.subplots())
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return Markup(_inline(buffer.getvalue(), name, label))
+
+
+def _inline(svg: str, name: str, label: str) -> str:
+    svg = svg[svg.index("<svg") :]
+    # The style element would restyle the whole page: its rule is `*`.
+    for pattern in (r"<metadata>.*?</metadata>", r"<style.*?</style>", r"<!--.*?-->"):
+        svg = re.sub(pattern, "", svg, flags=re.DOTALL)
+    box = re.search(r'viewBox="[^"]*"', svg)
+    head = f'<svg class="plot" role="img" aria-label="{escape(label)}" {box[0] if box else ""}>'
+    svg = head + svg[svg.index(">") + 1 :]
+    svg = svg.replace("xlink:href", "href")
+    svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(color, f"var({variable})")
+    return re.sub(r"\n\s*", "\n", svg).strip()

@@ -1,0 +1,142 @@
+"""A run's folder: what lies where, written so that a reader never meets half a file.
+
+    config.yaml          the complete configuration, to be given to `toughen train --config`
+    metrics.csv          one row an epoch
+    checkpoints/last/    everything needed to go on (state.json + tensors.safetensors)
+    model.safetensors    the weights that are reported
+    verdicts.parquet     one row a test image: what each attack achieved
+    result.json          the evaluation's figures and its whole protocol
+    gallery.safetensors  a few clean and adversarial images for the report
+    report.html          all of it, in one file that opens offline
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from toughen.errors import RunError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary file or folder name beside `path` that takes its place when the block ends without an error.
+
+    Raises:
+        RunError: the disk cannot be written.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=_writable(path.parent))
+    os.close(handle)
+    temporary = Path(name)
+    temporary.unlink()
+    try:
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            old = path.with_name(f".{path.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+            temporary.rename(path)
+            shutil.rmtree(old)
+        else:
+            temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; free space or choose another --out") from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "permission denied")
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror}; choose another folder with --out") from error
+    return folder
+
+
+class RunFolder:
+    """Paths and small files of one run.
+
+    >>> RunFolder("runs/arow").report.as_posix()
+    'runs/arow/report.html'
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.metrics = self.path / "metrics.csv"
+        self.checkpoint = self.path / "checkpoints" / "last"
+        self.model = self.path / "model.safetensors"
+        self.verdicts = self.path / "verdicts.parquet"
+        self.result = self.path / "result.json"
+        self.gallery = self.path / "gallery.safetensors"
+        self.report = self.path / "report.html"
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.name
+
+    def create(self, overwrite: bool = False) -> None:
+        """Make the folder.
+
+        Raises:
+            RunError: it holds something already and `overwrite` is not set; the disk cannot be written.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if not overwrite:
+                raise RunError(
+                    f"{self.path} exists and is not empty; give another --out, go on with it (--resume {self.path}) "
+                    "or replace it (--overwrite)"
+                )
+            if not self.path.is_dir() or not self.config.exists():
+                raise RunError(f"{self.path} is not a run folder (no config.yaml), so --overwrite does not delete it")
+            shutil.rmtree(self.path)
+        _writable(self.path)
+
+    def require(self, *paths: Path) -> None:
+        """Raise unless these files exist.
+
+        Raises:
+            RunError: naming the missing file and the command that makes it.
+        """
+        if not self.path.is_dir():
+            raise RunError(f"no run folder at {self.path}; expected a folder made by `toughen train`")
+        for path in paths:
+            if not path.exists():
+                step = "evaluate" if path in (self.result, self.verdicts) else "train"
+                hint = f"toughen evaluate {self.path}" if step == "evaluate" else f"toughen train --out {self.path}"
+                raise RunError(f"{self.path} has no {path.name}; make it with `{hint}`")
+
+    def read_config(self) -> dict[str, Any]:
+        """The configuration as plain dicts, lists, strings and numbers."""
+        self.require(self.config)
+        return yaml.safe_load(self.config.read_text())
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write config.yaml."""
+        with atomic(self.config) as path:
+            path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def read_result(self) -> dict[str, Any]:
+        """What `result.json` says."""
+        self.require(self.result)
+        return json.loads(self.result.read_text())
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Write result.json."""
+        with atomic(self.result) as path:
+            path.write_text(json.dumps(result, indent=2))

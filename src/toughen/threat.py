@@ -1,0 +1,181 @@
+"""What the attacker may do. The only place that branches on a norm."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from toughen.errors import InputError
+from toughen.numbers import Number, as_float, as_text
+from toughen.precision import at_least_fp32
+
+Norm = Literal["linf", "l2", "l1"]
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """The set of images that an attacker may show instead of `x`: all `x'` in [0, 1] with `||x' - x|| <= eps`.
+
+    The norm is taken per image, over all its channels and pixels. Images are N x C x H x W in [0, 1]; every
+    method returns a tensor of the same shape, dtype and device.
+
+    Args:
+        norm: linf (largest change of a pixel), l2 (Euclidean) or l1 (sum of absolute changes).
+        eps: radius of the ball, in units of the [0, 1] image; a fraction such as 8/255 may be written as text.
+
+    Raises:
+        InputError: unknown norm; eps not positive, or an l-inf eps over 1 (which looks like 0..255 units).
+
+    >>> ThreatModel("linf", "8/255")
+    ThreatModel(linf, 8/255)
+    >>> threat = ThreatModel("l2", 0.5)
+    >>> x = torch.full((1, 1, 2, 2), 0.5)
+    >>> threat.norm_of(threat.project(x + 0.4, x) - x)
+    tensor([0.5000])
+    """
+
+    norm: Norm = "linf"
+    eps: Number = 8 / 255
+
+    def __post_init__(self) -> None:
+        norm = str(self.norm).lower()
+        if norm not in get_args(Norm):
+            raise InputError(f"threat.norm: expected one of {', '.join(get_args(Norm))}, got {self.norm!r}")
+        eps = as_float(self.eps, "threat.eps")
+        if eps <= 0:
+            raise InputError(f"threat.eps: expected a positive radius, got {self.eps!r}")
+        if norm == "linf" and eps >= 1:
+            raise InputError(
+                f"threat.eps: expected an l-inf radius below 1 (images lie in [0, 1]), got {self.eps!r}; "
+                f"did you mean {eps:g}/255?"
+            )
+        object.__setattr__(self, "norm", norm)
+        object.__setattr__(self, "eps", eps)
+
+    def __repr__(self) -> str:
+        return f"ThreatModel({self.norm}, {as_text(self.radius)})"
+
+    def __str__(self) -> str:
+        return f"{self.norm} {as_text(self.radius)}"
+
+    @property
+    def radius(self) -> float:
+        """`eps` as a float, whatever way it was written."""
+        return float(self.eps)
+
+    def norm_of(self, delta: Tensor) -> Tensor:
+        """Size of each perturbation, shape (N,), in fp32 or better."""
+        order = {"linf": math.inf, "l2": 2.0, "l1": 1.0}[self.norm]
+        return torch.linalg.vector_norm(at_least_fp32(delta).flatten(1), ord=order, dim=1)
+
+    def slack(self, images: Tensor) -> float:
+        """How far rounding `x + delta` to the images' dtype may push a perturbation out of the ball."""
+        per_pixel = torch.finfo(images.dtype).eps
+        pixels = max(1, images[0].numel()) if len(images) else 1
+        return per_pixel * {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[self.norm]
+
+    def project(self, images: Tensor, center: Tensor) -> Tensor:
+        """Bring `images` back into the ball around `center` and into [0, 1].
+
+        l-inf and l1 give the nearest point of the intersection of ball and box. l2 scales to the ball and then
+        clips to [0, 1], as is usual in this field; the result lies in both. Points already inside stay as they are.
+        """
+        x = at_least_fp32(center)
+        delta = at_least_fp32(images) - x
+        limit = self.radius + self.slack(center)
+        if self.norm == "linf":
+            delta = delta.clamp(-self.radius, self.radius)
+        elif self.norm == "l2":
+            size = _per_image(self.norm_of(delta), delta)
+            delta = torch.where(size > limit, delta * (self.radius / size.clamp_min(1e-30)), delta)
+        else:
+            delta = _nearest_in_l1_and_box(delta, x, self.radius, limit)
+        return (x + delta).clamp(0, 1).to(center.dtype)
+
+    def random_start(self, center: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """A point drawn uniformly from the ball around `center`, then clipped to [0, 1]."""
+        x = at_least_fp32(center)
+        if self.norm == "linf":
+            noise = torch.empty_like(x).uniform_(-1, 1, generator=generator)
+            return self.project((x + self.radius * noise).to(center.dtype), center)
+        # Uniform in an lp ball: a direction from the density exp(-|t|^p), and the radius' D-th root law.
+        direction = torch.empty_like(x).normal_(generator=generator)
+        if self.norm == "l1":
+            magnitude = torch.empty_like(x).exponential_(generator=generator)
+            direction = magnitude * direction.sign()
+        share = torch.rand(len(x), device=x.device, dtype=x.dtype, generator=generator)
+        share = share ** (1 / max(1, x[0].numel() if len(x) else 1))
+        scale = _per_image(share * self.radius / self.norm_of(direction).clamp_min(1e-30), x)
+        return self.project((x + direction * scale).to(center.dtype), center)
+
+    def steepest(self, gradient: Tensor, images: Tensor) -> Tensor:
+        """The direction of norm 1 along which a linear function with this gradient grows most.
+
+        l-inf: the sign; l2: the normalised gradient; l1: the gradient on the 5 % of pixels (at least 32) where it is
+        largest. A single pixel would be l1's steepest step, but takes thousands of them (Tramer & Boneh 2019); with
+        steps in proportion to the gradient, projected ascent still ends at a linear function's optimum. A zero
+        gradient gives a zero step.
+        """
+        g = at_least_fp32(gradient)
+        if self.norm == "linf":
+            return g.sign().to(images.dtype)
+        if self.norm == "l1":
+            magnitude = g.abs().flatten(1)
+            pixels = magnitude.shape[1]
+            count = min(pixels, max(32, pixels // 20))
+            smallest = magnitude.topk(count, dim=1).values[:, -1:]
+            g = g * (magnitude >= smallest).view_as(g)
+        # Scaled by the largest entry first: a tiny gradient's square would underflow.
+        g = g / _per_image(g.abs().flatten(1).amax(1).clamp_min(torch.finfo(g.dtype).tiny), g)
+        return (g / _per_image(self.norm_of(g), g).clamp_min(1e-12)).to(images.dtype)
+
+    def contains(self, images: Tensor, center: Tensor) -> Tensor:
+        """Whether each image lies in the ball around its centre and in [0, 1], up to rounding; shape (N,)."""
+        in_ball = self.norm_of(at_least_fp32(images) - at_least_fp32(center)) <= self.radius + self.slack(center)
+        flat = images.flatten(1)
+        return in_ball & ((flat >= 0) & (flat <= 1)).all(dim=1)
+
+    def check(self, images: Tensor, center: Tensor) -> None:
+        """Raise unless every image is allowed.
+
+        Raises:
+            InputError: with the number of images outside and the worst distance.
+        """
+        inside = self.contains(images, center)
+        if not bool(inside.all()):
+            worst = self.norm_of(at_least_fp32(images) - at_least_fp32(center)).max().item()
+            raise InputError(
+                f"{int((~inside).sum())} of {len(images)} images leave the threat model {self}: largest distance "
+                f"{worst:.6g}, values in [{images.min().item():.4g}, {images.max().item():.4g}]"
+            )
+
+
+def _per_image(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def _nearest_in_l1_and_box(delta: Tensor, x: Tensor, radius: float, limit: float) -> Tensor:
+    """Nearest perturbation with l1 norm at most `radius` and `x + delta` in [0, 1].
+
+    It is `clip(soft_threshold(delta, t))` for the smallest threshold t that meets the radius (Croce & Hein 2021);
+    the norm falls monotonically in t, so t is found by bisection.
+    """
+
+    def at(threshold: Tensor) -> Tensor:
+        shrunk = delta.sign() * (delta.abs() - _per_image(threshold, delta)).clamp_min(0)
+        return torch.minimum(torch.maximum(shrunk, -x), 1 - x)
+
+    def size(candidate: Tensor) -> Tensor:
+        return candidate.abs().flatten(1).sum(1)
+
+    low = torch.zeros(len(delta), device=delta.device, dtype=delta.dtype)
+    boxed = at(low)
+    inside = size(boxed) <= limit
+    high = delta.abs().flatten(1).amax(1) if delta.numel() else low
+    for _ in range(40 if delta.dtype == torch.float64 else 26):
+        middle = (low + high) / 2
+        over = size(at(middle)) > radius
+        low, high = torch.where(over, middle, low), torch.where(over, high, middle)
+    return torch.where(_per_image(inside, delta), boxed, at(high))

@@ -1,0 +1,115 @@
+"""What a run says of itself: sums kept on the device, one row an epoch in metrics.csv, and the trackers."""
+
+import csv
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from toughen.errors import DivergedError
+from toughen.methods import Terms
+from toughen.run import atomic
+
+Row = dict[str, float]
+
+
+class Observer(Protocol):
+    """Somebody who watches a run, such as a progress bar."""
+
+    def started(self, epochs: int, steps_per_epoch: int, step: int) -> None:
+        """The loop begins, at this step of the whole run."""
+
+    def stepped(self, step: int) -> None:
+        """Another step of the whole run is done."""
+
+    def epoch_ended(self, row: Row) -> None:
+        """An epoch is done, with these figures."""
+
+    def finished(self) -> None:
+        """The loop has ended, also by an error."""
+
+
+class Silent:
+    """An observer that does nothing."""
+
+    def started(self, epochs: int, steps_per_epoch: int, step: int) -> None:
+        """Nothing."""
+
+    def stepped(self, step: int) -> None:
+        """Nothing."""
+
+    def epoch_ended(self, row: Row) -> None:
+        """Nothing."""
+
+    def finished(self) -> None:
+        """Nothing."""
+
+
+class EpochSums:
+    """Running means of the loss terms over an epoch, without a host synchronisation in any step.
+
+    Also remembers, on the device, the first step at which each term was not finite.
+    """
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.bad: dict[str, Tensor] = {}
+        self.images = 0
+
+    def add(self, terms: Terms, images: int, step: int) -> None:
+        """Take in one step's terms."""
+        self.images += images
+        for name, term in terms.items():
+            value = term.values.detach().mean().float()
+            if name not in self.sums:
+                self.sums[name] = torch.zeros_like(value)
+                self.bad[name] = torch.full_like(value, -1)
+            first = ~torch.isfinite(value) & (self.bad[name] < 0)
+            self.bad[name] = torch.where(first, torch.full_like(value, step), self.bad[name])
+            self.sums[name] += value * images
+
+    def means(self) -> Row:
+        """Mean of every term over the images seen."""
+        return {f"loss/{name}": (value / max(1, self.images)).item() for name, value in self.sums.items()}
+
+    def check(self) -> None:
+        """Raise if a term has not been finite.
+
+        Raises:
+            DivergedError: naming the first step and the term.
+        """
+        bad = [(int(step.item()), name) for name, step in self.bad.items() if step.item() >= 0]
+        if bad:
+            step, name = min(bad)
+            raise DivergedError(f"loss term '{name}' became NaN or infinite at step {step}")
+
+    def state_dict(self) -> dict[str, object]:
+        """For a checkpoint within an epoch."""
+        return {"sums": self.sums, "bad": self.bad, "images": self.images}
+
+    def load_state_dict(self, state: dict[str, object], device: torch.device) -> None:
+        """Go on from a checkpoint."""
+        sums, bad, images = state["sums"], state["bad"], state["images"]
+        assert isinstance(sums, dict) and isinstance(bad, dict) and isinstance(images, int)
+        self.sums = {name: value.to(device) for name, value in sums.items()}
+        self.bad = {name: value.to(device) for name, value in bad.items()}
+        self.images = images
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Add an epoch's row to metrics.csv, replacing rows of this and later epochs that a killed run had left."""
+    rows = [old for old in read_rows(path) if old["epoch"] < row["epoch"]] + [row]
+    names = list(dict.fromkeys(name for each in rows for name in each))
+    with atomic(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of metrics.csv as numbers; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
