@@ -25,7 +25,7 @@ def as_float(value: Number, name: str) -> float:
             number = float(numerator) / float(denominator)
         else:
             number = float(value)
-    except (ValueError, TypeError, ZeroDivisionError):
+    except (ValueError, TypeError, OverflowError, ZeroDivisionError):
         raise InputError(f"{name}: expected a number such as 0.03 or 8/255, got {value!r}") from None
     if not math.isfinite(number):
         raise InputError(f"{name}: expected a finite number, got {value!r}")
@@ -35,10 +35,11 @@ def as_float(value: Number, name: str) -> float:
 def as_text(value: float) -> str:
     """Write a pixel distance the way papers do: a 255th where it is one, else at most four digits.
 
-    >>> as_text(8 / 255), as_text(0.5), as_text(0.031)
-    ('8/255', '0.5', '0.031')
+    >>> as_text(8 / 255), as_text(0.2), as_text(0.031)
+    ('8/255', '0.2', '0.031')
     """
     scaled = Fraction(value * 255).limit_denominator(4)
-    if value < 0.5 and abs(value * 255 - scaled) < 1e-6 and scaled.denominator == 1:
+    round_decimal = float(f"{value:.2g}") == value
+    if value < 0.5 and not round_decimal and abs(value * 255 - scaled) < 1e-6 and scaled.denominator == 1:
         return f"{scaled.numerator}/255"
     return f"{value:.4g}"

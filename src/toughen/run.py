@@ -31,27 +31,44 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the disk cannot be written.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=_writable(path.parent))
-    os.close(handle)
-    temporary = Path(name)
-    temporary.unlink()
+    temporary = _temporary_beside(path)
     try:
         yield temporary
         if temporary.is_dir() and path.is_dir():
             old = path.with_name(f".{path.name}.old")
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
-            temporary.rename(path)
+            try:
+                temporary.rename(path)
+            except OSError:
+                old.rename(path)
+                raise
             shutil.rmtree(old)
         else:
             temporary.replace(path)
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}; free space or choose another --out") from error
+        raise _cannot_write(path, error) from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def _temporary_beside(path: Path) -> Path:
+    """A free name in the folder of `path`."""
+    folder = _writable(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
+        os.close(handle)
+        Path(name).unlink()
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    return Path(name)
+
+
+def _cannot_write(path: Path, error: OSError) -> RunError:
+    return RunError(f"cannot write {path}: {error.strerror or error}; free space or choose another --out")
 
 
 def _writable(folder: Path) -> Path:
@@ -117,14 +134,28 @@ class RunFolder:
             raise RunError(f"no run folder at {self.path}; expected a folder made by `toughen train`")
         for path in paths:
             if not path.exists():
-                step = "evaluate" if path in (self.result, self.verdicts) else "train"
-                hint = f"toughen evaluate {self.path}" if step == "evaluate" else f"toughen train --out {self.path}"
-                raise RunError(f"{self.path} has no {path.name}; make it with `{hint}`")
+                if path in (self.result, self.verdicts, self.gallery, self.report):
+                    command = f"evaluate {self.path}"
+                else:
+                    command = f"train {'--resume' if self.checkpoint.exists() else '--out'} {self.path}"
+                raise RunError(f"{self.path} has no {path.name}; make it with `toughen {command}`")
 
     def read_config(self) -> dict[str, Any]:
-        """The configuration as plain dicts, lists, strings and numbers."""
+        """The configuration as plain dicts, lists, strings and numbers.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
         self.require(self.config)
-        return yaml.safe_load(self.config.read_text())
+        try:
+            config = yaml.safe_load(self.config.read_text())
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise RunError(f"cannot read {self.config}: {error}; expected YAML; restore the file") from error
+        if not isinstance(config, dict):
+            raise RunError(
+                f"cannot read {self.config}: expected settings such as 'epochs: 30', got {config!r}; restore the file"
+            )
+        return config
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write config.yaml."""
@@ -132,9 +163,18 @@ class RunFolder:
             path.write_text(yaml.safe_dump(config, sort_keys=False))
 
     def read_result(self) -> dict[str, Any]:
-        """What `result.json` says."""
+        """What `result.json` says.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
         self.require(self.result)
-        return json.loads(self.result.read_text())
+        try:
+            return json.loads(self.result.read_text())
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"cannot read {self.result}: {error}; make it again with `toughen evaluate {self.path} --overwrite`"
+            ) from error
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write result.json."""

@@ -23,7 +23,8 @@ class ThreatModel:
 
     Args:
         norm: linf (largest change of a pixel), l2 (Euclidean) or l1 (sum of absolute changes).
-        eps: radius of the ball, in units of the [0, 1] image; a fraction such as 8/255 may be written as text.
+        eps: radius of the ball, in units of the [0, 1] image; a fraction such as 8/255 may be written as text. Default:
+            RobustBench's radius for CIFAR-10: 8/255 for linf, 0.5 for l2, 12 for l1.
 
     Raises:
         InputError: unknown norm; eps not positive, or an l-inf eps over 1 (which looks like 0..255 units).
@@ -37,13 +38,14 @@ class ThreatModel:
     """
 
     norm: Norm = "linf"
-    eps: Number = 8 / 255
+    eps: Number | None = None
 
     def __post_init__(self) -> None:
         norm = str(self.norm).lower()
         if norm not in get_args(Norm):
             raise InputError(f"threat.norm: expected one of {', '.join(get_args(Norm))}, got {self.norm!r}")
-        eps = as_float(self.eps, "threat.eps")
+        customary = {"linf": 8 / 255, "l2": 0.5, "l1": 12.0}
+        eps = as_float(customary[norm] if self.eps is None else self.eps, "threat.eps")
         if eps <= 0:
             raise InputError(f"threat.eps: expected a positive radius, got {self.eps!r}")
         if norm == "linf" and eps >= 1:
@@ -63,7 +65,7 @@ class ThreatModel:
     @property
     def radius(self) -> float:
         """`eps` as a float, whatever way it was written."""
-        return float(self.eps)
+        return as_float(self.eps or 0, "threat.eps")
 
     def norm_of(self, delta: Tensor) -> Tensor:
         """Size of each perturbation, shape (N,), in fp32 or better."""
@@ -82,17 +84,18 @@ class ThreatModel:
         l-inf and l1 give the nearest point of the intersection of ball and box. l2 scales to the ball and then
         clips to [0, 1], as is usual in this field; the result lies in both. Points already inside stay as they are.
         """
-        x = at_least_fp32(center)
-        delta = at_least_fp32(images) - x
+        x, given = at_least_fp32(center), at_least_fp32(images)
+        delta = given - x
         limit = self.radius + self.slack(center)
         if self.norm == "linf":
-            delta = delta.clamp(-self.radius, self.radius)
+            allowed = delta.clamp(-self.radius, self.radius)
         elif self.norm == "l2":
             size = _per_image(self.norm_of(delta), delta)
-            delta = torch.where(size > limit, delta * (self.radius / size.clamp_min(1e-30)), delta)
+            allowed = torch.where(size > limit, delta * (self.radius / size.clamp_min(1e-30)), delta)
         else:
-            delta = _nearest_in_l1_and_box(delta, x, self.radius, limit)
-        return (x + delta).clamp(0, 1).to(center.dtype)
+            allowed = _nearest_in_l1_and_box(delta, x, self.radius, limit)
+        # x + (given - x) may differ from given in the last digit.
+        return torch.where(allowed == delta, given, x + allowed).clamp(0, 1).to(center.dtype)
 
     def random_start(self, center: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A point drawn uniformly from the ball around `center`, then clipped to [0, 1]."""

@@ -4,14 +4,16 @@ We add: names of classes without their path and with 'did you mean', recipes by 
 either order, a switch such as `--overwrite` without `true`, and errors of one line.
 """
 
+import inspect
 import json
-import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import yaml
+from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from torch import nn
 
 from toughen import catalog
 from toughen.config import import_path
@@ -43,12 +45,12 @@ class Parser:
         self, function: Callable[..., Any], positional: str | None = None, examples: str = "", skip: Iterable[str] = ()
     ) -> None:
         self.function, self.positional = function, positional
-        name = function.__name__
+        command = function.__name__
         summary = (function.__doc__ or "").partition("\n")[0]
         place = f" {positional.upper()}" if positional else ""
         self.parser = ArgumentParser(
-            prog=f"toughen {name}",
-            usage=f"toughen {name}{place} [--config FILE_OR_RECIPE] [OPTIONS]",
+            prog=f"toughen {command}",
+            usage=f"toughen {command}{place} [--config FILE_OR_RECIPE] [OPTIONS]",
             description=summary,
             epilog=examples,
             exit_on_error=False,
@@ -56,7 +58,15 @@ class Parser:
             default_env=False,
         )
         self.parser.add_argument("--config", action="config", help="YAML file, or the name of a shipped recipe.")
-        self.parser.add_function_arguments(function, as_positional=False, skip=set(skip))
+        parameters = inspect.signature(function).parameters
+        apart = {"model"} & set(parameters)
+        self.parser.add_function_arguments(function, as_positional=False, skip=set(skip) | apart)
+        for name in apart:
+            # Callable[..., nn.Module] would drop a network's first setting; a default is no factory to jsonargparse.
+            kind = Callable[[], nn.Module]
+            self.parser.add_argument(
+                f"--{name}", type=kind, default=parameters[name].default, help=_help_of(function, name)
+            )
 
     def parse(self, arguments: list[str]) -> dict[str, Any]:
         """Keyword arguments for the function, instantiated.
@@ -181,6 +191,7 @@ def _factory(described: Any) -> Callable[..., Any]:
     return described if callable(described) else import_path(described)
 
 
-def print_error(error: Exception) -> None:
-    """One line on standard error."""
-    print(f"toughen: {error}", file=sys.stderr)
+
+def _help_of(function: Callable[..., Any], name: str) -> str:
+    described = parse_docstring(function.__doc__ or "")
+    return next(item.description or "" for item in described.params if item.arg_name == name)

@@ -38,8 +38,7 @@ def compare(runs: list[str], *, out: str | None = None) -> Comparison:
 
 
 def _shared_folder(folders: list[RunFolder]) -> Path:
-    """The folder that holds all runs, as it was written where that is possible."""
-    parents = {folder.path.parent for folder in folders}
-    if len(parents) == 1:
-        return parents.pop()
-    return Path(os.path.commonpath([folder.path.resolve().parent for folder in folders]))
+    """The folder that holds all runs, relative to the current one where it lies in it."""
+    shared = Path(os.path.commonpath([folder.path.absolute().parent for folder in folders]))
+    here = Path.cwd()
+    return shared.relative_to(here) if shared.is_relative_to(here) else shared

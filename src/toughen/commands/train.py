@@ -3,7 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ def train(
     data: DataSource = Digits(),
     model: Callable[..., nn.Module] = SmallCNN,
     method: Method = TRADES(),
-    threat: ThreatModel = ThreatModel(),
+    threat: ThreatModel | None = None,
     *,
     epochs: int = 30,
     batch_size: int = 128,
@@ -89,7 +89,7 @@ def train(
         data: the images: digits, cifar10, image_folder, parquet, ... or your own class.
         model: the network: small_cnn, resnet18, wide_resnet, timm, ... or your own torch.nn.Module.
         method: how it is trained: TRADES, PGDAT, ARR, Standard, ... or your own class.
-        threat: the perturbations to withstand: norm and radius eps, such as 8/255.
+        threat: the perturbations to withstand, norm and radius eps such as 8/255; default: what is customary for the data.
         epochs: passes over the training images.
         batch_size: images in a step, of all devices together.
         optimizer: learning rate, momentum and weight decay.
@@ -109,7 +109,7 @@ def train(
         log_every: steps between two checks that the loss is finite.
         trackers: where figures go beside metrics.csv: tensorboard, mlflow, wandb.
         budget: attacks of the final evaluation: quick, standard (with AutoAttack) or none.
-        test_images: number of test images in the final evaluation; null for all.
+        test_images: largest number of test images in the final evaluation; null for all.
         sample: which of them: the first, or a random sample drawn with the seed.
         out: the run's folder; default runs/<data>-<model>-<method>.
         overwrite: replace an earlier run in that folder.
@@ -167,9 +167,8 @@ def run(
         method.under(settings["threat"], generators["attack"])
         network = method.prepare(network)
         check_outputs(network, training_set.subset(torch.arange(2))[0], len(training_set.classes))
-        fraction = settings["val_images"] / len(training_set)
-        train_indices, val_indices = split_validation(len(training_set), fraction, seed)
-        images = replace(training_set, images=hold(training_set.images, device))
+        train_indices, val_indices = split_validation(len(training_set), settings["val_images"], seed)
+        images = hold(training_set, device)
         train_loader = Loader(
             images,
             train_indices,
@@ -205,13 +204,14 @@ def run(
     reported = load_weights(fresh_model(settings["model"], training_set), folder.model).to(device).eval()
     evaluation = None
     if settings["budget"] != "none":
+        test_set = settings["data"].load("test")
         evaluation = evaluate_into(
             folder,
             reported,
-            settings["data"].load("test"),
+            test_set,
             settings["threat"],
             budget=settings["budget"],
-            test_images=settings["test_images"],
+            test_images=min(settings["test_images"] or len(test_set), len(test_set)),
             sample=settings["sample"],
             seed=seed,
             device=device,
@@ -232,6 +232,8 @@ def with_data_facts(settings: dict[str, Any], images: ImageSet) -> dict[str, Any
     """The settings with what depends on the data filled in."""
     channels, height, _ = images.shape
     filled = dict(settings)
+    if settings["threat"] is None:
+        filled["threat"] = settings["data"].threat
     if not isinstance(settings["model"], nn.Module):
         filled["model"] = with_facts(settings["model"], len(images.classes), channels)
     if settings["augment"] is None:

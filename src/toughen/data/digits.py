@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from toughen.data.source import DataSource, Decoded, ImageSet, Split
+from toughen.threat import ThreatModel
 
 TEST_IMAGES = 360
 
@@ -21,6 +22,8 @@ class Digits(DataSource):
     >>> len(test), test.shape
     (360, (1, 8, 8))
     """
+
+    threat = ThreatModel("linf", 0.1)
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed

@@ -74,12 +74,12 @@ class Encoded:
         self.source = source
         self.size = size
         if size is not None:
-            self.shape, self.model_image = (channels, size, size), "--data.size"
+            self.shape, self.sized_by = (channels, size, size), "--data.size"
         elif like is not None:
-            self.shape, self.model_image = like.shape, like.model_image
+            self.shape, self.sized_by = like.shape, like.sized_by
         else:
             height, width = dimensions(source.open(0), source.where(0))
-            self.shape, self.model_image = (channels, height, width), source.where(0)
+            self.shape, self.sized_by = (channels, height, width), source.where(0)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -128,7 +128,7 @@ class Encoded:
         expected = self.shape[1:]
         if (height, width) != expected:
             raise DataError(
-                f"images of different sizes: {self.model_image} is {expected[1]} x {expected[0]} pixels, "
+                f"images of different sizes: {self.sized_by} is {expected[1]} x {expected[0]} pixels, "
                 f"{where} is {width} x {height}; bring them to one size with "
                 f"--data.size {min(*expected, height, width)}"
             )

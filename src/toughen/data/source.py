@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
+
+from toughen.threat import ThreatModel
 
 Split = Literal["train", "test"]
 
@@ -86,6 +88,9 @@ class DataSource(ABC):
     A subclass stores every constructor argument under its own name, so that a run's `config.yaml` can repeat
     it.
     """
+
+    threat: ClassVar[ThreatModel] = ThreatModel()
+    """What a run withstands where nothing else is asked for: the data's customary threat model."""
 
     @abstractmethod
     def load(self, split: Split) -> ImageSet:

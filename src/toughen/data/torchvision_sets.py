@@ -33,8 +33,8 @@ class _Downloaded(DataSource):
         """Pixels (N x C x H x W), labels and class names."""
 
     @abstractmethod
-    def _wanted(self, root: Path) -> tuple[Path, list[str]]:
-        """The folder that torchvision looks in, and the files that it can read or unpack there."""
+    def _wanted(self, root: Path) -> str:
+        """Which files torchvision reads, and where."""
 
     def load(self, split: Split) -> ImageSet:
         """The training or the test images.
@@ -47,12 +47,10 @@ class _Downloaded(DataSource):
             pixels, labels, classes = self._read(root, split)
         except (OSError, RuntimeError, ValueError, AssertionError) as error:
             # What torchvision raises for a missing network, a missing file and a damaged one.
-            folder, files = self._wanted(root)
-            advice = "" if self.download else ", and let them be unpacked with --data.download true"
+            advice = "" if self.download else ", or fetch them with --data.download true"
             raise DataError(
                 f"{self.title} could not be read from {root}: {str(error).strip() or type(error).__name__}. "
-                f"Put {', '.join(files)} into {folder}{advice}; another folder is chosen with --data.root or "
-                "TOUGHEN_DATA"
+                f"Put {self._wanted(root)}{advice}; another folder is chosen with --data.root or TOUGHEN_DATA"
             ) from error
         images = torch.from_numpy(np.ascontiguousarray(pixels))
         return ImageSet(
@@ -76,10 +74,11 @@ class FashionMNIST(_Downloaded):
         read = datasets.FashionMNIST(root, train=split == "train", download=self.download)
         return read.data.unsqueeze(1).numpy(), read.targets.numpy(), tuple(read.classes)
 
-    def _wanted(self, root: Path) -> tuple[Path, list[str]]:
+    def _wanted(self, root: Path) -> str:
         from torchvision import datasets
 
-        return root / "FashionMNIST" / "raw", [name for name, _ in datasets.FashionMNIST.resources]
+        files = ", ".join(name.removesuffix(".gz") for name, _ in datasets.FashionMNIST.resources)
+        return f"{files} (unpacked) into {root / 'FashionMNIST' / 'raw'}"
 
 
 class CIFAR10(_Downloaded):
@@ -101,8 +100,10 @@ class CIFAR10(_Downloaded):
         read = self._dataset()(root, train=split == "train", download=self.download)
         return read.data.transpose(0, 3, 1, 2), read.targets, tuple(read.classes)
 
-    def _wanted(self, root: Path) -> tuple[Path, list[str]]:
-        return root, [self._dataset().filename]
+    def _wanted(self, root: Path) -> str:
+        published = self._dataset()
+        unpacked = f"the folder {published.base_folder} unpacked from {published.filename}"
+        return f"{published.filename if self.download else unpacked} into {root}"
 
 
 class CIFAR100(CIFAR10):
@@ -139,7 +140,9 @@ class SVHN(_Downloaded):
         read = datasets.SVHN(root, split=split, download=self.download)
         return read.data, read.labels, tuple(str(digit) for digit in range(10))
 
-    def _wanted(self, root: Path) -> tuple[Path, list[str]]:
+    def _wanted(self, root: Path) -> str:
         from torchvision import datasets
 
-        return root, [datasets.SVHN.split_list[split][1] for split in ("train", "test")]
+        return (
+            f"{' and '.join(datasets.SVHN.split_list[split][1] for split in ('train', 'test'))} into {root}"
+        )

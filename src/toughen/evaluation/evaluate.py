@@ -126,13 +126,15 @@ def evaluate_model(
         "threat": {"norm": threat.norm, "eps": threat.radius},
         "budget": budget,
         "attacks": {attack.name: attack.settings(threat) for attack in attacks},
-        "sample": {"n": len(chosen), "choice": sample, "seed": seed},
+        "n": len(chosen),
+        "sample": sample,
+        "seed": seed,
         "batch_size": batch_size,
         "data": data_facts(images, split, batches),
         "model": model_facts(model),
     }
     composite = [attack.name for attack in attacks if attack.composite]
-    schema = verdict_schema([attack.name for attack in attacks], composite, **protocol)
+    schema = verdict_schema([attack.name for attack in attacks], composite, protocol)
     gallery, parts, doubts = Gallery(), list[Verdicts](), list[str]()
     seconds = dict.fromkeys([attack.name for attack in attacks], 0.0)
     with frozen(model, where) as judged:

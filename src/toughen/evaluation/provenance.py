@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -25,24 +25,23 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
 
 
 def data_facts(images: ImageSet, split: Split, chosen: Sequence[Tensor]) -> dict[str, Any]:
-    """Name, split and classes, and a SHA-256 over the chosen images and labels, in their order."""
+    """Name, split and classes, and a SHA-256 of what was chosen."""
     return {
         "name": images.name,
         "split": split,
         "n_total": len(images),
         "classes": list(images.classes),
-        "sha256": data_hash((images.images.take(indices), images.labels[indices]) for indices in chosen),
+        "sha256": data_hash(images, chosen),
     }
 
 
-def data_hash(chunks: Iterable[tuple[Tensor, Tensor]]) -> str:
-    """SHA-256 over uint8 images and int64 labels; the same however they are cut into chunks."""
-    images, labels = hashlib.sha256(), hashlib.sha256()
-    for pixels, classes in chunks:
-        images.update(f"{tuple(pixels.shape[1:])}".encode() * len(pixels))
-        images.update(_bytes(pixels))
-        labels.update(_bytes(classes))
-    return hashlib.sha256(images.digest() + labels.digest()).hexdigest()
+def data_hash(images: ImageSet, chosen: Sequence[Tensor]) -> str:
+    """SHA-256 over shape, pixels and labels of the chosen images in their order, however cut into chunks."""
+    pixels, labels = hashlib.sha256(str(images.shape).encode()), hashlib.sha256()
+    for indices in chosen:
+        pixels.update(_bytes(images.images.take(indices)))
+        labels.update(_bytes(images.labels[indices]))
+    return hashlib.sha256(pixels.digest() + labels.digest()).hexdigest()
 
 
 def versions(device: torch.device) -> dict[str, str]:

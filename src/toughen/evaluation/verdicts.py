@@ -1,7 +1,7 @@
 """The table that every figure is derived from: one row a test image, what each attack achieved."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,15 @@ def figure(held: NDArray[np.bool_]) -> dict[str, Any]:
     return {"accuracy": count / n, "interval": list(wilson(count, n)), "held": count, "n": n}
 
 
-def verdict_schema(attacks: Sequence[str], composite: Sequence[str] = (), **facts: Any) -> pa.Schema:
+def verdict_schema(
+    attacks: Sequence[str], composite: Sequence[str] = (), protocol: Mapping[str, Any] | None = None
+) -> pa.Schema:
     """Columns of a verdict table, with what is known of the evaluation as its metadata.
 
     Args:
         attacks: names of the attacks, in order.
         composite: those of them that name the component which broke an image.
-        facts: plain data to keep with the table, such as the threat model and hashes of model and images.
+        protocol: how the verdicts came about, as plain data: threat model, settings, hashes.
     """
     fields = [
         ("index", pa.int64()),
@@ -42,7 +44,7 @@ def verdict_schema(attacks: Sequence[str], composite: Sequence[str] = (), **fact
         fields += [(name, pa.bool_()), (f"{name}_norm", pa.float32())]
         if name in composite:
             fields.append((f"{name}_broken_by", pa.string()))
-    about = {"schema": SCHEMA, "attacks": list(attacks), **facts}
+    about = {"schema": SCHEMA, "attacks": list(attacks), "protocol": dict(protocol or {})}
     return pa.schema(fields, metadata={"toughen": json.dumps(about)})
 
 
@@ -68,7 +70,7 @@ class Verdicts:
 
     @property
     def about(self) -> dict[str, Any]:
-        """The facts that were stored with the table."""
+        """What is stored with the table: schema, names of the attacks, protocol."""
         return json.loads(self.table.schema.metadata[b"toughen"])
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from toughen.reports.pairing import Paired, paired_tests
-from toughen.reports.run_data import read_result
+from toughen.reports.run_data import read_config, read_result
 from toughen.reports.text import class_name, flatten, model_name, threat_short
 from toughen.run import RunFolder
 
@@ -24,7 +24,7 @@ class Evaluated:
         protocol: what its figures depend on besides the model, as text by name.
         clean: accuracy without attack: accuracy, interval, held, n.
         robust: accuracy under all attacks together; the same entries.
-        settings: its configuration, flattened to names and text.
+        settings: configuration of its training, as text by dotted name; empty where it was not trained here.
         rank: from 1; None where its figures cannot be compared with the ranked ones.
         paired: the test against the best; None for the best itself and for unranked runs.
         obstacle: why it is not ranked; empty where it is.
@@ -107,7 +107,8 @@ def compare_runs(folders: Sequence[RunFolder]) -> Comparison:
 def _evaluated(name: str, folder: RunFolder) -> Evaluated:
     result = read_result(folder)
     folder.require(folder.verdicts)
-    config = folder.read_config() if folder.config.exists() else {}
+    config = read_config(folder)
+    trained = "method" in config
     return Evaluated(
         name=name,
         folder=folder,
@@ -116,7 +117,7 @@ def _evaluated(name: str, folder: RunFolder) -> Evaluated:
         protocol=_protocol(result),
         clean=result["figures"]["clean"],
         robust=result["robust_accuracy"],
-        settings=flatten({key: value for key, value in config.items() if key != "out"}),
+        settings=flatten({key: value for key, value in config.items() if key != "out"}) if trained else {},
     )
 
 
@@ -148,7 +149,7 @@ def _obstacle(protocol: dict[str, str], common: dict[str, str]) -> str:
 
 def _names(folders: Sequence[RunFolder]) -> list[str]:
     """Folder names; whole paths where two folders have one name."""
-    names = [folder.path.resolve().name for folder in folders]
+    names = [folder.path.absolute().name for folder in folders]
     counts = Counter(names)
     return [
         name if counts[name] == 1 else folder.path.as_posix()
@@ -157,7 +158,7 @@ def _names(folders: Sequence[RunFolder]) -> list[str]:
 
 
 def _differing(runs: Sequence[Evaluated]) -> dict[str, tuple[str, ...]]:
-    """A run without a configuration does not count: all of its settings are unknown."""
+    """A run that was not trained here does not count: its settings are unknown."""
     known = [run.settings for run in runs if run.settings]
     names = dict.fromkeys(name for settings in known for name in settings)
     differing = [name for name in names if len({settings.get(name) for settings in known}) > 1]

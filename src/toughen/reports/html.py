@@ -29,5 +29,5 @@ def write_report(folder: RunFolder) -> Path:
         for section, context in built
         if context is not None
     ]
-    created = moment(run.result.get("timestamp", ""))
+    created = moment(run.result.get("created", ""))
     return write_page(folder.report, render("report", title=run.name, sections=shown, created=created))

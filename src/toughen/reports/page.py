@@ -25,7 +25,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (text.percent, text.interval, text.points, text.p_value, text.duration):
+    for function in (text.percent, text.bounds, text.interval, text.points, text.p_value, text.duration):
         templates.filters[function.__name__] = function
     return templates
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from toughen.reports.svg import ATTACKED, CLEAN, INK, PAPER, SERIES, draw
 from toughen.reports.text import attack_title, interval, percent
@@ -84,6 +84,9 @@ def line_plot(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         if logarithmic:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         else:
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         if unit == "%":
@@ -127,17 +130,15 @@ def clean_robust_plot(runs: Sequence[Mapping[str, Any]], name: str) -> Markup:
             axes.errorbar(
                 x, y, xerr=x_error, yerr=y_error, color=color, capsize=2.5, linewidth=1.2, alpha=0.75
             )
-            axes.plot(x, y, "o", markersize=12, color=color, markeredgecolor=PAPER, markeredgewidth=1)
+            axes.plot(x, y, "o", markersize=13, color=color, markeredgecolor=PAPER, markeredgewidth=1)
             axes.annotate(
-                str(rank), (x, y), ha="center", va="center_baseline", color=PAPER, fontsize=8, weight="bold"
+                str(rank), (x, y), ha="center", va="center_baseline", color=PAPER, fontsize=9, weight="bold"
             )
         axes.set(xlabel="clean accuracy, %", ylabel="robust accuracy, %")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(nbins=5))
-        if len(runs) == 1:
-            axes.xaxis.set_major_locator(FixedLocator([round(100 * runs[0]["clean"]["accuracy"], 1)]))
 
-    return draw(name, label, (340, 240), paint)
+    return draw(name, label, (310, 225), paint)
 
 
 def _cross(figure: Mapping[str, Any]) -> tuple[float, list[list[float]]]:

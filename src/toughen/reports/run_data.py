@@ -18,6 +18,7 @@ from toughen.evaluation.verdicts import Verdicts
 from toughen.run import RunFolder
 
 GALLERY = ("clean", "adversarial", "labels", "clean_predictions", "adversarial_predictions")
+_RESTORE = "restore it, or move it away to leave it out"
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,28 @@ def read_run(folder: RunFolder) -> RunData:
     if not folder.result.exists() and not folder.metrics.exists():
         folder.require(folder.result)
     return RunData(
-        name=folder.path.resolve().name,
-        config=folder.read_config() if folder.config.exists() else {},
+        name=folder.path.absolute().name,
+        config=read_config(folder),
         metrics=read_metrics(folder.metrics) if folder.metrics.exists() else {},
         result=read_result(folder) if folder.result.exists() else {},
         verdicts=Verdicts.read(folder.verdicts) if folder.verdicts.exists() else None,
         gallery=_read_gallery(folder.gallery) if folder.gallery.exists() else {},
     )
+
+
+def read_config(folder: RunFolder) -> dict[str, Any]:
+    """The configuration; empty where there is none.
+
+    Raises:
+        RunError: config.yaml is damaged.
+    """
+    if not folder.config.exists():
+        return {}
+    with _readable(folder.config, _RESTORE):
+        config = folder.read_config()
+        if not isinstance(config, dict):
+            raise ValueError(f"expected settings such as 'epochs: 30', got {config!r}")
+        return config
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:
@@ -73,7 +89,7 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
     Raises:
         RunError: a cell that is not a number.
     """
-    with _readable(path, "toughen train"), path.open(newline="") as file:
+    with _readable(path, _RESTORE), path.open(newline="") as file:
         rows = list(csv.DictReader(file))
         names = [name for name in (rows[0] if rows else {}) if name is not None]
         return {name: [float(row[name]) if row[name] else float("nan") for row in rows] for name in names}
@@ -86,18 +102,18 @@ def read_result(folder: RunFolder) -> dict[str, Any]:
         RunError: missing or damaged; a schema that this version does not know.
     """
     folder.require(folder.result)
-    with _readable(folder.result, f"toughen evaluate {folder.path}"):
+    with _readable(folder.result, f"make it again with `toughen evaluate {folder.path} --overwrite`"):
         result: dict[str, Any] = json.loads(folder.result.read_text())
     if result.get("schema") != 1:
         raise RunError(
             f"{folder.result}: expected schema 1, got {result.get('schema')!r}; it comes from another "
-            f"version of toughen: evaluate again with `toughen evaluate {folder.path}`"
+            f"version of toughen: evaluate again with `toughen evaluate {folder.path} --overwrite`"
         )
     return result
 
 
 def _read_gallery(path: Path) -> dict[str, NDArray[Any]]:
-    with _readable(path, f"toughen evaluate {path.parent}"):
+    with _readable(path, f"make it again with `toughen evaluate {path.parent} --overwrite`"):
         tensors: dict[str, NDArray[Any]] = load_file(path)
         missing = [name for name in GALLERY if name not in tensors]
         if missing:
@@ -106,8 +122,8 @@ def _read_gallery(path: Path) -> dict[str, NDArray[Any]]:
 
 
 @contextmanager
-def _readable(path: Path, command: str) -> Iterator[None]:
+def _readable(path: Path, advice: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, SafetensorError, yaml.YAMLError) as error:
-        raise RunError(f"cannot read {path}: {error}; make it again with `{command}`") from error
+        raise RunError(f"cannot read {path}: {error}; {advice}") from error

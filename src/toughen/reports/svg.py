@@ -72,7 +72,9 @@ def _inline(svg: str, name: str, label: str) -> str:
     svg = head + svg[svg.index(">") + 1 :]
     svg = svg.replace("xlink:href", "href")
     svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    # Text takes the page's font. Matplotlib up to 3.10 writes one `font:`, later ones write its parts.
+    svg = re.sub(r"font: (?:(\w+) )?([\d.]+px) [^;\"]*", r"font-weight: \1; font-size: \2", svg)
+    svg = re.sub(r"font-family: [^;\"]*(; )?|font-weight: ; ", "", svg)
     for color, variable in _VARIABLES.items():
         svg = svg.replace(color, f"var({variable})")
     return re.sub(r"\n\s*", "\n", svg).strip()

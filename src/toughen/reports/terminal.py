@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toughen.reports.comparison import Comparison
-from toughen.reports.text import attack_title, duration, interval, p_value, percent, threat_short
+from toughen.reports.text import attack_title, bounds, duration, p_value, percent, threat_short
 
 
 def show_result(result: Mapping[str, Any], console: Console) -> None:
@@ -72,6 +72,6 @@ def _figure(title: str, figure: Mapping[str, Any]) -> tuple[Text, str, str, str]
     return (
         Text(title),
         percent(figure["accuracy"]),
-        interval(figure["interval"]),
+        bounds(figure["interval"]),
         f"{figure['held']}/{figure['n']}",
     )

@@ -17,14 +17,23 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def interval(bounds: Sequence[float]) -> str:
-    """A confidence interval of a share, in per cent.
+def bounds(interval: Sequence[float]) -> str:
+    """A confidence interval of a share in per cent, for a table's cell.
+
+    >>> bounds([0.574, 0.6731])
+    '57.4 to 67.3'
+    """
+    low, high = interval
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def interval(of: Sequence[float]) -> str:
+    """A confidence interval in a sentence.
 
     >>> interval([0.574, 0.6731])
     '57.4 to 67.3 %'
     """
-    low, high = bounds
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
+    return f"{bounds(of)} %"
 
 
 def points(difference: float) -> str:
@@ -48,9 +57,11 @@ def p_value(p: float) -> str:
 def duration(seconds: float) -> str:
     """A time in the unit a reader expects.
 
-    >>> duration(0.25), duration(41.3), duration(3 * 60 + 5), duration(7260)
-    ('0.2 s', '41 s', '3 min 05 s', '2 h 01 min')
+    >>> duration(0.01), duration(0.26), duration(41.3), duration(3 * 60 + 5), duration(7260)
+    ('< 0.1 s', '0.3 s', '41 s', '3 min 05 s', '2 h 01 min')
     """
+    if seconds < 0.1:
+        return "< 0.1 s"
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -77,12 +88,12 @@ def attack_title(name: str) -> str:
     """An attack's name as papers write it; an unknown name stays as it is.
 
     >>> attack_title("pgd20_margin"), attack_title("autoattack"), attack_title("clean"), attack_title("mine")
-    ('PGD-20 margin', 'AutoAttack', 'No attack (clean)', 'mine')
+    ('PGD-20 margin', 'AutoAttack', 'No attack', 'mine')
     """
     steps = re.fullmatch(r"pgd(\d+)_?(.*)", name)
     if steps:
         return f"PGD-{steps[1]} {steps[2]}".strip()
-    return {"clean": "No attack (clean)", "fgsm": "FGSM", "autoattack": "AutoAttack", "square": "Square"}.get(
+    return {"clean": "No attack", "fgsm": "FGSM", "autoattack": "AutoAttack", "square": "Square"}.get(
         name, name
     )
 

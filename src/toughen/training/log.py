@@ -12,6 +12,9 @@ from toughen.methods import Terms
 from toughen.run import atomic
 
 Row = dict[str, float]
+"""An epoch's figures by name."""
+COUNTS = ("epoch", "step")
+"""The columns that are whole numbers."""
 
 
 class Observer(Protocol):
@@ -104,7 +107,7 @@ def append_row(path: Path, row: Row) -> None:
     with atomic(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: int(x) if name in COUNTS else x for name, x in row.items()} for row in rows)
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -157,7 +157,7 @@ class Trainer:
             return
         if settings.clip_grad_norm is not None:
             accelerator.clip_grad_norm_(self.step.parameters(), settings.clip_grad_norm)
-        rate = settings.optimizer.lr * settings.schedule.factor(self.epoch + self.batch / per_epoch, settings.epochs)
+        rate = settings.optimizer.lr * settings.schedule.factor(self.epoch + group_start / per_epoch, settings.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()

@@ -9,8 +9,11 @@ from toughen.reports.sections import Section
 
 
 def build(run: RunData) -> dict[str, Any] | None:
-    """The configuration's text."""
-    return {"text": yaml.safe_dump(run.config, sort_keys=False)} if run.config else None
+    """The configuration's text and the command that takes it."""
+    if not run.config:
+        return None
+    command = "train" if "method" in run.config else "evaluate"
+    return {"text": yaml.safe_dump(run.config, sort_keys=False), "command": command}
 
 
 SECTION = Section("configuration", 90, "Configuration", build)

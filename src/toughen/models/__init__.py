@@ -1,0 +1,32 @@
+"""Networks, one architecture a file, and the classifier that is built around one."""
+
+from toughen.models.adapters import Timm, Torchvision
+from toughen.models.build import (
+    Classifier,
+    Normalize,
+    build_model,
+    check_outputs,
+    load_weights,
+    looks_like_probabilities,
+    with_facts,
+)
+from toughen.models.preact_resnet import PreActResNet18
+from toughen.models.resnet import ResNet18
+from toughen.models.small_cnn import SmallCNN
+from toughen.models.wide_resnet import WideResNet
+
+__all__ = [
+    "Classifier",
+    "Normalize",
+    "PreActResNet18",
+    "ResNet18",
+    "SmallCNN",
+    "Timm",
+    "Torchvision",
+    "WideResNet",
+    "build_model",
+    "check_outputs",
+    "load_weights",
+    "looks_like_probabilities",
+    "with_facts",
+]

@@ -1,0 +1,71 @@
+"""A small network trained on real digits, and test images of few and many classes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from toughen.data import Digits, ImageSet
+from toughen.data.source import Decoded
+from toughen.evaluation import Evaluation, evaluate_model
+from toughen.threat import ThreatModel
+
+
+def digits_of(num_classes: int) -> ImageSet:
+    """The test digits below `num_classes`."""
+    images = Digits().load("test")
+    kept = images.labels < num_classes
+    pixels = images.images.take(kept.nonzero().squeeze(1))
+    return replace(
+        images, images=Decoded(pixels), labels=images.labels[kept], classes=images.classes[:num_classes]
+    )
+
+
+def trained_network(num_classes: int) -> nn.Module:
+    """A convolution, BatchNorm, and a linear layer, trained for two seconds at most."""
+    train = Digits().load("train")
+    kept = (train.labels < num_classes).nonzero().squeeze(1)
+    images, labels = train.subset(kept)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten()]
+        network = nn.Sequential(*layers, nn.Linear(128, num_classes))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
+    for _ in range(40):
+        optimizer.zero_grad()
+        F.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def network() -> nn.Module:
+    return trained_network(10)
+
+
+@pytest.fixture(scope="session")
+def batch() -> tuple[Tensor, Tensor]:
+    """Twelve test digits and their labels."""
+    return Digits().load("test").subset(torch.arange(12))
+
+
+@pytest.fixture(scope="session")
+def standard(network: nn.Module) -> Evaluation:
+    """AutoAttack and its company on 20 digits, 10 at a time."""
+    images = Digits().load("test")
+    threat = ThreatModel("linf", 0.08)
+    return evaluate_model(network, images, threat, test_images=20, batch_size=10, seed=3, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def few_classes() -> Callable[[int], tuple[nn.Module, Tensor, Tensor]]:
+    """A network for the first digits and eight test images of them."""
+
+    def make(num_classes: int) -> tuple[nn.Module, Tensor, Tensor]:
+        return trained_network(num_classes), *digits_of(num_classes).subset(torch.arange(8))
+
+    return make

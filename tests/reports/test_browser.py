@@ -1,0 +1,137 @@
+"""The pages in a real browser (headless Chromium), as a desktop and as a phone show them."""
+
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from toughen.commands.compare import compare
+from toughen.reports import write_report
+from toughen.run import RunFolder
+
+pytestmark = pytest.mark.nightly
+
+MakeRun = Callable[..., RunFolder]
+Pages = dict[str, Path]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--v=0"),
+    "--virtual-time-budget=3000",
+)
+LIGHT, DARK = "--blink-settings=preferredColorScheme=1", "--blink-settings=preferredColorScheme=0"
+
+PROBE = (Path(__file__).parent / "probe.js").read_text()
+FRAME = """<!doctype html><title>frame</title>
+<style>body{{margin:0}} iframe{{border:0; width:{width}px; height:900px}}</style>
+<pre id="said"></pre><iframe src="{page}"></iframe>
+<script>addEventListener('message', (event) => {{ said.textContent = event.data }})</script>"""
+
+
+def browser() -> str:
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    assert found, f"these tests need a browser; none of {', '.join(NAMES)} is installed"
+    return found
+
+
+def browse(page: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [browser(), *FLAGS, f"--user-data-dir={profile}", *flags, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+
+def console_of(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def probe(page: Path, profile: Path, width: int, scheme: str = LIGHT) -> dict[str, Any]:
+    """How a page lies in a frame of this width: the browser's own window cannot be as narrow as a phone."""
+    source = page.read_text(encoding="utf-8").replace(
+        "default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'"
+    )
+    copy = page.with_name("probed.html")
+    copy.write_text(source.replace("</body>", f"<script>{PROBE}</script></body>"), encoding="utf-8")
+    frame = page.with_name("frame.html")
+    frame.write_text(FRAME.format(width=width, page=copy.name))
+    dom = browse(frame, profile, "--dump-dom", f"--window-size={max(width, 600)},1000", scheme).stdout
+    said = re.search(r'<pre id="said">(.+?)</pre>', dom)
+    assert said, "the page did not load"
+    layout: dict[str, Any] = json.loads(html.unescape(said[1]))
+    return layout
+
+
+@pytest.fixture
+def pages(make_run: MakeRun) -> Pages:
+    """A complete report, one of an evaluated model, and a comparison."""
+    full = make_run("digits-smallcnn-trades", warnings=["gradient masking suspected"])
+    bare = make_run("weights", epochs=0, seed=1, strength=0.6)
+    other = make_run("eps", seed=2, threat={"norm": "l2", "eps": 0.5})
+    comparison = compare([str(run.path) for run in (full, bare, other)])
+    assert comparison.page
+    return {"full": write_report(full), "evaluated": write_report(bare), "comparison": comparison.page}
+
+
+KINDS = pytest.mark.parametrize("kind", ["full", "evaluated", "comparison"])
+
+
+@KINDS
+@pytest.mark.parametrize("width", [390, 1280])
+def test_layout(pages: Pages, tmp_path: Path, kind: str, width: int) -> None:
+    layout = probe(pages[kind], tmp_path / "profile", width)
+    assert layout["width"] == width
+    assert layout["content"] <= width
+    assert layout["outside"] == []
+    assert layout["broken"] == 0
+    assert layout["images"] == {"full": 24, "evaluated": 24, "comparison": 0}[kind]
+    assert len(layout["reachable"]) == {"full": 6, "evaluated": 4, "comparison": 2}[kind]
+    assert all(layout["reachable"])
+    assert layout["plot_text"] >= 9
+
+
+@KINDS
+def test_no_console_message_and_nothing_refused(pages: Pages, tmp_path: Path, kind: str) -> None:
+    assert console_of(browse(pages[kind], tmp_path / "profile", "--dump-dom")) == []
+
+
+def test_a_page_that_loads_something_would_be_noticed(pages: Pages, tmp_path: Path) -> None:
+    source = pages["full"].read_text()
+    pages["full"].write_text(source.replace("</body>", '<img src="https://example.com/a.png"></body>'))
+    messages = console_of(browse(pages["full"], tmp_path / "profile", "--dump-dom"))
+    assert any("Content Security Policy" in message for message in messages)
+
+
+def luminance(color: str) -> float:
+    channels = [int(value) / 255 for value in re.findall(r"\d+", color)[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK])
+@pytest.mark.parametrize("kind", ["full", "comparison"])
+def test_contrast_in_both_schemes(pages: Pages, tmp_path: Path, kind: str, scheme: str) -> None:
+    layout = probe(pages[kind], tmp_path / "profile", 1280, scheme)
+    background = luminance(layout["background"])
+    assert (background < 0.1) == (scheme == DARK)
+    for color in ("ink", "tick"):
+        bright, dim = sorted([luminance(layout[color]), background], reverse=True)
+        # 4.5 is WCAG's AA level for text.
+        assert (bright + 0.05) / (dim + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK])
+def test_something_is_painted(pages: Pages, tmp_path: Path, scheme: str) -> None:
+    shot = tmp_path / "shot.png"
+    browse(pages["full"], tmp_path / "profile", f"--screenshot={shot}", "--window-size=1200,2600", scheme)
+    image = Image.open(io.BytesIO(shot.read_bytes())).convert("RGB")
+    assert image.size == (1200, 2600)
+    colors = image.getcolors(maxcolors=1 << 24)
+    assert colors is not None
+    assert len(colors) > 200
+    assert max(count for count, _ in colors) < 0.9 * 1200 * 2600

@@ -1,0 +1,96 @@
+import pytest
+import torch
+from torch import Tensor
+
+from toughen.batch import Batch, check_images
+from toughen.errors import InputError
+
+
+def batch(images: Tensor | None = None, labels: Tensor | None = None) -> Batch:
+    return Batch(
+        torch.linspace(0, 1, 24).view(2, 3, 2, 2) if images is None else images,
+        torch.tensor([0, 2]) if labels is None else labels,
+    )
+
+
+def test_allowed() -> None:
+    batch().check(num_classes=3)
+    batch(labels=torch.tensor([0, 0])).check(num_classes=1)
+    assert len(batch()) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_any_float_will_do(dtype: torch.dtype) -> None:
+    batch(torch.rand(2, 1, 2, 2).to(dtype)).check(num_classes=3)
+
+
+def test_no_image_is_allowed() -> None:
+    empty = Batch(torch.zeros(0, 3, 2, 2), torch.zeros(0, dtype=torch.int64))
+    empty.check(num_classes=3)
+    assert len(empty) == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (
+            torch.zeros(2, 3, 2, 2, dtype=torch.uint8),
+            "images: expected a floating-point tensor in [0, 1], got torch.uint8; use images.float() / 255",
+        ),
+        (torch.zeros(3, 2, 2), "images: expected N x C x H x W, got shape (3, 2, 2)"),
+        (torch.zeros(2, 12), "images: expected N x C x H x W, got shape (2, 12)"),
+        (
+            torch.full((2, 3, 2, 2), 255.0),
+            "images: expected values in [0, 1], got [255, 255]; divide by 255",
+        ),
+        (
+            torch.linspace(-2.1, 2.6, 24).view(2, 3, 2, 2),
+            "images: expected values in [0, 1], got [-2.1, 2.6]; undo the normalisation: "
+            "it is a layer of the model here",
+        ),
+    ],
+    ids=["uint8", "one-image", "flat", "0..255", "normalised"],
+)
+def test_images_that_do_not_fit(images: Tensor, message: str) -> None:
+    for check in (lambda: check_images(images), lambda: batch(images).check(num_classes=3)):
+        with pytest.raises(InputError) as caught:
+            check()
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("value", [1 + 1e-6, -1e-6, float("nan"), float("inf")])
+def test_one_pixel_out_of_range_is_enough(value: float) -> None:
+    images = torch.full((2, 3, 2, 2), 0.5)
+    images[1, 2, 1, 0] = value
+    with pytest.raises(InputError, match=r"images: expected values in \[0, 1\], got \["):
+        check_images(images)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            torch.tensor([0, 1], dtype=torch.int32),
+            "labels: expected int64 of shape (2,), got torch.int32 of shape (2,)",
+        ),
+        (torch.tensor([0.0, 1.0]), "labels: expected int64 of shape (2,), got torch.float32 of shape (2,)"),
+        (torch.tensor([0, 1, 2]), "labels: expected int64 of shape (2,), got torch.int64 of shape (3,)"),
+        (torch.tensor([[0], [1]]), "labels: expected int64 of shape (2,), got torch.int64 of shape (2, 1)"),
+        (torch.tensor([0, 3]), "labels: expected values in 0 .. 2 for 3 classes, got 0 .. 3"),
+        (torch.tensor([-1, 2]), "labels: expected values in 0 .. 2 for 3 classes, got -1 .. 2"),
+    ],
+    ids=["int32", "float", "three", "2-d", "too-large", "negative"],
+)
+def test_labels_that_do_not_fit(labels: Tensor, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        batch(labels=labels).check(num_classes=3)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("indices", [None, torch.tensor([7, 3])])
+def test_all_parts_go_to_the_device(indices: Tensor | None) -> None:
+    moved = Batch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), indices).to("meta")
+    assert {moved.images.device.type, moved.labels.device.type} == {"meta"}
+    assert (
+        (moved.indices is None) if indices is None else (moved.indices is not None and moved.indices.is_meta)
+    )

@@ -1,0 +1,233 @@
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from toughen.errors import RunError
+from toughen.run import RunFolder, atomic
+
+
+def names(folder: Path) -> list[str]:
+    """Everything in a folder, hidden files too."""
+    return sorted(os.listdir(folder))
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_file_takes_its_place_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text("old")
+    with atomic(path) as temporary:
+        assert temporary.parent == path.parent  # a rename is atomic only within one disk
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["result.json"]
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    with atomic(tmp_path / "a" / "b" / "file") as temporary:
+        temporary.write_text("new")
+    assert tree(tmp_path) == {"a/b/file": "new"}
+
+
+def test_a_file_has_the_users_permissions(tmp_path: Path) -> None:
+    """Not the private ones of a temporary file: others may read a report."""
+    with atomic(tmp_path / "report.html") as temporary:
+        temporary.write_text("report")
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "report.html").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("existing", [True, False])
+def test_half_a_file_leaves_the_old_one(tmp_path: Path, error: type[BaseException], existing: bool) -> None:
+    path = tmp_path / "config.yaml"
+    if existing:
+        path.write_text("old")
+    with pytest.raises(error), atomic(path) as temporary:
+        temporary.write_text("ne")
+        raise error
+    assert tree(tmp_path) == ({"config.yaml": "old"} if existing else {})
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "last"
+    for content in ({"a": "1", "sub/b": "2"}, {"c": "3"}):
+        with atomic(path) as temporary:
+            for name, text in content.items():
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                (temporary / name).write_text(text)
+        assert tree(path) == content
+        assert names(tmp_path) == ["last"]
+
+
+def test_half_a_folder_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "last"
+    path.mkdir()
+    (path / "state.json").write_text("old")
+    with pytest.raises(RuntimeError), atomic(path) as temporary:
+        temporary.mkdir()
+        (temporary / "state.json").write_text("new")
+        raise RuntimeError
+    assert tree(tmp_path) == {"last/state.json": "old"}
+    assert names(tmp_path) == ["last"]
+
+
+def test_what_an_earlier_crash_left_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "last"
+    for folder in (path, tmp_path / ".last.old"):
+        folder.mkdir()
+        (folder / "state.json").write_text("old")
+    with atomic(path) as temporary:
+        temporary.mkdir()
+        (temporary / "state.json").write_text("new")
+    assert tree(tmp_path) == {"last/state.json": "new"}
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """/dev/full stands in for one: every write to it fails with 'no space left'."""
+    path = tmp_path / "model.safetensors"
+    path.write_text("old")
+    with pytest.raises(
+        RunError, match=rf"cannot write {path}: No space left on device; free space or .*--out"
+    ):  # noqa: SIM117
+        with atomic(path) as temporary:
+            temporary.symlink_to("/dev/full")
+            temporary.write_text("new")
+    assert tree(tmp_path) == {"model.safetensors": "old"}
+    assert names(tmp_path) == ["model.safetensors"]
+
+
+def test_nothing_written_is_an_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RunError, match="cannot write .*report.html: No such file"),
+        atomic(tmp_path / "report.html"),
+    ):
+        pass
+
+
+def test_a_name_that_the_disk_refuses(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot write .*: File name too long"), atomic(tmp_path / ("x" * 255)):
+        pass
+
+
+def test_a_folder_below_a_file_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    run = RunFolder(tmp_path / "file" / "run")
+    message = f"cannot write to {run.path}: .*; choose another folder with --out"
+    with pytest.raises(RunError, match=message):
+        run.create()
+    with pytest.raises(RunError, match=message):
+        run.write_config({})
+
+
+def test_create(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "runs" / "arow")
+    run.create()
+    run.create()  # an empty folder is as good as none
+    assert run.path.is_dir()
+    assert run.name == "arow"
+
+
+def test_an_existing_run_is_not_replaced_unasked(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.write_config({"epochs": 3})
+    run.write_result({"robust": 0.5})
+    with pytest.raises(RunError) as caught:
+        run.create()
+    assert str(caught.value) == (
+        f"{run.path} exists and is not empty; give another --out, go on with it (--resume {run.path}) "
+        "or replace it (--overwrite)"
+    )
+    assert run.read_config() == {"epochs": 3}
+    run.create(overwrite=True)
+    assert names(run.path) == []
+
+
+def test_overwrite_deletes_only_runs(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("a photo")
+    (tmp_path / "file").write_text("a text")
+    for path in (tmp_path / "photos", tmp_path / "file"):
+        with pytest.raises(RunError, match=f"{path} is not a run folder .*--overwrite does not delete it"):
+            RunFolder(path).create(overwrite=True)
+    assert tree(tmp_path) == {"photos/cat.jpg": "a photo", "file": "a text"}
+
+
+def test_config_and_result_come_back(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    config = {
+        "zeta": 1,
+        "eps": "8/255",
+        "model": {"class_path": "m.N", "init_args": {}},
+        "on": [1.5, None, True],
+    }
+    run.write_config(config)
+    run.write_result(config)
+    assert run.read_config() == run.read_result() == config
+    assert list(run.read_config()) == list(config), "the order is the user's"
+    assert names(tmp_path) == ["config.yaml", "result.json"]
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        ("config", "toughen train --out {}"),
+        ("model", "toughen train --out {}"),
+        ("metrics", "toughen train --out {}"),
+        ("result", "toughen evaluate {}"),
+        ("verdicts", "toughen evaluate {}"),
+        ("gallery", "toughen evaluate {}"),
+        ("report", "toughen evaluate {}"),
+    ],
+)
+def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path, file: str, command: str) -> None:
+    run = RunFolder(tmp_path)
+    path: Path = getattr(run, file)
+    with pytest.raises(RunError) as caught:
+        run.require(path)
+    assert str(caught.value) == f"{tmp_path} has no {path.name}; make it with `{command.format(tmp_path)}`"
+    path.touch()
+    run.require(path)
+
+
+def test_a_run_that_was_stopped_is_resumed(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.checkpoint.mkdir(parents=True)
+    with pytest.raises(
+        RunError, match=f"no model.safetensors; make it with `toughen train --resume {tmp_path}`"
+    ):
+        run.require(run.checkpoint, run.model)
+
+
+def test_no_run_folder(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "nothing")
+    for read in (run.require, run.read_config, run.read_result):
+        with pytest.raises(
+            RunError, match=f"no run folder at {run.path}; expected .* made by `toughen train`"
+        ):
+            read()
+
+
+@pytest.mark.parametrize("content", [b"epochs: [", b"\xff\xfe\x00", b"", b"just text", b"- 1\n- 2\n"])
+def test_a_damaged_configuration_is_named(tmp_path: Path, content: bytes) -> None:
+    run = RunFolder(tmp_path)
+    run.config.write_bytes(content)
+    with pytest.raises(
+        RunError, match=f"cannot read {re.escape(str(run.config))}: (.|\n)*; restore the file"
+    ):
+        run.read_config()
+
+
+@pytest.mark.parametrize("content", [b'{"schema": 1', b"\xff\xfe\x00", b""])
+def test_a_damaged_result_names_the_command_that_makes_it_again(tmp_path: Path, content: bytes) -> None:
+    run = RunFolder(tmp_path)
+    run.result.write_bytes(content)
+    with pytest.raises(
+        RunError, match=f"cannot read {run.result}: .*`toughen evaluate {tmp_path} --overwrite`"
+    ):
+        run.read_result()

@@ -1,0 +1,64 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from toughen.errors import InputError
+from toughen.training import EMA, SWA
+
+
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+
+
+def move(model: nn.Module, by: float) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += by
+
+
+def test_ema_is_the_plain_recurrence_on_weights_and_statistics() -> None:
+    model = network()
+    averaged = EMA(decay=0.9).build(model)
+    expected = None
+    for step in range(4):
+        move(model, 0.1)
+        model.train()(torch.rand(4, 1, 5, 5, generator=torch.Generator().manual_seed(step)))
+        averaged.update_parameters(model)
+        state = {name: tensor.clone() for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+        expected = state if expected is None else {k: 0.9 * expected[k] + 0.1 * v for k, v in state.items()}
+    for name, tensor in expected.items():
+        torch.testing.assert_close(averaged.module.state_dict()[name], tensor)
+
+
+def test_swa_is_the_mean_and_its_statistics_are_those_of_the_images() -> None:
+    model = network()
+    average = SWA(start=1)
+    averaged = average.build(model)
+    seen = []
+    for _ in range(3):
+        move(model, 0.5)
+        averaged.update_parameters(model)
+        seen.append(copy.deepcopy(model[0].weight.detach()))
+    torch.testing.assert_close(averaged.module[0].weight, torch.stack(seen).mean(0))
+    images = torch.rand(8, 1, 5, 5, generator=torch.Generator().manual_seed(0))
+    average.settle(averaged, [images])
+    with torch.no_grad():
+        features = averaged.module[0](images)
+    torch.testing.assert_close(averaged.module[1].running_mean, features.mean((0, 2, 3)))
+    torch.testing.assert_close(averaged.module[1].running_var, features.var((0, 2, 3)))
+
+
+def test_when_weights_are_taken_in() -> None:
+    assert all(EMA().due(epoch, last) for epoch in (0, 9) for last in (False, True))
+    due = [(epoch, last) for epoch in range(4) for last in (False, True) if SWA(start=3).due(epoch, last)]
+    assert due == [(2, True), (3, True)]  # epochs count from 0 here, from 1 for the user
+
+
+@pytest.mark.parametrize(("make", "name"), [(lambda: EMA(decay=1.0), "decay"), (lambda: SWA(start=0), "start")])
+def test_bad_settings(make, name: str) -> None:
+    with pytest.raises(InputError, match=f"average.{name}"):
+        make()

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from toughen.errors import RunError
+from toughen.training.checkpoint import load_state, save_state
+
+STATE = {
+    "epoch": 3,
+    "rate": 0.1,
+    "none": None,
+    "groups": [{"lr": 0.1, "params": [0, 1]}],
+    "state": {0: {"momentum_buffer": torch.arange(3.0)}, 1: {"momentum_buffer": None}},
+    "generator": torch.Generator().get_state(),
+    "scalar": torch.tensor(2.5, dtype=torch.float64),
+}
+
+
+def test_nested_state_comes_back_with_its_types(tmp_path: Path) -> None:
+    save_state(tmp_path / "last", STATE)
+    loaded = load_state(tmp_path / "last")
+    assert {k: v for k, v in loaded.items() if k not in ("state", "generator", "scalar")} == {
+        k: v for k, v in STATE.items() if k not in ("state", "generator", "scalar")
+    }
+    assert list(loaded["state"]) == [0, 1]
+    assert torch.equal(loaded["state"][0]["momentum_buffer"], torch.arange(3.0))
+    assert torch.equal(loaded["generator"], STATE["generator"])
+    assert loaded["scalar"].dtype == torch.float64
+    assert loaded["scalar"].shape == ()
+
+
+def test_shared_memory_and_other_layouts_are_saved(tmp_path: Path) -> None:
+    base = torch.rand(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    save_state(tmp_path / "last", {"a": base, "b": base, "part": base[0]})
+    loaded = load_state(tmp_path / "last")
+    assert torch.equal(loaded["a"], base)
+    assert torch.equal(loaded["part"], base[0])
+
+
+def test_needs_no_pickle(tmp_path: Path) -> None:
+    save_state(tmp_path / "last", STATE)
+    assert sorted(file.name for file in (tmp_path / "last").iterdir()) == ["state.json", "tensors.safetensors"]
+    assert len(load_file(tmp_path / "last" / "tensors.safetensors")) == 3
+
+
+def test_a_new_checkpoint_replaces_the_old_and_a_failing_one_does_not(tmp_path: Path) -> None:
+    save_state(tmp_path / "last", {"epoch": 1})
+    save_state(tmp_path / "last", {"epoch": 2})
+    with pytest.raises(TypeError):
+        save_state(tmp_path / "last", {"epoch": 3, "bad": object()})
+    assert load_state(tmp_path / "last") == {"epoch": 2}
+    assert [file.name for file in tmp_path.iterdir()] == ["last"]
+
+
+@pytest.mark.parametrize("file", ["state.json", "tensors.safetensors"])
+def test_damage_is_reported(tmp_path: Path, file: str) -> None:
+    save_state(tmp_path / "last", STATE)
+    path = tmp_path / "last" / file
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(RunError, match=r"damaged.*--overwrite"):
+        load_state(tmp_path / "last")
+
+
+def test_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no checkpoint"):
+        load_state(tmp_path / "last")
