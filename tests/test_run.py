@@ -1,5 +1,5 @@
-import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,11 +10,30 @@ from toughen.run import RunFolder, atomic
 
 def names(folder: Path) -> list[str]:
     """Everything in a folder, hidden files too."""
-    return sorted(os.listdir(folder))
+    return sorted(entry.name for entry in folder.iterdir())
 
 
 def tree(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
+
+
+def replace(path: Path, write: Callable[[Path], object], error: BaseException | None = None) -> None:
+    """Write beside `path`, then stop with the error where there is one."""
+    with atomic(path) as temporary:
+        write(temporary)
+        if error is not None:
+            raise error
+
+
+def make_folder(content: dict[str, str]) -> Callable[[Path], None]:
+    """What writes a folder with these files."""
+
+    def write(folder: Path) -> None:
+        for name, text in content.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+
+    return write
 
 
 def test_a_file_takes_its_place_when_it_is_complete(tmp_path: Path) -> None:
@@ -29,90 +48,80 @@ def test_a_file_takes_its_place_when_it_is_complete(tmp_path: Path) -> None:
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:
-    with atomic(tmp_path / "a" / "b" / "file") as temporary:
-        temporary.write_text("new")
+    replace(tmp_path / "a" / "b" / "file", lambda file: file.write_text("new"))
     assert tree(tmp_path) == {"a/b/file": "new"}
 
 
 def test_a_file_has_the_users_permissions(tmp_path: Path) -> None:
     """Not the private ones of a temporary file: others may read a report."""
-    with atomic(tmp_path / "report.html") as temporary:
-        temporary.write_text("report")
+    replace(tmp_path / "report.html", lambda file: file.write_text("report"))
     (tmp_path / "plain").write_text("")
     assert (tmp_path / "report.html").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-@pytest.mark.parametrize("existing", [True, False])
-def test_half_a_file_leaves_the_old_one(tmp_path: Path, error: type[BaseException], existing: bool) -> None:
-    path = tmp_path / "config.yaml"
-    if existing:
-        path.write_text("old")
-    with pytest.raises(error), atomic(path) as temporary:
-        temporary.write_text("ne")
-        raise error
-    assert tree(tmp_path) == ({"config.yaml": "old"} if existing else {})
+@pytest.mark.parametrize("error", [RuntimeError(), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("before", [{"config.yaml": "old"}, {}], ids=["replaced", "new"])
+def test_half_a_file_leaves_the_old_one(tmp_path: Path, error: BaseException, before: dict[str, str]) -> None:
+    make_folder(before)(tmp_path)
+    with pytest.raises(type(error)):
+        replace(tmp_path / "config.yaml", lambda file: file.write_text("ne"), error)
+    assert tree(tmp_path) == before
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "last"
     for content in ({"a": "1", "sub/b": "2"}, {"c": "3"}):
-        with atomic(path) as temporary:
-            for name, text in content.items():
-                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-                (temporary / name).write_text(text)
+        replace(path, make_folder(content))
         assert tree(path) == content
         assert names(tmp_path) == ["last"]
 
 
 def test_half_a_folder_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "last"
-    path.mkdir()
-    (path / "state.json").write_text("old")
-    with pytest.raises(RuntimeError), atomic(path) as temporary:
-        temporary.mkdir()
-        (temporary / "state.json").write_text("new")
-        raise RuntimeError
-    assert tree(tmp_path) == {"last/state.json": "old"}
+    replace(path, make_folder({"state.json": "old", "tensors": "old"}))
+    with pytest.raises(RuntimeError):
+        replace(path, make_folder({"state.json": "new"}), RuntimeError())
+    assert tree(path) == {"state.json": "old", "tensors": "old"}
     assert names(tmp_path) == ["last"]
 
 
 def test_what_an_earlier_crash_left_is_no_obstacle(tmp_path: Path) -> None:
-    path = tmp_path / "last"
-    for folder in (path, tmp_path / ".last.old"):
-        folder.mkdir()
-        (folder / "state.json").write_text("old")
-    with atomic(path) as temporary:
-        temporary.mkdir()
-        (temporary / "state.json").write_text("new")
+    make_folder({"last/state.json": "old", ".last.old/state.json": "older"})(tmp_path)
+    replace(tmp_path / "last", make_folder({"state.json": "new"}))
     assert tree(tmp_path) == {"last/state.json": "new"}
 
 
+def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "last").write_text("a text")
+    with pytest.raises(RunError, match=r"cannot write .*last: "):
+        replace(tmp_path / "last", make_folder({"state.json": "new"}))
+    assert tree(tmp_path) == {"last": "a text"}
+    assert names(tmp_path) == ["last"]
+
+
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    """/dev/full stands in for one: every write to it fails with 'no space left'."""
+    """/dev/full stands in for one: every write to it fails."""
+
+    def write(file: Path) -> None:
+        file.symlink_to("/dev/full")
+        file.write_text("new")
+
     path = tmp_path / "model.safetensors"
     path.write_text("old")
-    with pytest.raises(
-        RunError, match=rf"cannot write {path}: No space left on device; free space or .*--out"
-    ):  # noqa: SIM117
-        with atomic(path) as temporary:
-            temporary.symlink_to("/dev/full")
-            temporary.write_text("new")
+    with pytest.raises(RunError, match=f"cannot write {path}: .*; free space or choose another --out"):
+        replace(path, write)
     assert tree(tmp_path) == {"model.safetensors": "old"}
     assert names(tmp_path) == ["model.safetensors"]
 
 
 def test_nothing_written_is_an_error(tmp_path: Path) -> None:
-    with (
-        pytest.raises(RunError, match="cannot write .*report.html: No such file"),
-        atomic(tmp_path / "report.html"),
-    ):
-        pass
+    with pytest.raises(RunError, match=r"cannot write .*report\.html: No such file"):
+        replace(tmp_path / "report.html", lambda _: None)
 
 
 def test_a_name_that_the_disk_refuses(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="cannot write .*: File name too long"), atomic(tmp_path / ("x" * 255)):
-        pass
+    with pytest.raises(RunError, match=r"cannot write .*x: File name too long"):
+        replace(tmp_path / ("x" * 255), lambda file: file.write_text("new"))
 
 
 def test_a_folder_below_a_file_cannot_be_written(tmp_path: Path) -> None:

@@ -17,11 +17,18 @@ class Batch:
         labels: int64, (N,).
         indices: int64, (N,), each image's place in its training set; methods that remember something of every
             image need them. None where nothing asks.
+        soft: probabilities of the classes, (N, K), where training softens or mixes labels. None for plain labels.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor | None = None
+    soft: Tensor | None = None
+
+    @property
+    def target(self) -> Tensor:
+        """What a supervised loss is taken against: the soft labels where there are any, else the labels."""
+        return self.labels if self.soft is None else self.soft
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -29,7 +36,8 @@ class Batch:
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
         indices = None if self.indices is None else self.indices.to(device)
-        return Batch(self.images.to(device), self.labels.to(device), indices)
+        soft = None if self.soft is None else self.soft.to(device)
+        return Batch(self.images.to(device), self.labels.to(device), indices, soft)
 
     def check(self, num_classes: int) -> None:
         """Raise unless images and labels fit the contract. Reads values, so it synchronises a GPU: call it once.

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import partial
+from numbers import Integral, Real
 from typing import Any
 
 from toughen.errors import InputError
@@ -21,8 +22,10 @@ def describe(value: Any) -> Any:
     >>> describe(ThreatModel("l2", 0.5))
     {'norm': 'l2', 'eps': 0.5}
     """
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | str):
         return value
+    if isinstance(value, Real):  # NumPy's numbers too, which YAML cannot write
+        return int(value) if isinstance(value, Integral) else float(value)
     if isinstance(value, dict):
         return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -30,7 +33,7 @@ def describe(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: describe(getattr(value, field.name)) for field in fields(value) if field.init}
     if isinstance(value, partial):
-        return {"class_path": path_of(value.func), "init_args": describe(value.keywords)}
+        return {"class_path": path_of(value.func), "init_args": describe(arguments_of(value))}
     if isinstance(value, type) or inspect.isfunction(value):
         return {"class_path": path_of(value), "init_args": {}}
     if hasattr(value, "__fspath__"):
@@ -41,6 +44,17 @@ def describe(value: Any) -> Any:
         if name != "self" and not kind and hasattr(value, name):
             arguments[name] = describe(getattr(value, name))
     return {"class_path": path_of(type(value)), "init_args": arguments}
+
+
+def arguments_of(waiting: partial[Any]) -> dict[str, Any]:
+    """The arguments that a partial already holds, all by name.
+
+    >>> from toughen.threat import ThreatModel
+    >>> arguments_of(partial(ThreatModel, "l2", eps=0.5))
+    {'norm': 'l2', 'eps': 0.5}
+    """
+    by_place = inspect.signature(waiting.func).bind_partial(*waiting.args).arguments if waiting.args else {}
+    return {**by_place, **waiting.keywords}
 
 
 def path_of(thing: Callable[..., Any]) -> str:
@@ -56,15 +70,34 @@ def import_path(path: str) -> Callable[..., Any]:
     """
     module, _, name = path.rpartition(".")
     try:
+        if module.startswith("."):
+            raise ImportError("it is relative")
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"cannot import {path!r}: {error}; expected package.module.Name") from error
 
 
 def instantiate(described: dict[str, Any], **extra: Any) -> Any:
-    """Build what `describe` wrote; `extra` are further keyword arguments."""
-    arguments = {
-        name: instantiate(item) if isinstance(item, dict) and "class_path" in item else item
-        for name, item in (described.get("init_args") or {}).items()
-    }
-    return import_path(described["class_path"])(**{**arguments, **extra})
+    """Build what `describe` wrote; `extra` are further keyword arguments.
+
+    Raises:
+        InputError: the class cannot be imported, or takes other arguments.
+    """
+    path = described["class_path"]
+    arguments = {**_rebuilt(described.get("init_args") or {}), **extra}
+    function = import_path(path)
+    try:
+        return function(**arguments)
+    except TypeError as error:
+        raise InputError(f"{path} cannot be built with {arguments}: {error}") from error
+
+
+def _rebuilt(value: Any) -> Any:
+    """Plain data with every described object in it built."""
+    if isinstance(value, list):
+        return [_rebuilt(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "class_path" in value:
+        return instantiate(value)
+    return {name: _rebuilt(item) for name, item in value.items()}

@@ -23,13 +23,15 @@ def log_probabilities(logits: Tensor) -> Tensor:
     return F.log_softmax(at_least_fp32(logits), dim=1)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """`-sum_k t_k log p_k`, with target t = (1 - smoothing) one_hot(y) + smoothing / K.
+def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    """`-sum_k t_k log p_k`; t is `target` itself where it holds probabilities (N, K), `one_hot(target)` where labels (N,).
+
+    With smoothing s, t becomes `(1 - s) t + s / K`.
 
     >>> cross_entropy(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))
     tensor([0.6931])
     """
-    return F.cross_entropy(at_least_fp32(logits), labels, reduction="none", label_smoothing=smoothing)
+    return F.cross_entropy(at_least_fp32(logits), target, reduction="none", label_smoothing=smoothing)
 
 
 def kl(first: Tensor, second: Tensor) -> Tensor:

@@ -38,11 +38,7 @@ def atomic(path: Path) -> Iterator[Path]:
             old = path.with_name(f".{path.name}.old")
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
-            try:
-                temporary.rename(path)
-            except OSError:
-                old.rename(path)
-                raise
+            temporary.rename(path)
             shutil.rmtree(old)
         else:
             temporary.replace(path)

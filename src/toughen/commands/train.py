@@ -64,6 +64,7 @@ def train(
     clip_grad_norm: float | None = None,
     accumulate: int = 1,
     augment: Augment | None = None,
+    train_images: int | None = None,
     val_images: int | None = None,
     select: Literal["best", "last"] = "best",
     precision: Precision = "auto",
@@ -98,6 +99,7 @@ def train(
         clip_grad_norm: largest norm of the gradient; longer ones are shortened.
         accumulate: batches whose gradients make one update.
         augment: random crop and flip; default: crop by an eighth of the size, flip for colour images.
+        train_images: train on so many images, drawn with the seed; default all that are not held out.
         val_images: training images held out to choose the checkpoint by; default a tenth, at most 1,000.
         select: report the checkpoint with the best robust accuracy on the held-out images, or the last one.
         precision: fp32, or bf16 for the network's passes; auto takes bf16 on a GPU that has it.
@@ -165,9 +167,11 @@ def run(
         for offset, generator in enumerate(generators.values()):
             generator.manual_seed(2 * seed + offset)
         method.under(settings["threat"], generators["attack"])
+        method.remember(len(training_set), training_set.shape)
         network = method.prepare(network)
         check_outputs(network, training_set.subset(torch.arange(2))[0], len(training_set.classes))
         train_indices, val_indices = split_validation(len(training_set), settings["val_images"], seed)
+        train_indices = draw(train_indices, settings["train_images"], seed)
         images = hold(training_set, device)
         train_loader = Loader(
             images,
@@ -182,13 +186,12 @@ def run(
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
         )
-        validation = Loader(
-            images, val_indices, settings["batch_size"], device=device, augment=None, generator=None, shuffle=False
-        )
+        validation = Loader(images, val_indices, settings["batch_size"], device=device)
         trainer = Trainer(
             network,
             method,
             train_loader,
+            next(iter(Loader(images, train_indices[:1000], 1000, device=device))),
             list(validation),
             Settings(**{name: settings[name] for name in Settings.__dataclass_fields__}),
             folder,
@@ -258,6 +261,20 @@ def restore(config: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def draw(indices: torch.Tensor, count: int | None, seed: int) -> torch.Tensor:
+    """So many of the indices, drawn with the seed; sorted.
+
+    Raises:
+        InputError: more are asked for than there are.
+    """
+    if count is None:
+        return indices
+    if count > len(indices):
+        raise InputError(f"--train_images: expected at most {len(indices)}, got {count}")
+    chosen = torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))[:count]
+    return indices[chosen].sort().values
+
+
 def default_name(*parts: Any) -> str:
     """`digits-small_cnn-trades` and the like, for the run's folder."""
     names = [describe(part)["class_path"].rpartition(".")[2] for part in parts]
@@ -266,7 +283,7 @@ def default_name(*parts: Any) -> str:
 
 def _check_counts(settings: dict[str, Any]) -> None:
     for name in (
-        "epochs", "batch_size", "accumulate", "log_every", "test_images", "val_images", "checkpoint_every",
+        "epochs", "batch_size", "accumulate", "log_every", "test_images", "train_images", "val_images", "checkpoint_every",
     ):
         if settings[name] is not None and settings[name] < 1:
             raise InputError(f"--{name}: expected at least 1, got {settings[name]}")

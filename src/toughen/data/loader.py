@@ -58,7 +58,7 @@ class Loader:
         device: torch.device | str,
         augment: Augment | None = None,
         generator: torch.Generator | None = None,
-        shuffle: bool,
+        shuffle: bool = False,
         seed: int = 0,
         drop_last: bool = False,
         workers: int = 0,

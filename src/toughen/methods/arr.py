@@ -68,4 +68,4 @@ class ARR(Method):
         """Cross-entropy of the clean images and the distance of the two outputs."""
         clean, adversarial = model(batch.images), model(perturbed.images)
         distance = output_distance(clean, adversarial, self.distance, self.on, self.q)
-        return {"ce": Term(cross_entropy(clean, batch.labels)), "distance": Term(distance, self.lam)}
+        return {"ce": Term(cross_entropy(clean, batch.target)), "distance": Term(distance, self.lam)}

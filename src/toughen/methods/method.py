@@ -71,6 +71,23 @@ class Method(nn.Module, ABC):
         """The network to train: the given one, unless the method changes it. Called once, before the optimiser is made."""
         return model
 
+    def remember(self, images: int, shape: tuple[int, int, int]) -> None:
+        """Make room for what is remembered of each of `images` training images of this shape (C, H, W).
+
+        Called once, before `prepare`; for methods with a memory per image, which is a buffer of N rows that
+        `Batch.indices` address.
+        """
+
+    def begin_epoch(self, model: nn.Module, epoch: int, first: Batch) -> None:
+        """Called before every epoch (counted from 0) with the first 1,000 training images, not augmented."""
+
+    def deployed(self, model: nn.Module) -> nn.Module:
+        """The ordinary network that is validated, saved and reported: the trained one, less what only training needs.
+
+        Shares its parameters and buffers with `model`.
+        """
+        return model
+
     @abstractmethod
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """The inner maximum. Leaves the model's parameters, gradients and train/eval flags as they were."""

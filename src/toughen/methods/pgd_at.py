@@ -32,4 +32,4 @@ class PGDAT(Method):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The cross-entropy of the adversarial images."""
-        return {"adversarial_ce": Term(cross_entropy(model(perturbed.images), batch.labels))}
+        return {"adversarial_ce": Term(cross_entropy(model(perturbed.images), batch.target))}

@@ -19,4 +19,4 @@ class Standard(Method):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The cross-entropy."""
-        return {"ce": Term(cross_entropy(model(perturbed.images), batch.labels))}
+        return {"ce": Term(cross_entropy(model(perturbed.images), batch.target))}

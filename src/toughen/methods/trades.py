@@ -10,9 +10,9 @@ from toughen.losses import cross_entropy, kl, kl_to
 from toughen.methods.method import Method, Perturbed, Term, Terms
 
 
-def trades_terms(clean: Tensor, adversarial: Tensor, labels: Tensor, beta: float) -> Terms:
+def trades_terms(clean: Tensor, adversarial: Tensor, target: Tensor, beta: float) -> Terms:
     """`CE(f(x), y)` and `beta KL(p_f(x) || p_f(x'))` from the logits of clean and adversarial images."""
-    return {"natural": Term(cross_entropy(clean, labels)), "robust_kl": Term(kl(clean, adversarial), beta)}
+    return {"natural": Term(cross_entropy(clean, target)), "robust_kl": Term(kl(clean, adversarial), beta)}
 
 
 class TRADES(Method):
@@ -46,4 +46,4 @@ class TRADES(Method):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Cross-entropy of the clean images and KL to the adversarial ones."""
-        return trades_terms(model(batch.images), model(perturbed.images), batch.labels, self.beta)
+        return trades_terms(model(batch.images), model(perturbed.images), batch.target, self.beta)

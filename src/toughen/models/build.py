@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from toughen.config import path_of
 from toughen.errors import InputError, RunError
+from toughen.models.mode import evaluating
 
 
 class Normalize(nn.Module):
@@ -78,16 +79,12 @@ def check_outputs(model: nn.Module, images: Tensor, num_classes: int) -> Tensor:
     Raises:
         InputError: the model cannot take the images, or its outputs are not N x num_classes.
     """
-    was_training = model.training
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             logits = model(images)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
         shape = " x ".join(map(str, images.shape[1:]))
         raise InputError(f"the model cannot take images of {shape} (C x H x W): {error}") from error
-    finally:
-        model.train(was_training)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] != num_classes:
         came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(

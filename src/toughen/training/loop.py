@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -69,6 +69,7 @@ class Trainer:
         model: nn.Module,
         method: Method,
         train: Loader,
+        first: Batch,
         validation: list[Batch],
         settings: Settings,
         folder: RunFolder,
@@ -78,7 +79,7 @@ class Trainer:
         layout: torch.memory_format = torch.contiguous_format,
     ) -> None:
         self.model, self.method, self.settings = model, method, settings
-        self.train, self.validation = train, validation
+        self.train, self.first, self.validation = train, first, validation
         self.folder, self.accelerator, self.observer = folder, accelerator, observer
         self.generators, self.layout = generators, layout
         self.model.to(memory_format=layout)
@@ -91,7 +92,7 @@ class Trainer:
     @property
     def reported(self) -> nn.Module:
         """The network that is validated and saved: the averaged one where there is an average."""
-        return self.averaged.module if self.averaged is not None else self.model
+        return self.method.deployed(self.averaged.module if self.averaged is not None else self.model)
 
     def fit(self) -> None:
         """Train to the last epoch.
@@ -116,6 +117,8 @@ class Trainer:
 
     def _run_epoch(self, stop_requested: Callable[[], bool]) -> None:
         per_epoch, settings = len(self.train), self.settings
+        if self.batch == 0:
+            self.method.begin_epoch(self.model, self.epoch, self.first)
         self.train.start(self.epoch, self.batch)
         began = time.perf_counter()
         for batch in self.train:
@@ -146,7 +149,7 @@ class Trainer:
         group_start = self.batch - self.batch % settings.accumulate
         group_size = min(settings.accumulate, per_epoch - group_start)
         self.model.train()
-        batch = Batch(batch.images.contiguous(memory_format=self.layout), batch.labels, batch.indices)
+        batch = replace(batch, images=batch.images.contiguous(memory_format=self.layout))
         with accelerator.autocast():
             perturbed = self.method.perturb(self.model, batch)
         with nullcontext() if update else accelerator.no_sync(self.step):

@@ -1,0 +1,218 @@
+import inspect
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from toughen.attacks import FGSM, PGD, Ascent
+from toughen.catalog import classes
+from toughen.config import arguments_of, describe, import_path, instantiate, path_of
+from toughen.data import Augment, ImageFolder, Parquet
+from toughen.errors import InputError
+from toughen.methods import ARR, PGDAT, TRADES, Standard
+from toughen.models import ResNet18, WideResNet
+from toughen.threat import ThreatModel
+from toughen.training import EMA, SGD, SWA, Constant, Cosine, MultiStep, OneCycle
+
+# Each with settings that are not the defaults, so that a dropped one shows.
+SETTINGS: list[tuple[Callable[..., Any], dict[str, Any]]] = [
+    (Ascent, {"steps": 3, "step_size": 0.02, "start": "normal", "restarts": 2, "keep_best": True}),
+    (PGD, {"steps": 7, "step_size": 0.01, "start": "clean", "mode": "train", "loss": "margin"}),
+    (FGSM, {"step_size": 0.1, "start": "uniform", "loss": "dlr"}),
+    (Augment, {"crop": 2, "flip": False}),
+    (ImageFolder, {"path": "photos", "test": "more", "size": 48, "channels": 1, "name": "Photos"}),
+    (Parquet, {"path": "shards", "image": "scan", "label": "digit", "size": 28, "name": "Scans"}),
+    (Constant, {}),
+    (MultiStep, {"milestones": [10, 15], "gamma": 0.2}),
+    (Cosine, {"warmup": 1.5}),
+    (OneCycle, {"peak": 0.4}),
+    (SGD, {"lr": 0.05, "momentum": 0.8, "weight_decay": 1e-4, "nesterov": True, "decay_all": False}),
+    (EMA, {"decay": 0.99}),
+    (SWA, {"start": 3}),
+    (Standard, {}),
+    (WideResNet, {"num_classes": 3, "in_channels": 1, "depth": 10, "width": 1, "dropout": 0.3}),
+]
+KINDS = ("methods", "models", "data", "attacks", "optimizers", "schedules", "averages")
+
+
+class Pair:
+    """A user's own class whose settings hold other objects."""
+
+    def __init__(
+        self, *extra: int, parts: list[Any], named: dict[str, Any], where: Path | None = None, **rest: int
+    ):
+        self.parts, self.named, self.where = parts, named, where
+
+
+def through_yaml(described: Any) -> Any:
+    return yaml.safe_load(yaml.safe_dump(described))
+
+
+@pytest.mark.parametrize(("make", "arguments"), SETTINGS, ids=lambda value: getattr(value, "__name__", ""))
+def test_object_comes_back_from_yaml(make: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    described = through_yaml(describe(make(**arguments)))
+    assert described["class_path"] == f"{make.__module__}.{getattr(make, '__name__', '')}"
+    assert described["init_args"].items() >= arguments.items()
+    again = instantiate(described)
+    assert type(again) is make
+    assert {name: getattr(again, name) for name in arguments} == arguments
+    assert describe(again) == described
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        TRADES(beta=3.0, attack=Ascent(steps=2)),
+        PGDAT(attack=PGD(steps=4)),
+        ARR(lam=2, attack=FGSM(start="uniform")),
+    ],
+    ids=lambda method: type(method).__name__,
+)
+def test_method_comes_back_with_its_attack(method: Any) -> None:
+    described = through_yaml(describe(method))
+    again = instantiate(described)
+    assert type(again) is type(method)
+    assert type(again.attack) is type(method.attack)
+    assert vars(again.attack) == vars(method.attack)
+    assert describe(again) == described
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_named_class_keeps_its_settings(kind: str) -> None:
+    """An argument without an attribute of its name would be missing from config.yaml."""
+    needed = {"path": "folder", "name": "resnet18", "milestones": [1]}
+    for entry in classes(kind).values():
+        made = import_path(entry.path)
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        parameters = inspect.signature(made).parameters.items()
+        names = [name for name, parameter in parameters if parameter.kind not in variadic]
+        built = made(**{name: value for name, value in needed.items() if name in names})
+        assert list(describe(built)["init_args"]) == names, entry.name
+
+
+def test_objects_within_lists_and_dicts_come_back(tmp_path: Path) -> None:
+    pair = Pair(
+        1, parts=[EMA(0.5), 3, [SWA(2)]], named={"fast": OneCycle(0.1), "no": None}, where=tmp_path, more=2
+    )
+    described = through_yaml(describe(pair))
+    assert list(described["init_args"]) == ["parts", "named", "where"]
+    # The test module has no import path of its own; a dict takes any arguments.
+    again = instantiate({**described, "class_path": "builtins.dict"})
+    average, three, (other,) = again["parts"]
+    assert (average.decay, three, other.start) == (0.5, 3, 2)
+    assert (again["named"]["fast"].peak, again["named"]["no"]) == (0.1, None)
+    assert again["where"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (None, None),
+        (True, True),
+        (3, 3),
+        (0.1, 0.1),
+        ("8/255", "8/255"),
+        ((1, 2), [1, 2]),
+        (OrderedDict(a=(1,)), {"a": [1]}),
+        (np.float32(0.5), 0.5),
+        (np.float64(0.1), 0.1),
+        (np.int64(3), 3),
+        (Fraction(1, 4), 0.25),
+        (Path("runs") / "x", "runs/x"),
+        (ThreatModel("l1", "3/4"), {"norm": "l1", "eps": 0.75}),
+    ],
+    ids=repr,
+)
+def test_plain_values(value: Any, plain: Any) -> None:
+    described = describe(value)
+    assert described == plain
+    assert type(described) is type(plain)
+    assert through_yaml(described) == plain
+
+
+def test_infinity_comes_back() -> None:
+    assert through_yaml(describe({"low": -math.inf})) == {"low": -math.inf}
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        partial(ResNet18, width=4),
+        partial(ResNet18, 7, width=4),
+        partial(partial(ResNet18, 7), 3, width=4),
+    ],
+)
+def test_partial_comes_back_with_what_it_holds(waiting: partial[Any]) -> None:
+    described = through_yaml(describe(waiting))
+    assert described["class_path"] == "toughen.models.resnet.ResNet18"
+    assert described["init_args"] == {
+        **dict(zip(["num_classes", "in_channels"], waiting.args, strict=False)),
+        "width": 4,
+    }
+    network = instantiate(described, in_channels=3)
+    assert (network.width, network.in_channels) == (4, 3)
+    assert network.num_classes == (waiting.args or (10,))[0]
+
+
+def test_class_waits_for_all_its_arguments() -> None:
+    described = describe(ResNet18)
+    assert described == {"class_path": "toughen.models.resnet.ResNet18", "init_args": {}}
+    assert instantiate(described, num_classes=2, width=2).num_classes == 2
+
+
+def test_function_is_described_by_its_path() -> None:
+    assert describe(path_of) == {"class_path": "toughen.config.path_of", "init_args": {}}
+    assert import_path(path_of(path_of)) is path_of
+
+
+def test_extra_arguments_win() -> None:
+    assert instantiate(describe(EMA(0.5)), decay=0.9).decay == 0.9
+
+
+def test_arguments_of_a_partial() -> None:
+    assert arguments_of(partial(Augment, 2, flip=False)) == {"crop": 2, "flip": False}
+    assert arguments_of(partial(Augment)) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("no_such_package.Net", "No module named 'no_such_package'"),
+        ("toughen.models.Nothing", "module 'toughen.models' has no attribute 'Nothing'"),
+        ("toughen.models.", "module 'toughen.models' has no attribute ''"),
+        ("Net", "Empty module name"),
+        ("", "Empty module name"),
+        (".net.Net", "it is relative"),
+        ("./net.Net", "it is relative"),
+    ],
+)
+def test_what_cannot_be_imported(path: str, reason: str) -> None:
+    for use in (import_path, lambda path: instantiate({"class_path": path})):
+        with pytest.raises(InputError) as caught:
+            use(path)
+        assert str(caught.value) == f"cannot import {path!r}: {reason}; expected package.module.Name"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [({"decoy": 0.5}, "unexpected keyword argument 'decoy'"), ({"decay": "much"}, "not supported between")],
+)
+def test_arguments_that_the_class_does_not_take(arguments: dict[str, Any], reason: str) -> None:
+    described = {"class_path": "toughen.training.EMA", "init_args": arguments}
+    with pytest.raises(
+        InputError, match=rf"toughen\.training\.EMA cannot be built with {arguments}: .*{reason}"
+    ):
+        instantiate(described)
+
+
+def test_a_settings_own_error_stays_as_it_is() -> None:
+    described = {"class_path": "toughen.training.EMA", "init_args": {"decay": 2}}
+    with pytest.raises(InputError, match=r"^average\.decay: expected a number between 0 and 1, got 2$"):
+        instantiate(described)
