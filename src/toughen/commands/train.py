@@ -159,7 +159,7 @@ def run(
     accelerator = make_accelerator(settings["precision"], settings["device"], settings["trackers"], folder)
     device, seed = accelerator.device, settings["seed"]
     if accelerator.log_with:
-        accelerator.init_trackers("tracker")
+        accelerator.init_trackers("toughen")
     with own_randomness(seed):
         network = fresh_model(settings["model"], training_set)
         method = copy.deepcopy(settings["method"])

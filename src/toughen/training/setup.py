@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import ProjectConfiguration
 
 from toughen.errors import InputError, ToughenError
 from toughen.run import RunFolder
@@ -48,14 +49,14 @@ def make_accelerator(precision: Precision, device: str, trackers: list[Tracker],
     if precision == "auto":
         precision = "bf16" if place.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     # Accelerate keeps device and precision for the life of the process; a second run may want others.
-    if AcceleratorState().initialized if AcceleratorState._shared_state else False:
+    if AcceleratorState._shared_state:
         AcceleratorState._reset_state(reset_partial_state="LOCAL_RANK" not in os.environ)
     with _environment("ACCELERATE_TORCH_DEVICE", None if device == "auto" else str(place)):
         return Accelerator(
             mixed_precision="bf16" if precision == "bf16" else "no",
             cpu=place.type == "cpu",
             log_with=list(trackers) or None,
-            project_dir=str(folder.path),
+            project_config=ProjectConfiguration(str(folder.path), logging_dir=str(folder.path / "tensorboard")),
         )
 
 
