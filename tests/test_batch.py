@@ -4,6 +4,7 @@ from torch import Tensor
 
 from toughen.batch import Batch, check_images
 from toughen.errors import InputError
+from toughen.placement import Placement
 
 
 def batch(images: Tensor | None = None, labels: Tensor | None = None) -> Batch:
@@ -88,9 +89,25 @@ def test_labels_that_do_not_fit(labels: Tensor, message: str) -> None:
 
 
 @pytest.mark.parametrize("indices", [None, torch.tensor([7, 3])])
-def test_all_parts_go_to_the_device(indices: Tensor | None) -> None:
-    moved = Batch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), indices).to("meta")
-    assert {moved.images.device.type, moved.labels.device.type} == {"meta"}
-    assert (
-        (moved.indices is None) if indices is None else (moved.indices is not None and moved.indices.is_meta)
-    )
+@pytest.mark.parametrize("soft", [None, torch.full((2, 2), 0.5)])
+def test_all_parts_go_to_the_device(indices: Tensor | None, soft: Tensor | None) -> None:
+    given = Batch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), indices, soft)
+    moved = given.to("meta")
+    assert moved.images.is_meta
+    assert moved.labels.is_meta
+    for before, after in ((given.indices, moved.indices), (given.soft, moved.soft)):
+        assert (after is None) if before is None else (after is not None and after.is_meta)
+
+
+def test_placement_goes_to_the_device() -> None:
+    placement = Placement(torch.tensor([0, 1]), torch.tensor([1, 0]), torch.tensor([True, False]), reach=1)
+    moved = Batch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), placement=placement).to("meta").placement
+    assert moved is not None
+    assert moved.dy.is_meta
+    assert moved.reach == 1
+
+
+def test_target_is_the_soft_labels_where_there_are_any() -> None:
+    hard, soft = torch.tensor([0, 2]), torch.tensor([[0.9, 0.05, 0.05], [0.1, 0.1, 0.8]])
+    assert batch(labels=hard).target is hard
+    assert Batch(batch().images, hard, soft=soft).target is soft

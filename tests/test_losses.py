@@ -48,7 +48,10 @@ def test_squared_error_averages_to_mse() -> None:
 @pytest.mark.parametrize("q", [1.0, 1.5, 2.0, 3.0])
 def test_lq_distance_is_the_plain_sum_and_its_gradient_is_finite_at_zero(q: float) -> None:
     first, second = random_logits(0), random_logits(1)
-    plain = [sum(abs(a - b) ** q for a, b in zip(x, y, strict=True)) ** (1 / q) for x, y in zip(first, second, strict=True)]
+    plain = [
+        sum(abs(a - b) ** q for a, b in zip(x, y, strict=True)) ** (1 / q)
+        for x, y in zip(first, second, strict=True)
+    ]
     torch.testing.assert_close(lq_distance(first, second, q), torch.stack(plain))
     equal = torch.zeros(2, 3, requires_grad=True)
     lq_distance(equal, torch.zeros(2, 3), q).sum().backward()
@@ -84,7 +87,12 @@ def test_dlr_needs_three_classes() -> None:
 @pytest.mark.parametrize("other", [EXTREME, EXTREME.roll(1, 0), torch.zeros_like(EXTREME)])
 def test_extreme_logits_give_finite_values_and_gradients(other: torch.Tensor) -> None:
     labels = torch.tensor([1, 0, 2, 1])
-    for loss in (kl, squared_error, lambda a, b: lq_distance(a, b, 2), lambda a, b: cross_entropy(a, labels, 0.1)):
+    for loss in (
+        kl,
+        squared_error,
+        lambda a, b: lq_distance(a, b, 2),
+        lambda a, b: cross_entropy(a, labels, 0.1),
+    ):
         a, b = EXTREME.clone().requires_grad_(), other.clone().requires_grad_()
         value = loss(a, b)
         value.sum().backward()
@@ -93,9 +101,13 @@ def test_extreme_logits_give_finite_values_and_gradients(other: torch.Tensor) ->
         assert b.grad is None or b.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("loss", [kl, squared_error, lambda a, b: lq_distance(a, b, 2), lambda a, b: lq_distance(a, b, 3)])
+@pytest.mark.parametrize(
+    "loss", [kl, squared_error, lambda a, b: lq_distance(a, b, 2), lambda a, b: lq_distance(a, b, 3)]
+)
 def test_gradcheck(loss) -> None:
-    assert torch.autograd.gradcheck(loss, (random_logits(0, 3, 4).requires_grad_(), random_logits(1, 3, 4).requires_grad_()))
+    assert torch.autograd.gradcheck(
+        loss, (random_logits(0, 3, 4).requires_grad_(), random_logits(1, 3, 4).requires_grad_())
+    )
 
 
 def test_half_precision_is_widened() -> None:

@@ -207,18 +207,14 @@ def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path, file: st
 def test_a_run_that_was_stopped_is_resumed(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.checkpoint.mkdir(parents=True)
-    with pytest.raises(
-        RunError, match=f"no model.safetensors; make it with `toughen train --resume {tmp_path}`"
-    ):
+    with pytest.raises(RunError, match=f"no model.safetensors; make it with `toughen train --resume {tmp_path}`"):
         run.require(run.checkpoint, run.model)
 
 
 def test_no_run_folder(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "nothing")
     for read in (run.require, run.read_config, run.read_result):
-        with pytest.raises(
-            RunError, match=f"no run folder at {run.path}; expected .* made by `toughen train`"
-        ):
+        with pytest.raises(RunError, match=f"no run folder at {run.path}; expected .* made by `toughen train`"):
             read()
 
 
@@ -226,9 +222,7 @@ def test_no_run_folder(tmp_path: Path) -> None:
 def test_a_damaged_configuration_is_named(tmp_path: Path, content: bytes) -> None:
     run = RunFolder(tmp_path)
     run.config.write_bytes(content)
-    with pytest.raises(
-        RunError, match=f"cannot read {re.escape(str(run.config))}: (.|\n)*; restore the file"
-    ):
+    with pytest.raises(RunError, match=f"cannot read {re.escape(str(run.config))}: (.|\n)*; restore the file"):
         run.read_config()
 
 
@@ -236,7 +230,5 @@ def test_a_damaged_configuration_is_named(tmp_path: Path, content: bytes) -> Non
 def test_a_damaged_result_names_the_command_that_makes_it_again(tmp_path: Path, content: bytes) -> None:
     run = RunFolder(tmp_path)
     run.result.write_bytes(content)
-    with pytest.raises(
-        RunError, match=f"cannot read {run.result}: .*`toughen evaluate {tmp_path} --overwrite`"
-    ):
+    with pytest.raises(RunError, match=f"cannot read {run.result}: .*`toughen evaluate {tmp_path} --overwrite`"):
         run.read_result()

@@ -170,14 +170,10 @@ def nearest(point: Tensor, center: Tensor, threat: ThreatModel) -> Tensor:
     return torch.from_numpy(x + found.x[:pixels] - found.x[pixels:]).view_as(center)
 
 
-@pytest.mark.parametrize(
-    "threat", [ThreatModel("l1", 0.4), ThreatModel("l1", 1.5), ThreatModel("linf", 0.2)], ids=str
-)
+@pytest.mark.parametrize("threat", [ThreatModel("l1", 0.4), ThreatModel("l1", 1.5), ThreatModel("linf", 0.2)], ids=str)
 @settings(properties, max_examples=25)
 @given(seed=st.integers(0, 2**31), distance=st.sampled_from([0.2, 0.5, 3.0]))
-def test_projection_is_the_nearest_point_of_ball_and_box(
-    threat: ThreatModel, seed: int, distance: float
-) -> None:
+def test_projection_is_the_nearest_point_of_ball_and_box(threat: ThreatModel, seed: int, distance: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     center = torch.rand(3, 1, 2, 3, generator=generator, dtype=torch.float64)
     images = center + distance * torch.randn(center.shape, generator=generator, dtype=torch.float64)
@@ -265,9 +261,7 @@ def test_check_says_how_far_outside() -> None:
     images = center.clone()
     images[1, 0, 0] = torch.tensor([1.25, 0.5])
     images[2, 0, 0] = torch.tensor([0.5, 0.2])
-    message = (
-        r"2 of 3 images leave the threat model linf 8/255: largest distance 0\.75, values in \[0\.2, 1\.25\]"
-    )
+    message = r"2 of 3 images leave the threat model linf 8/255: largest distance 0\.75, values in \[0\.2, 1\.25\]"
     with pytest.raises(InputError, match=message):
         ThreatModel().check(images, center)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from toughen.batch import Batch
     from toughen.commands.compare import compare
     from toughen.commands.evaluate import evaluate
+    from toughen.commands.merge import merge
     from toughen.commands.train import train
     from toughen.errors import ToughenError
     from toughen.threat import ThreatModel
@@ -26,13 +27,14 @@ _HOME = {
     "ToughenError": "toughen.errors",
     "compare": "toughen.commands.compare",
     "evaluate": "toughen.commands.evaluate",
+    "merge": "toughen.commands.merge",
     "train": "toughen.commands.train",
 }
 _PACKAGES = ("attacks", "data", "evaluation", "methods", "models")
 
 __all__ = [
     "Batch", "ThreatModel", "ToughenError", "__version__", "attacks", "compare", "data", "evaluate", "evaluation",
-    "methods", "models", "train",
+    "merge", "methods", "models", "train",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from toughen.errors import InputError
+from toughen.placement import Placement
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,15 @@ class Batch:
         indices: int64, (N,), each image's place in its training set; methods that remember something of every
             image need them. None where nothing asks.
         soft: probabilities of the classes, (N, K), where training softens or mixes labels. None for plain labels.
+        placement: where augmentation put each image, for what is remembered in the coordinates of the images as
+            they are stored. None where they are as stored.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor | None = None
     soft: Tensor | None = None
+    placement: Placement | None = None
 
     @property
     def target(self) -> Tensor:
@@ -37,7 +41,8 @@ class Batch:
         """The same batch on another device."""
         indices = None if self.indices is None else self.indices.to(device)
         soft = None if self.soft is None else self.soft.to(device)
-        return Batch(self.images.to(device), self.labels.to(device), indices, soft)
+        placement = None if self.placement is None else self.placement.to(device)
+        return Batch(self.images.to(device), self.labels.to(device), indices, soft, placement)
 
     def check(self, num_classes: int) -> None:
         """Raise unless images and labels fit the contract. Reads values, so it synchronises a GPU: call it once.
@@ -66,12 +71,18 @@ def check_images(images: Tensor) -> None:
         InputError: naming what came and, for a range that looks like one, what to divide by.
     """
     if not images.is_floating_point():
-        raise InputError(f"images: expected a floating-point tensor in [0, 1], got {images.dtype}; use images.float() / 255")
+        raise InputError(
+            f"images: expected a floating-point tensor in [0, 1], got {images.dtype}; use images.float() / 255"
+        )
     if images.ndim != 4:
         raise InputError(f"images: expected N x C x H x W, got shape {tuple(images.shape)}")
     if images.numel() == 0:
         return
     low, high = images.min().item(), images.max().item()
     if not (low >= 0 and high <= 1):
-        hint = "divide by 255" if low >= 0 and high > 2 else "undo the normalisation: it is a layer of the model here"
+        hint = (
+            "divide by 255"
+            if low >= 0 and high > 2
+            else "undo the normalisation: it is a layer of the model here"
+        )
         raise InputError(f"images: expected values in [0, 1], got [{low:.4g}, {high:.4g}]; {hint}")

@@ -1,13 +1,14 @@
 """A run's folder: what lies where, written so that a reader never meets half a file.
 
-    config.yaml          the complete configuration, to be given to `toughen train --config`
-    metrics.csv          one row an epoch
-    checkpoints/last/    everything needed to go on (state.json + tensors.safetensors)
-    model.safetensors    the weights that are reported
-    verdicts.parquet     one row a test image: what each attack achieved
-    result.json          the evaluation's figures and its whole protocol
-    gallery.safetensors  a few clean and adversarial images for the report
-    report.html          all of it, in one file that opens offline
+config.yaml          the complete configuration, to be given to `toughen train --config`
+metrics.csv          one row an epoch
+checkpoints/last/    everything needed to go on (state.json + tensors.safetensors)
+pseudo_labels.safetensors  labels that another run gave to extra images
+model.safetensors    the weights that are reported
+verdicts.parquet     one row a test image: what each attack achieved
+result.json          the evaluation's figures and its whole protocol
+gallery.safetensors  a few clean and adversarial images for the report
+report.html          all of it, in one file that opens offline
 """
 
 import json
@@ -73,7 +74,9 @@ def _writable(folder: Path) -> Path:
         if not os.access(folder, os.W_OK):
             raise PermissionError(13, "permission denied")
     except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror}; choose another folder with --out") from error
+        raise RunError(
+            f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
+        ) from error
     return folder
 
 
@@ -89,6 +92,7 @@ class RunFolder:
         self.config = self.path / "config.yaml"
         self.metrics = self.path / "metrics.csv"
         self.checkpoint = self.path / "checkpoints" / "last"
+        self.pseudo_labels = self.path / "pseudo_labels.safetensors"
         self.model = self.path / "model.safetensors"
         self.verdicts = self.path / "verdicts.parquet"
         self.result = self.path / "result.json"
@@ -116,7 +120,9 @@ class RunFolder:
                     "or replace it (--overwrite)"
                 )
             if not self.path.is_dir() or not self.config.exists():
-                raise RunError(f"{self.path} is not a run folder (no config.yaml), so --overwrite does not delete it")
+                raise RunError(
+                    f"{self.path} is not a run folder (no config.yaml), so --overwrite does not delete it"
+                )
             shutil.rmtree(self.path)
         _writable(self.path)
 

@@ -15,7 +15,12 @@ def model() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return nn.Sequential(
-            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Tanh(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(8 * 36, 5)
+            nn.Conv2d(1, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.Tanh(),
+            nn.Dropout(0.5),
+            nn.Flatten(),
+            nn.Linear(8 * 36, 5),
         )
 
 
@@ -41,7 +46,9 @@ def test_model_is_left_as_it_was(model: nn.Module, images: torch.Tensor, threat:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_model_is_left_as_it_was_after_an_error(model: nn.Module, images: torch.Tensor, threat: ThreatModel) -> None:
+def test_model_is_left_as_it_was_after_an_error(
+    model: nn.Module, images: torch.Tensor, threat: ThreatModel
+) -> None:
     model.train()
 
     def broken(logits: torch.Tensor) -> torch.Tensor:
@@ -53,13 +60,17 @@ def test_model_is_left_as_it_was_after_an_error(model: nn.Module, images: torch.
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_train_mode_uses_and_updates_batch_statistics(model: nn.Module, images: torch.Tensor, threat: ThreatModel) -> None:
+def test_train_mode_uses_and_updates_batch_statistics(
+    model: nn.Module, images: torch.Tensor, threat: ThreatModel
+) -> None:
     model.train()
     PGD(steps=3, mode="train")(model, images, LABELS, threat)
     assert model[1].num_batches_tracked == 3
 
 
-def test_attack_works_inside_no_grad_and_gives_no_gradient(model: nn.Module, images: torch.Tensor, threat: ThreatModel) -> None:
+def test_attack_works_inside_no_grad_and_gives_no_gradient(
+    model: nn.Module, images: torch.Tensor, threat: ThreatModel
+) -> None:
     with torch.no_grad():
         adversarial = PGD(steps=2)(model, images, LABELS, threat)
     assert not adversarial.requires_grad
@@ -70,18 +81,26 @@ def test_attack_works_inside_no_grad_and_gives_no_gradient(model: nn.Module, ima
 def test_parameters_are_not_differentiated(model: nn.Module, images: torch.Tensor) -> None:
     with attacked(model):
         logits = model(images.clone().requires_grad_())
-        gradients = torch.autograd.grad(logits.sum(), list(model.parameters()), allow_unused=True) if any(
-            parameter.requires_grad for parameter in model.parameters()
-        ) else [None]
+        gradients = (
+            torch.autograd.grad(logits.sum(), list(model.parameters()), allow_unused=True)
+            if any(parameter.requires_grad for parameter in model.parameters())
+            else [None]
+        )
     assert all(gradient is None for gradient in gradients)
 
 
 @pytest.mark.parametrize("norm_eps", [("linf", 0.1), ("l2", 1.0), ("l1", 5.0)])
-def test_more_work_never_lowers_what_is_kept(model: nn.Module, images: torch.Tensor, norm_eps: tuple[str, float]) -> None:
+def test_more_work_never_lowers_what_is_kept(
+    model: nn.Module, images: torch.Tensor, norm_eps: tuple[str, float]
+) -> None:
     threat = ThreatModel(*norm_eps)
     model.eval()
     reached = []
-    for attack in (PGD(steps=1, keep_best=True), PGD(steps=1, restarts=4), PGD(steps=20, restarts=4, keep_best=True)):
+    for attack in (
+        PGD(steps=1, keep_best=True),
+        PGD(steps=1, restarts=4),
+        PGD(steps=20, restarts=4, keep_best=True),
+    ):
         adversarial = attack(model, images, LABELS, threat, torch.Generator().manual_seed(0))
         threat.check(adversarial, images)
         with torch.no_grad():

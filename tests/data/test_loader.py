@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -152,22 +153,48 @@ def test_ranks_share_every_batch(
         )
         return [indices(batch).tolist() for batch in loader]
 
-    together = batches(0, 1)
     ranks = [batches(rank, world_size) for rank in range(world_size)]
+    steps = [sorted(index for rank in ranks for index in rank[step]) for step in range(len(ranks[0]))]
+    seen = list(chain(*steps))
     assert len({len(rank) for rank in ranks}) == 1
-    for step, shares in enumerate(zip(*ranks, strict=True)):
-        dealt = sorted(index for share in shares for index in share)
-        assert len(dealt) == len(set(dealt))
-        sizes = [len(share) for share in shares]
-        if shuffle:
-            assert len(set(sizes)) == 1
-            assert sizes[0] > 0
-            assert set(dealt) <= set(together[step])
-            assert len(together[step]) - len(dealt) < world_size
-        else:
-            assert max(sizes) - min(sizes) <= 1
-            assert dealt == sorted(together[step])
-    assert len(together) - len(ranks[0]) in ((0, 1) if shuffle else (0,))
+    assert len(seen) == len(set(seen))
+    for step in range(len(steps)):
+        sizes = [len(rank[step]) for rank in ranks]
+        assert max(sizes) - min(sizes) <= (0 if shuffle else 1)
+        assert not shuffle or sizes[0] >= min(2, share, n // world_size)
+    if drop_last:
+        assert len(seen) == n - n % (share * world_size)
+    else:
+        assert n - len(seen) < (world_size if shuffle else 1)
+    # What is dealt out is what one process sees, but at the end of the epoch.
+    alone = batches(0, 1)
+    full = max(0, len(alone) - 2)
+    assert steps[:full] == [sorted(batch) for batch in alone[:full]]
+
+
+def test_a_last_image_of_its_own_joins_the_batch_before(small_set: ImageSet) -> None:
+    def sizes(n: int, batch_size: int, **others: bool) -> list[int]:
+        loader = Loader(small_set, torch.arange(n), batch_size, device="cpu", **{"shuffle": True, **others})
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        return [len(batch) for batch in batches]
+
+    assert sizes(25, 12) == [12, 13]
+    assert sizes(26, 12) == [12, 12, 2]
+    assert sizes(25, 12, drop_last=True) == [12, 12]
+    assert sizes(25, 12, shuffle=False) == [12, 12, 1]
+    assert sizes(1, 12) == [1]  # there is none before
+    assert sizes(3, 1) == [1, 1, 1]  # asked for
+
+
+def test_resuming_at_a_larger_last_batch(small_set: ImageSet) -> None:
+    loader = Loader(small_set, torch.arange(37), 12, device="cpu", shuffle=True, seed=3)
+    whole = list(loader)
+    assert [len(batch) for batch in whole] == [12, 12, 13]
+    assert sorted(index for batch in whole for index in indices(batch).tolist()) == list(range(37))
+    loader.start(0, 2)
+    (last,) = loader
+    assert equal(last, whole[2])
 
 
 def test_the_global_generator_is_left_alone(encoded: ImageSet) -> None:
@@ -239,3 +266,13 @@ def test_augmented_images_stay_in_zero_one_and_are_moved_scans(
         for new, old in zip(batch.images, small_set.subset(indices(batch))[0], strict=True)
     )
     assert moved > 70  # 1 in 50 keeps its place and is not mirrored
+
+
+def test_a_batch_says_where_its_images_were_placed(small_set: ImageSet) -> None:
+    arguments = {"device": "cpu", "shuffle": True, "seed": 3}
+    loader = Loader(small_set, None, 16, augment=Augment(crop=2), generator=generator(), **arguments)
+    for batch in loader:
+        stored, _ = small_set.subset(indices(batch))
+        assert batch.placement is not None
+        assert torch.equal(batch.placement.apply(stored), batch.images)
+    assert all(batch.placement is None for batch in Loader(small_set, None, 16, **arguments))

@@ -1,11 +1,13 @@
-"""A small network trained on real digits, and test images of few and many classes."""
+"""A small network trained on real digits, test images of few and many classes, and AutoAttack with few iterations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
 from toughen.data import Digits, ImageSet
@@ -53,12 +55,38 @@ def batch() -> tuple[Tensor, Tensor]:
     return Digits().load("test").subset(torch.arange(12))
 
 
+class ShortAutoAttack(AutoAttack):
+    """AutoAttack with a tenth of its iterations: the same course, for tests that look at what is around it."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        for attack in (self.apgd, self.apgd_targeted, self.fab):
+            attack.n_iter = 10
+        self.apgd.n_iter_orig = self.apgd_targeted.n_iter_orig = 10
+        self.square.n_queries = 100
+
+
+@pytest.fixture(scope="module")
+def short_autoattack() -> Iterator[type[AutoAttack]]:
+    """While a test of the module runs, AutoAttack is short."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toughen.evaluation.autoattack.AutoAttack", ShortAutoAttack)
+        yield ShortAutoAttack
+
+
 @pytest.fixture(scope="session")
-def standard(network: nn.Module) -> Evaluation:
-    """AutoAttack and its company on 20 digits, 10 at a time."""
-    images = Digits().load("test")
-    threat = ThreatModel("linf", 0.08)
-    return evaluate_model(network, images, threat, test_images=20, batch_size=10, seed=3, device="cpu")
+def images() -> ImageSet:
+    """The 360 test digits."""
+    return Digits().load("test")
+
+
+@pytest.fixture(scope="session")
+def standard(network: nn.Module, images: ImageSet) -> Evaluation:
+    """The standard budget, its AutoAttack a short one, on 20 digits, 10 at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toughen.evaluation.autoattack.AutoAttack", ShortAutoAttack)
+        threat = ThreatModel("linf", 0.08)
+        return evaluate_model(network, images, threat, test_images=20, batch_size=10, seed=3, device="cpu")
 
 
 @pytest.fixture(scope="session")

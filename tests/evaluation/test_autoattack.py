@@ -1,4 +1,4 @@
-"""AutoAttack against direct calls of pyautoattack, and what it must leave alone."""
+"""AutoAttack and Square against direct calls of pyautoattack, and what they must leave alone."""
 
 import copy
 import sys
@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from pyautoattack import AutoAttack
+from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from toughen.evaluation import AutoAttackResult, auto_attack
-from toughen.evaluation.autoattack import plan
+from toughen.evaluation.autoattack import plan, square_attack
 from toughen.threat import Norm, ThreatModel
 
 LIBRARY_NORM = {"linf": "Linf", "l2": "L2", "l1": "L1"}
@@ -31,7 +32,12 @@ def called_directly(network: nn.Module, batch: tuple[Tensor, Tensor], threat: Th
     return images, predictions == batch[1]
 
 
-@pytest.fixture(scope="module", params=SETTINGS, ids=[norm for norm, _ in SETTINGS])
+@pytest.fixture(
+    scope="module",
+    # All iterations for l-inf; l2 and l1 have them in the nightly tests, and fewer of them below.
+    params=[pytest.param(case, marks=pytest.mark.nightly if case[0] != "linf" else ()) for case in SETTINGS],
+    ids=[norm for norm, _ in SETTINGS],
+)
 def attacked(request: pytest.FixtureRequest, network, batch) -> tuple[ThreatModel, AutoAttackResult]:
     """A threat model and what AutoAttack made of the batch under it."""
     threat = ThreatModel(*request.param)
@@ -100,8 +106,70 @@ def test_plan_of_l1_is_the_librarys(network):
     assert not plan("l1", 9).standard
 
 
+def untrained(num_classes: int, channels: int, size: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """A network with random weights, and six images of which it classifies five as they are labelled."""
+    generator = torch.Generator().manual_seed(num_classes * size + channels)
+    stride = max(2, size // 8)
+    network = nn.Sequential(
+        nn.Conv2d(channels, 6, stride, stride=stride), nn.ReLU(), nn.Flatten(), nn.LazyLinear(num_classes)
+    )
+    images = torch.rand(6, channels, size, size, generator=generator)
+    with torch.no_grad():
+        network(images)
+        for name, parameter in network.named_parameters():
+            parameter.normal_(std=parameter[0].numel() ** -0.5 if "weight" in name else 0.01, generator=generator)
+        # No class is preferred: the mean of its logit over the images is 0.
+        network[-1].bias -= network(images).mean(0)
+        labels = network(images).argmax(1)
+    labels[0] = (labels[0] + 1) % num_classes
+    return network.eval(), images, labels
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "channels", "size", "norm", "eps"),
+    [
+        (2, 1, 8, "linf", 0.02),
+        (2, 3, 32, "l2", 0.2),
+        (2, 1, 28, "l1", 4.0),
+        (3, 3, 8, "linf", 0.02),
+        (3, 1, 12, "l2", 0.2),
+        (3, 3, 32, "l1", 4.0),
+        (10, 1, 28, "linf", 0.02),
+        (10, 3, 8, "l1", 1.0),
+        (37, 3, 32, "l2", 0.1),
+        (37, 1, 64, "linf", 0.01),
+        (37, 3, 8, "l1", 1.0),
+        (200, 3, 64, "linf", 0.005),
+        (200, 1, 8, "l2", 0.05),
+        (10, 3, 224, "linf", 0.004),
+        (200, 3, 224, "l2", 0.2),
+    ],
+)
+def test_any_classes_channels_and_sizes_are_the_librarys(
+    short_autoattack, num_classes: int, channels: int, size: int, norm: Norm, eps: float
+):
+    """Images and verdicts of the library, told by hand of so few classes; a tenth of the iterations."""
+    network, images, labels = untrained(num_classes, channels, size)
+    threat = ThreatModel(norm, eps)
+    result = auto_attack(network, images, labels, threat, seed=SEED, num_classes=num_classes)
+    attack = short_autoattack(copy.deepcopy(network), norm=LIBRARY_NORM[norm], eps=eps, seed=SEED, device="cpu")
+    attack.attacks_to_run = {
+        2: ["apgd-ce", "fab-t", "square"],
+        3: ["apgd-ce", "apgd-dlr", "fab-t", "square"],
+    }.get(num_classes, ["apgd-ce", "apgd-t", "fab-t", "square"])
+    attack.apgd_targeted.n_target_classes = min(num_classes - 1, 5 if norm == "l1" else 9)
+    attack.fab.n_target_classes = min(num_classes - 1, 9)
+    with torch.random.fork_rng(devices=[]):
+        expected, predictions = attack.run_standard_evaluation(images, labels, batch_size=len(images))
+    assert torch.equal(result.adversarial, expected)
+    assert torch.equal(result.held, predictions == labels)
+    assert 0 < result.held.sum() < 5
+    assert result.broken_by[0] == "clean"
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize(("num_classes", "eps"), [(2, 0.25), (3, 0.25), (5, 0.15)])
-def test_few_classes(few_classes, num_classes: int, eps: float):
+def test_few_classes_with_all_iterations(few_classes, num_classes: int, eps: float):
     network, images, labels = few_classes(num_classes)
     result = auto_attack(network, images, labels, ThreatModel("linf", eps), seed=0, num_classes=num_classes)
     with torch.no_grad():
@@ -110,7 +178,20 @@ def test_few_classes(few_classes, num_classes: int, eps: float):
     assert set(result.broken_by) <= {*plan("linf", num_classes).components, "clean", None}
 
 
-def test_random_state_and_model_are_left_as_they_were(network, batch):
+@pytest.mark.parametrize(("norm", "eps"), SETTINGS)
+def test_square_is_the_librarys(network, batch, norm: Norm, eps: float):
+    images, labels = batch
+    found = square_attack(network, images, labels, ThreatModel(norm, eps), queries=60, seed=SEED)
+    attack = SquareAttack(
+        network, norm=LIBRARY_NORM[norm], eps=eps, n_queries=60, seed=SEED, resc_schedule=True, device="cpu"
+    )
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        assert torch.equal(found, attack.perturb(images, labels))
+    with torch.no_grad():
+        assert 0 < (network(found).argmax(1) == labels).sum() < len(labels)
+
+
+def test_random_state_and_model_are_left_as_they_were(short_autoattack, network, batch):
     network.train()
     network[1].eval()
     network[4].weight.requires_grad_(False)
@@ -132,7 +213,7 @@ def test_random_state_and_model_are_left_as_they_were(network, batch):
         network.eval()
 
 
-def test_the_trace_hook_survives(network, batch):
+def test_the_trace_hook_survives(short_autoattack, network, batch):
     def tracer(frame: FrameType, event: str, argument: Any) -> None:
         return None
 
@@ -191,7 +272,7 @@ class Quantised(nn.Module):
         (Quantised, "gradient is zero"),
     ],
 )
-def test_what_the_librarys_checks_find_is_reported(network, batch, wrap, finding: str):
+def test_what_the_librarys_checks_find_is_reported(short_autoattack, network, batch, wrap, finding: str):
     images, labels = batch[0][:6], batch[1][:6]
     with torch.random.fork_rng(devices=[]):
         result = auto_attack(wrap(network), images, labels, ThreatModel("linf", 0.9), seed=0, num_classes=10)

@@ -33,6 +33,27 @@ def test_quick_has_restarts_and_a_margin_and_a_name_of_its_own():
     assert "pgd20_margin" not in [attack.name for attack in attacks_of("standard", 10)]
 
 
+def test_thorough_is_standard_and_more_on_what_is_left():
+    thorough, standard = attacks_of("thorough", 10), attacks_of("standard", 10)
+    names = [attack.name for attack in thorough]
+    assert names == ["fgsm", "pgd20", "autoattack", "pgd100_ce", "pgd100_margin", "pgd100_dlr", "square"]
+    threat = ThreatModel()
+    assert [a.settings(threat) for a in thorough[:3]] == [a.settings(threat) for a in standard]
+    assert [attack.survivors_only for attack in thorough] == [False] * 3 + [True] * 4
+    for attack in thorough[3:6]:
+        settings = attack.settings(threat)
+        assert (settings["steps"], settings["restarts"]) == (100, 10)
+        assert settings["loss"] == attack.name.removeprefix("pgd100_")
+        assert settings["attacked"] == "what the attacks before it left"
+    assert thorough[6].settings(threat)["queries"] == 20_000
+    assert json.loads(json.dumps(thorough[6].settings(threat))) == thorough[6].settings(threat)
+
+
+def test_two_classes_have_no_dlr():
+    assert "pgd100_dlr" not in [attack.name for attack in attacks_of("thorough", 2)]
+    assert "pgd100_dlr" in [attack.name for attack in attacks_of("thorough", 3)]
+
+
 def test_few_classes_are_not_called_standard():
     settings = attacks_of("standard", 5)[-1].settings(ThreatModel())
     assert settings["standard"] is False

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from toughen.batch import Batch
 from toughen.errors import InputError
-from toughen.evaluation.budgets import Attempt
-from toughen.evaluation.judge import Judgement, judge
-from toughen.evaluation.verdicts import verdict_schema
+from toughen.evaluation.judge import Clean, Outcome, judge, judge_clean
+from toughen.evaluation.named import Attempt
+from toughen.evaluation.units import attack_table, clean_table
 from toughen.threat import ThreatModel
 
 CPU = torch.device("cpu")
@@ -33,6 +33,7 @@ class Shift:
     by: float
     held: tuple[bool, ...] | None = None
     broken_by: tuple[str | None, ...] | None = None
+    survivors_only: bool = False
     name: str = "shift"
 
     @property
@@ -47,30 +48,69 @@ class Shift:
         return Attempt(images + self.by, held, None if self.broken_by is None else list(self.broken_by))
 
 
-def judged(attack: Shift, eps: float = 0.2) -> Judgement:
-    # Labels 0, 0, 1, 1: held even when shifted, broken by a shift of 0.2, wrong when clean, held.
+def batch() -> Batch:
+    # Labels 0, 0, 1, 1: held even when shifted, broken by a shift of 0.15, wrong when clean, held.
     images = torch.tensor([0.1, 0.4, 0.3, 0.6]).view(4, 1, 1, 1).expand(4, 1, 2, 2).contiguous()
-    batch = Batch(images, LABELS, torch.tensor([7, 5, 3, 1]))
-    return judge(Threshold(), batch, ThreatModel("l2", eps), [attack], seed=0, device=CPU)
+    return Batch(images, LABELS, torch.tensor([7, 5, 3, 1]))
+
+
+def judged(attack: Shift, eps: float = 0.2, survivors: Tensor | None = None) -> tuple[Clean, Outcome]:
+    model = Threshold()
+    clean = judge_clean(model, batch(), CPU)
+    return clean, judge(model, clean, attack, ThreatModel("l2", eps), seed=0, survivors=survivors)
 
 
 def test_verdicts_of_a_known_attack():
-    judgement = judged(Shift(0.15), eps=0.3)
-    outcome = judgement.outcomes["shift"]
-    assert judgement.predictions.tolist() == [0, 0, 0, 1]
-    assert judgement.clean.tolist() == [True, True, False, True]
+    clean, outcome = judged(Shift(0.15), eps=0.3)
+    assert clean.predictions.tolist() == [0, 0, 0, 1]
+    assert clean.right.tolist() == [True, True, False, True]
+    assert outcome.attacked.tolist() == [True] * 4
     assert outcome.held.tolist() == [True, False, False, True]
     assert outcome.predictions.tolist() == [0, 1, 0, 1]
     # Four pixels moved by 0.15 are 0.3 in l2; the image that was wrong already is left alone.
     assert outcome.norm.tolist() == pytest.approx([0.3, 0.3, 0.0, 0.3])
-    assert torch.equal(outcome.adversarial[2], judgement.batch.images[2])
+    assert torch.equal(outcome.adversarial[2], clean.batch.images[2])
+
+
+def test_confidences_are_softmax_probabilities():
+    clean, outcome = judged(Shift(0.15), eps=0.3)
+    # Two logits z and 1/2: the probability of the larger one is sigmoid(|z - 1/2|).
+    expected = torch.sigmoid((torch.tensor([0.1, 0.4, 0.3, 0.6]) - 0.5).abs())
+    assert clean.confidences.tolist() == pytest.approx(expected.tolist())
+    shifted = torch.sigmoid((torch.tensor([0.25, 0.55, 0.3, 0.75]) - 0.5).abs())
+    assert outcome.confidences.tolist() == pytest.approx(shifted.tolist())
 
 
 def test_rows_say_so():
-    rows = judged(Shift(0.15), eps=0.3).rows(verdict_schema(["shift"])).to_pylist()
-    assert [row["index"] for row in rows] == [7, 5, 3, 1]
-    assert [row["clean_prediction"] for row in rows] == [0, 0, 0, 1]
+    clean, outcome = judged(Shift(0.15), eps=0.3)
+    indices = torch.tensor([7, 5, 3, 1])
+    without = clean_table(clean, indices).to_pylist()
+    assert [row["index"] for row in without] == [7, 5, 3, 1]
+    assert [row["clean_prediction"] for row in without] == [0, 0, 0, 1]
+    rows = attack_table("shift", outcome, clean, indices).to_pylist()
+    assert [row["shift"] for row in rows] == [True, False, False, True]
     assert [row["shift_norm"] for row in rows] == [None, pytest.approx(0.3), 0.0, None]
+    assert [row["shift_prediction"] for row in rows] == [0, 1, 0, 1]
+
+
+def test_an_attack_on_survivors_sees_only_those():
+    """The last image survived, the first did not; the others are broken or wrong: held means under all so far."""
+    survivors = torch.tensor([False, False, False, True])
+    clean, outcome = judged(Shift(0.15, survivors_only=True), eps=0.3, survivors=survivors)
+    assert outcome.attacked.tolist() == [False, False, False, True]
+    assert outcome.held.tolist() == [False, False, False, True]
+    rows = attack_table("shift", outcome, clean, torch.arange(4)).to_pylist()
+    # Null: another attack had broken it; 0.0: it was wrong when clean; null: it held.
+    assert [row["shift_norm"] for row in rows] == [None, None, 0.0, None]
+    assert [row["shift_prediction"] for row in rows] == [None, None, None, 1]
+    assert [row["shift_confidence"] is None for row in rows] == [True, True, True, False]
+    assert torch.equal(outcome.adversarial[:3], clean.batch.images[:3])
+
+
+def test_an_attack_without_survivors_does_not_run():
+    _, outcome = judged(Shift(5.0, survivors_only=True), survivors=torch.zeros(4, dtype=torch.bool))
+    assert not outcome.held.any()
+    assert not outcome.attacked.any()
 
 
 @pytest.mark.parametrize(("by", "eps"), [(0.15, 0.29), (-0.2, 0.5), (float("nan"), 0.5)])
@@ -82,7 +122,7 @@ def test_images_outside_the_threat_model_are_refused(by: float, eps: float):
 def test_an_attacks_own_verdict_counts_against_the_model():
     """A random model may look right again: the image stays broken, and the result says so."""
     attack = Shift(0.15, held=(False, False, False, True), broken_by=("square", "apgd-ce", "clean", None))
-    outcome = judged(attack, eps=0.3).outcomes["shift"]
+    _, outcome = judged(attack, eps=0.3)
     assert outcome.held.tolist() == [False, False, False, True]
     assert outcome.broken_by == ["square", "apgd-ce", "clean", None]
     assert any("not deterministic" in warning for warning in outcome.warnings)
@@ -90,9 +130,10 @@ def test_an_attacks_own_verdict_counts_against_the_model():
 
 def test_a_second_look_counts_against_the_model_too():
     attack = Shift(0.15, held=(True, True, True, True), broken_by=(None, None, None, None))
-    outcome = judged(attack, eps=0.3).outcomes["shift"]
+    _, outcome = judged(attack, eps=0.3)
     assert outcome.held.tolist() == [True, False, False, True]
     assert outcome.broken_by == [None, "recheck", "clean", None]
+    assert outcome.warnings == ()
 
 
 class Alternating(nn.Module):
@@ -109,7 +150,8 @@ class Alternating(nn.Module):
 
 def test_luck_under_attack_does_not_make_a_wrong_image_right():
     images, labels = torch.full((2, 1, 2, 2), 0.5), torch.tensor([0, 1])
-    batch = Batch(images, labels, torch.arange(2))
-    judgement = judge(Alternating(), batch, ThreatModel("l2", 0.5), [Shift(0.1)], seed=0, device=CPU)
-    assert judgement.clean.tolist() == [False, True]
-    assert judgement.outcomes["shift"].held.tolist() == [False, False]
+    model = Alternating()
+    clean = judge_clean(model, Batch(images, labels, torch.arange(2)), CPU)
+    outcome = judge(model, clean, Shift(0.1), ThreatModel("l2", 0.5), seed=0)
+    assert clean.right.tolist() == [False, True]
+    assert outcome.held.tolist() == [False, False]

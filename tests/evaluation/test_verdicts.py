@@ -13,14 +13,18 @@ from toughen.evaluation import Verdicts
 from toughen.evaluation.verdicts import verdict_schema
 
 ROWS = [
-    {"index": 4, "label": 1, "clean_prediction": 1, "clean": True, "a": True, "a_norm": None,
-     "b": True, "b_norm": None, "b_broken_by": None},
-    {"index": 2, "label": 0, "clean_prediction": 0, "clean": True, "a": True, "a_norm": None,
-     "b": False, "b_norm": 0.25, "b_broken_by": "square"},
-    {"index": 9, "label": 0, "clean_prediction": 0, "clean": True, "a": False, "a_norm": 0.5,
-     "b": True, "b_norm": None, "b_broken_by": None},
-    {"index": 0, "label": 1, "clean_prediction": -1, "clean": False, "a": False, "a_norm": 0.0,
-     "b": False, "b_norm": 0.0, "b_broken_by": "clean"},
+    {"index": 4, "label": 1, "clean_prediction": 1, "clean_confidence": 0.75, "clean": True,
+     "a": True, "a_norm": None, "a_prediction": 1, "a_confidence": 0.5,
+     "b": True, "b_norm": None, "b_prediction": 1, "b_confidence": 0.5, "b_broken_by": None},
+    {"index": 2, "label": 0, "clean_prediction": 0, "clean_confidence": 0.5, "clean": True,
+     "a": True, "a_norm": None, "a_prediction": 0, "a_confidence": 0.5,
+     "b": False, "b_norm": 0.25, "b_prediction": 3, "b_confidence": 0.25, "b_broken_by": "square"},
+    {"index": 9, "label": 0, "clean_prediction": 0, "clean_confidence": 0.5, "clean": True,
+     "a": False, "a_norm": 0.5, "a_prediction": 1, "a_confidence": 0.5,
+     "b": True, "b_norm": None, "b_prediction": None, "b_confidence": None, "b_broken_by": None},
+    {"index": 0, "label": 1, "clean_prediction": -1, "clean_confidence": None, "clean": False,
+     "a": False, "a_norm": 0.0, "a_prediction": -1, "a_confidence": None,
+     "b": False, "b_norm": 0.0, "b_prediction": -1, "b_confidence": None, "b_broken_by": "clean"},
 ]  # fmt: skip
 
 

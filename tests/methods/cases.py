@@ -6,8 +6,31 @@ A method that has no row fails the suite. Add `NAME: Case(settings)`, small enou
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import nn
+
 from toughen.attacks import FGSM, PGD, Ascent
-from toughen.methods import ARR, PGDAT, TRADES, Method, Standard
+from toughen.methods import (
+    ALP,
+    ARAT,
+    ARR,
+    D2R,
+    FGSMPGI,
+    FGSMPGK,
+    FGSMRS,
+    HAT,
+    LBGAT,
+    MART,
+    NFGSM,
+    PGDAT,
+    TRADES,
+    VAT,
+    ARoW,
+    Guide,
+    Method,
+    RegMix,
+    Standard,
+)
+from toughen.methods.guide import fresh_copy
 
 
 @dataclass(frozen=True)
@@ -18,21 +41,122 @@ class Case:
         make: builds it with a small attack.
         terms: the names of its loss terms.
         perturbs: whether its images differ from the clean ones.
+        attacks_in_train_mode: whether its attack moves the BatchNorm statistics.
+        reach: how far its perturbations go, in units of eps; more than 1 where the published method does not project.
     """
 
     make: Callable[[], Method]
     terms: tuple[str, ...]
     perturbs: bool = True
+    attacks_in_train_mode: bool = False
+    reach: float = 1.0
 
+
+class HATWithAnyHelper(HAT):
+    """HAT with an untrained helper, so that the suite needs no run for every number of classes."""
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        self.helper = fresh_copy(model).requires_grad_(False).eval()
+        return model
+
+
+ARAT_TERMS = ("adversarial_ce", "clean_ce", "invariance")
 
 CASES: dict[str, list[Case]] = {
+    "ALP": [
+        Case(lambda: ALP(attack=PGD(steps=2)), ("ce", "pairing")),
+        Case(lambda: ALP(lam=1.0, mixed=True, attack=PGD(steps=2)), ("ce", "pairing")),
+    ],
+    "ARoW": [
+        Case(lambda: ARoW(attack=Ascent(steps=2)), ("supervised", "regularizer")),
+        Case(
+            lambda: ARoW(weight="cow", smoothing=0.0, inner="ce", attack=Ascent(steps=2)),
+            ("supervised", "regularizer"),
+        ),
+    ],
+    "ARAT": [
+        Case(lambda: ARAT(attack=PGD(steps=2, mode="train")), ARAT_TERMS, attacks_in_train_mode=True),
+        Case(lambda: ARAT(layers=["features.4", "pool"], distance="mse", attack=PGD(steps=2)), ARAT_TERMS),
+        Case(
+            lambda: ARAT(split_bn=False, predictor=False, direction="both", balance=0.3, attack=PGD(steps=2)),
+            ARAT_TERMS,
+        ),
+        Case(
+            lambda: ARAT(stop_gradient=False, direction="to_adversarial", distance="kl", attack=PGD(steps=2)),
+            ARAT_TERMS,
+        ),
+    ],
     "ARR": [
         Case(lambda: ARR(lam=3.0, attack=PGD(steps=2)), ("ce", "distance")),
         Case(lambda: ARR(lam=0.3, distance="l2", on="logits", attack=FGSM()), ("ce", "distance")),
         Case(lambda: ARR(lam=1.0, distance="l1", attack=FGSM(start="uniform")), ("ce", "distance")),
         Case(lambda: ARR(lam=1.0, distance="lq", q=3.0, on="logits", attack=PGD(steps=3)), ("ce", "distance")),
     ],
+    "D2R": [
+        Case(
+            lambda: D2R(attack=Ascent(steps=2, start="normal")),
+            ("guide_ce", "logit_mse", "clean", "adversarial"),
+        ),
+        Case(
+            lambda: D2R(
+                Guide("SmallCNN", {"width": 4}),
+                clean="js",
+                adversarial="mse",
+                gradient="mixture",
+                attack=Ascent(steps=2, start="normal"),
+            ),
+            ("guide_ce", "logit_mse", "clean", "adversarial"),
+        ),
+        Case(
+            lambda: D2R(
+                clean="reverse_kl",
+                adversarial="gap",
+                over_classes="sum",
+                clean_weight=2.0,
+                adversarial_weight=3.0,
+                log_offset=1e-5,
+                gradient="guide",
+                save_guide=True,
+                attack=Ascent(steps=2, start="normal"),
+            ),
+            ("guide_ce", "logit_mse", "clean", "adversarial"),
+        ),
+    ],
+    # The published factor of 0.5 says nothing about 2 classes, which the suite has too.
+    "FGSMPGI": [Case(lambda: FGSMPGI(factor=0.6), ("adversarial_ce", "mse"))],
+    "FGSMPGK": [Case(lambda: FGSMPGK(factor=0.6), ("adversarial_ce", "mse"))],
+    "FGSMRS": [Case(FGSMRS, ("adversarial_ce",))],
+    "HAT": [
+        Case(
+            lambda: HATWithAnyHelper(attack=Ascent(steps=2, start="normal")),
+            ("natural", "robust_kl", "helper_ce"),
+        )
+    ],
+    "LBGAT": [
+        Case(lambda: LBGAT(attack=Ascent(steps=2, start="normal")), ("guide_ce", "logit_mse", "robust_kl")),
+        Case(
+            lambda: LBGAT(
+                Guide("SmallCNN", {"width": 4}), beta=6.0, inner="ce", save_guide=True, attack=Ascent(steps=2)
+            ),
+            ("guide_ce", "logit_mse", "robust_kl"),
+        ),
+    ],
+    "MART": [Case(lambda: MART(attack=PGD(steps=2, start="normal")), ("boosted_ce", "regularizer"))],
+    "NFGSM": [
+        Case(NFGSM, ("adversarial_ce",), reach=3.0),
+        Case(lambda: NFGSM(k=0.5), ("adversarial_ce",), reach=1.5),
+    ],
     "PGDAT": [Case(lambda: PGDAT(attack=PGD(steps=2)), ("adversarial_ce",))],
+    "RegMix": [
+        Case(RegMix, ("adversarial_ce", "amr_main", "amr_auxiliary", "agr")),
+        Case(lambda: RegMix(alpha=0.0, beta=0.0), ("adversarial_ce", "agr")),
+        Case(lambda: RegMix(beta=0.0, gamma=0.0, prior=False, attack=PGD(steps=2)), ("adversarial_ce", "amr_main")),
+        Case(lambda: RegMix(gamma=0.0, regularizer="mse"), ("adversarial_ce", "mse")),
+    ],
     "Standard": [Case(Standard, ("ce",), perturbs=False)],
     "TRADES": [Case(lambda: TRADES(beta=6.0, attack=Ascent(steps=2, start="normal")), ("natural", "robust_kl"))],
+    "VAT": [
+        Case(VAT, ("ce", "virtual_kl")),
+        Case(lambda: VAT(lam=2.0, iterations=3, stop_gradient=False), ("ce", "virtual_kl")),
+    ],
 }

@@ -24,7 +24,11 @@ def test_trades(reference: dict) -> None:
 
 @pytest.mark.parametrize(
     ("name", "distance", "on"),
-    [("kl_clean_to_adv", "kl", "probabilities"), ("l2_logits", "l2", "logits"), ("l2_probabilities", "l2", "probabilities")],
+    [
+        ("kl_clean_to_adv", "kl", "probabilities"),
+        ("l2_logits", "l2", "logits"),
+        ("l2_probabilities", "l2", "probabilities"),
+    ],
 )
 def test_arr(reference: dict, name: str, distance: str, on: str) -> None:
     values = output_distance(reference["clean"], reference["adv"], distance, on, q=2.0)
@@ -34,7 +38,8 @@ def test_arr(reference: dict, name: str, distance: str, on: str) -> None:
 def test_arr_lq_with_order_two_is_l2_and_one_is_l1(reference: dict) -> None:
     clean, adversarial = reference["clean"], reference["adv"]
     torch.testing.assert_close(
-        output_distance(clean, adversarial, "lq", "logits", q=2.0), output_distance(clean, adversarial, "l2", "logits", q=7.0)
+        output_distance(clean, adversarial, "lq", "logits", q=2.0),
+        output_distance(clean, adversarial, "l2", "logits", q=7.0),
     )
     torch.testing.assert_close(
         output_distance(clean, adversarial, "l1", "probabilities", q=7.0),

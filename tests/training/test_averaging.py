@@ -45,7 +45,7 @@ def test_swa_is_the_mean_and_its_statistics_are_those_of_the_images() -> None:
         seen.append(copy.deepcopy(model[0].weight.detach()))
     torch.testing.assert_close(averaged.module[0].weight, torch.stack(seen).mean(0))
     images = torch.rand(8, 1, 5, 5, generator=torch.Generator().manual_seed(0))
-    average.settle(averaged, [images])
+    average.settle(averaged.module, [images])
     with torch.no_grad():
         features = averaged.module[0](images)
     torch.testing.assert_close(averaged.module[1].running_mean, features.mean((0, 2, 3)))
@@ -53,12 +53,21 @@ def test_swa_is_the_mean_and_its_statistics_are_those_of_the_images() -> None:
 
 
 def test_when_weights_are_taken_in() -> None:
-    assert all(EMA().due(epoch, last) for epoch in (0, 9) for last in (False, True))
-    due = [(epoch, last) for epoch in range(4) for last in (False, True) if SWA(start=3).due(epoch, last)]
+    assert all(EMA().due(epoch, last, 7) for epoch in (0, 9) for last in (False, True))
+    due = [(epoch, last) for epoch in range(4) for last in (False, True) if SWA(start=3).due(epoch, last, 7)]
     assert due == [(2, True), (3, True)]  # epochs count from 0 here, from 1 for the user
 
 
-@pytest.mark.parametrize(("make", "name"), [(lambda: EMA(decay=1.0), "decay"), (lambda: SWA(start=0), "start")])
+def test_weights_taken_in_every_so_many_updates_of_the_run() -> None:
+    average = SWA(start=2, every_steps=5)  # epochs of 8 updates
+    due = [update for update in range(1, 33) if average.due((update - 1) // 8, update % 8 == 0, update)]
+    assert due == [10, 15, 20, 25, 30]
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(lambda: EMA(decay=1.0), "decay"), (lambda: SWA(start=0), "start"), (lambda: SWA(every_steps=0), "every_steps")],
+)
 def test_bad_settings(make, name: str) -> None:
     with pytest.raises(InputError, match=f"average.{name}"):
         make()

@@ -41,7 +41,10 @@ def test_shared_memory_and_other_layouts_are_saved(tmp_path: Path) -> None:
 
 def test_needs_no_pickle(tmp_path: Path) -> None:
     save_state(tmp_path / "last", STATE)
-    assert sorted(file.name for file in (tmp_path / "last").iterdir()) == ["state.json", "tensors.safetensors"]
+    assert sorted(file.name for file in (tmp_path / "last").iterdir()) == [
+        "state.json",
+        "tensors.safetensors",
+    ]
     assert len(load_file(tmp_path / "last" / "tensors.safetensors")) == 3
 
 
@@ -66,3 +69,11 @@ def test_damage_is_reported(tmp_path: Path, file: str) -> None:
 def test_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no checkpoint"):
         load_state(tmp_path / "last")
+
+
+def test_a_kill_between_the_two_renames_leaves_the_old_checkpoint_usable(tmp_path: Path) -> None:
+    save_state(tmp_path / "last", {"epoch": 1})
+    (tmp_path / "last").rename(tmp_path / ".last.old")  # where a kill in the middle of a replacement leaves it
+    assert load_state(tmp_path / "last") == {"epoch": 1}
+    save_state(tmp_path / "last", {"epoch": 2})
+    assert load_state(tmp_path / "last") == {"epoch": 2}

@@ -12,7 +12,9 @@ def test_schedules_against_torch_where_torch_has_them() -> None:
     model = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     torch_steps = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5], gamma=0.1)
-    torch_cosine = torch.optim.lr_scheduler.CosineAnnealingLR(torch.optim.SGD(model.parameters(), lr=1.0), T_max=10)
+    torch_cosine = torch.optim.lr_scheduler.CosineAnnealingLR(
+        torch.optim.SGD(model.parameters(), lr=1.0), T_max=10
+    )
     for epoch in range(10):
         assert MultiStep([3, 5]).factor(epoch, 10) == pytest.approx(torch_steps.get_last_lr()[0])
         assert Cosine().factor(epoch, 10) == pytest.approx(torch_cosine.get_last_lr()[0])
@@ -34,6 +36,28 @@ def test_one_cycle_is_continuous_and_constant_is_one() -> None:
     assert max(abs(a - b) for a, b in zip(values, values[1:], strict=False)) < 0.04
     assert values[30] == pytest.approx(1)
     assert Constant().factor(5, 10) == 1
+
+
+def test_multi_step_with_a_careful_first_epoch_is_the_published_loop() -> None:
+    schedule = MultiStep([75, 90, 100], first_epoch=0.2)
+    for number in range(1, 121):  # D2R's code counts epochs from 1
+        lr = 0.1
+        if number == 1:
+            lr = 0.02
+        if number >= 76:
+            lr = 0.1 * 0.1
+        if number >= 91:
+            lr = 0.1 * 0.01
+        if number >= 101:
+            lr = 0.1 * 0.001
+        for inside in (0.0, 0.5, 0.99):
+            assert 0.1 * schedule.factor(number - 1 + inside, 120) == pytest.approx(lr)
+
+
+@pytest.mark.parametrize("factor", [0, -0.2, math.nan])
+def test_bad_first_epoch(factor: float) -> None:
+    with pytest.raises(InputError, match=rf"schedule.first_epoch.*got {factor}"):
+        MultiStep([3], first_epoch=factor)
 
 
 def test_decay_exempts_biases_and_normalisation_only_when_asked() -> None:

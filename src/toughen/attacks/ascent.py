@@ -106,6 +106,7 @@ class Ascent:
         *,
         begin: Tensor | None = None,
         success: Callable[[Tensor], Tensor] | None = None,
+        watch: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Images of the threat model around `images` for which `objective(model(images))` is high.
 
@@ -117,16 +118,18 @@ class Ascent:
             generator: source of the random start, on the images' device.
             begin: start from these images instead of `start`'s (first run only).
             success: logits -> bool (N,); where given, the best point of an image is first one of success.
+            watch: called with the gradient of every step, the first one at the start.
 
         Returns:
             Tensor: like `images`, without gradient.
         """
         images = images.detach()
         with attacked(model, self.mode), torch.enable_grad():
-            best = None
+            best: _Best | None = None
             for run in range(self.restarts):
                 x = begin if begin is not None and run == 0 else self.begin(images, threat, generator)
-                best = self._climb(model, objective, x.detach(), images, threat, success, best)
+                best = self._climb(model, objective, x.detach(), images, threat, success, watch, best)
+        assert best is not None  # there is at least one run
         return best.images
 
     def _climb(
@@ -137,6 +140,7 @@ class Ascent:
         center: Tensor,
         threat: ThreatModel,
         success: Callable[[Tensor], Tensor] | None,
+        watch: Callable[[Tensor], None] | None,
         best: "_Best | None",
     ) -> "_Best":
         step_size = self.step_size_under(threat)
@@ -146,6 +150,8 @@ class Ascent:
             values = objective(logits)
             (gradient,) = torch.autograd.grad(values.sum(), x)
             x = x.detach()
+            if watch is not None:
+                watch(gradient)
             if self.keep_best:
                 best = _better(best, x, values, logits, success)
             x = threat.project(x + step_size * threat.steepest(gradient, x), center)

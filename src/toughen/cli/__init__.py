@@ -4,62 +4,110 @@ import ast
 import importlib
 import os
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from toughen._version import __version__
-from toughen.errors import InputError, ToughenError, did_you_mean
+from toughen.errors import InputError, ToughenError, ToughenWarning, did_you_mean
 
-COMMANDS = ("train", "evaluate", "compare", "list")
+COMMANDS = ("train", "evaluate", "merge", "compare", "list")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run `toughen` with these arguments (default: the process's) and return its exit status.
 
-    0: done; 1: a requirement was not met; 2: something was wrong with what was asked; 130: stopped by Ctrl-C.
+    0: done; 1: a requirement was not met; 2: something was wrong with what was asked; 130: stopped by Ctrl-C; 141:
+    whoever read the output has gone.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if not arguments or arguments[0] in ("-h", "--help", "help"):
-            print(overview())
-            return 0
-        if arguments[0] in ("--version", "-V"):
-            print(__version__)
-            return 0
-        if arguments[0] not in COMMANDS:
-            raise InputError(f"unknown command {arguments[0]!r}; {did_you_mean(arguments[0], COMMANDS)}")
-        command = importlib.import_module(f"toughen.cli.{arguments[0]}")
-        return command.run(arguments[1:])
+        with _working_folder_importable(), _plain_warnings():
+            status = _run(arguments)
+        sys.stdout.flush()
+        return status
     except ToughenError as error:
         print(f"toughen: {error}", file=sys.stderr)
-        return 130 if type(error).__name__ == "Interrupted" else 2
+        return 2
     except KeyboardInterrupt:
         print("toughen: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (head, less) has gone: nothing is wrong. Python would complain again when it flushes at exit.
+        # The reader (head, less) has gone: nothing to say. Python would complain when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(arguments: list[str]) -> int:
+    first, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if first == "help" and rest:
+        first, rest = rest[0], ["--help"]
+    if first in ("-h", "--help", "help"):
+        print(overview())
         return 0
+    if first in ("-V", "--version"):
+        print(__version__)
+        return 0
+    if first not in COMMANDS:
+        what = "option" if first.startswith("-") else "command"
+        raise InputError(f"unknown {what} {first!r}; {did_you_mean(first, COMMANDS)}; see toughen --help")
+    return importlib.import_module(f"toughen.cli.{first}").run(rest)
 
 
 def overview() -> str:
     """The text of `toughen --help`, read from the commands' own files so that it needs no import."""
     lines = [
-        f"toughen {__version__}: train image classifiers to withstand adversarial examples, and say how far they do.",
+        f"toughen {__version__}: train image classifiers to withstand adversarial examples,",
+        "and say how far they do.",
         "",
         "usage: toughen COMMAND [OPTIONS]",
         "",
     ]
     for name in COMMANDS:
-        source = Path(__file__).with_name(f"{name}.py").read_text()
+        source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
         lines.append(f"  {name:10}{(ast.get_docstring(ast.parse(source)) or '').partition(chr(10))[0]}")
     return "\n".join([
         *lines,
         "",
         "examples:",
-        "  toughen train                                    digits, a small network, TRADES: a minute or so on a CPU",
+        "  toughen train                digits, a small network, TRADES: a minute on a CPU",
         "  toughen train --data cifar10 --model resnet18 --method ARR --threat.eps 8/255",
         "  toughen evaluate runs/digits-smallcnn-trades --budget quick --overwrite",
         "  toughen compare runs/*",
         "",
-        "`toughen COMMAND --help` explains every option; `toughen list` names methods, models, data and recipes.",
+        "`toughen COMMAND --help` explains its options; `toughen list` gives the names.",
     ])  # fmt: skip
+
+
+@contextmanager
+def _working_folder_importable() -> Iterator[None]:
+    """Let `--method my_package.MyMethod` find a package in the working folder; last, so that it hides no other."""
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.append(here)
+    try:
+        yield
+    finally:
+        if added and here in sys.path:
+            sys.path.remove(here)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Say our own warnings without the line of code that they come from."""
+    usual = warnings.formatwarning
+
+    def plain(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if issubclass(category, ToughenWarning):
+            return f"toughen: warning: {message}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual

@@ -1,7 +1,6 @@
-"""Rank runs by robust accuracy, with a paired test of each against the best."""
+"""Rank runs by robust accuracy, with a paired test against the best."""
 
-from rich.console import Console
-
+from toughen.cli.console import Terminal
 from toughen.cli.parser import Parser
 
 EXAMPLES = """examples:
@@ -15,8 +14,11 @@ def run(arguments: list[str]) -> int:
     from toughen.commands.compare import compare
     from toughen.reports.terminal import show_comparison
 
-    console = Console()
-    comparison = compare(**Parser(compare, positional="runs", examples=EXAMPLES).parse(arguments))
+    request = Parser(compare, "runs", EXAMPLES).parse(arguments)
+    if request is None:
+        return 0
+    console = Terminal()
+    comparison = compare(**request.settings)
     show_comparison(comparison, console)
     console.print(f"report: {comparison.page}", soft_wrap=True)
     return 0

@@ -1,26 +1,71 @@
-"""Attack a model on test images, and say on how many it holds, with intervals."""
+"""Attack a model, and say on how many images it holds, with intervals."""
 
-from rich.console import Console
+import os
+import sys
+from typing import TYPE_CHECKING
 
+from toughen.cli.console import Terminal
 from toughen.cli.parser import Parser
+
+if TYPE_CHECKING:
+    from toughen.evaluation import Evaluation
 
 EXAMPLES = """examples:
   toughen evaluate runs/digits-smallcnn-trades --budget quick --overwrite
   toughen evaluate runs/arr --threat.eps 16/255 --out runs/arr-at-16
-  toughen evaluate --model resnet18 --weights model.safetensors --data cifar10 --test_images 1000
-  toughen evaluate --model timm --model.name resnet50 --weights w.safetensors --data imagefolder --data.path photos
+  toughen evaluate --model resnet18 --weights w.safetensors --data cifar10
+  toughen evaluate runs/arr --budget quick --require 'robust >= 0.45'
+  toughen evaluate runs/arr --budget thorough --transfer runs/trades,runs/mart
+  toughen evaluate runs/arr --shard 2/3
+  torchrun --nproc_per_node 8 --no-python toughen evaluate runs/arr
+
+Exit status: 0; 1 where a requirement is not met; 2 where nothing was evaluated.
 """
+GROUPS = {
+    "what is evaluated": ("run", "model", "weights", "data"),
+    "how it is attacked": ("threat", "budget", "transfer", "seed", "batch_size", "precision"),
+    "on which images": ("test_images", "sample"),
+    "what must come of it": ("require",),
+    "the work": ("device", "shard", "time_limit"),
+    "the result": ("out", "overwrite"),
+}
 
 
 def run(arguments: list[str]) -> int:
     """Parse, evaluate with a progress bar, print the result."""
     from toughen.commands.evaluate import evaluate
     from toughen.reports.progress import EvaluationProgress
+
+    request = Parser(evaluate, "run", EXAMPLES, skip=["progress"], groups=GROUPS).parse(arguments)
+    if request is None:
+        return 0
+    # Of several processes only the first one speaks.
+    first = os.environ.get("RANK", "0") == "0"
+    try:
+        with EvaluationProgress(Terminal(quiet=not first)) as progress:
+            evaluation = evaluate(**request.settings, progress=progress)
+    except KeyboardInterrupt:
+        print("toughen: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    if not first:
+        return 0
+    status = report(evaluation)
+    if request.settings["shard"]:
+        print(f"shard {request.settings['shard']} is done; when all are: toughen merge FOLDER...")
+    return status
+
+
+def report(evaluation: "Evaluation") -> int:
+    """Print a result; the exit status is 1 where it does not meet what was required, else 0."""
     from toughen.reports.terminal import show_result
 
-    settings = Parser(evaluate, positional="run", examples=EXAMPLES, skip=["progress"]).parse(arguments)
-    console = Console()
-    with EvaluationProgress(console) as progress:
-        evaluation = evaluate(**settings, progress=progress)
-    show_result(evaluation.result, console)
-    return 0
+    if evaluation.reused:
+        print("already evaluated: this is the result that was there (--overwrite computes it again)")
+    show_result(evaluation.result, Terminal())
+    if evaluation.ruling is None:
+        return 0
+    if evaluation.ruling.met:
+        print(f"requirement met: {evaluation.ruling.reason}")
+        return 0
+    print(f"toughen: requirement not met: {evaluation.ruling.reason}", file=sys.stderr)
+    return 1

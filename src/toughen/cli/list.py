@@ -1,37 +1,58 @@
 """Name the methods, models, data sources and recipes that there are.
 
-toughen list            all of them
-toughen list methods    only one kind
+usage: toughen list [KIND ...]
+
+Kinds: methods, models, data, attacks, schedules, averages, recipes; all of them
+where none is given. Each line says a name and what it is. On the command line,
+names ignore case and underscores.
+
+examples:
+  toughen list
+  toughen list methods recipes
 """
 
-from rich.console import Console
-from rich.table import Table
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable
 
 from toughen import catalog
 from toughen.errors import InputError, did_you_mean
 
-KINDS = ("methods", "models", "data", "attacks", "schedules", "averages", "recipes")
+# There is one optimiser so far, and nothing to choose.
+KINDS = (*(kind for kind in catalog.KINDS if kind != "optimizers"), "recipes")
 
 
 def run(arguments: list[str]) -> int:
     """Print one line for everything that can be named."""
-    if arguments and arguments[0] in ("-h", "--help"):
-        print(f"usage: toughen list [{'|'.join(KINDS)}]\n\n{__doc__}")
+    if {"-h", "--help"} & set(arguments):
+        print((__doc__ or "").rstrip())
         return 0
     for kind in arguments:
         if kind not in KINDS:
-            raise InputError(f"toughen list: unknown kind {kind!r}; {did_you_mean(kind, KINDS)}")
-    console = Console(highlight=False)
-    for kind in arguments or KINDS:
-        entries = catalog.recipes() if kind == "recipes" else catalog.classes(kind)
-        if not entries:
-            continue
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, title=kind, title_justify="left")
-        table.add_column(no_wrap=True, style="bold")
-        table.add_column(overflow="fold")
-        for entry in entries.values():
-            table.add_row(f"  {entry.name}", entry.summary)
-        console.print(table)
-        console.print()
-    console.print("Names ignore case and underscores (--model resnet18); your own class works by its import path.")
+            raise InputError(f"list: unknown kind {kind!r}; {did_you_mean(kind, KINDS)}")
+    kinds = list(dict.fromkeys(arguments)) or KINDS
+    print("\n\n".join(_listed(kind) for kind in kinds))
+    if not arguments:
+        print("\nNames ignore case and underscores (--model resnet18). A class of your own goes by its import path.")
     return 0
+
+
+def _listed(kind: str) -> str:
+    entries = catalog.recipes() if kind == "recipes" else catalog.classes(kind)
+    if not entries:
+        return f"{kind}\n  none yet"
+    return "\n".join([kind, *_columns(entries.values())])
+
+
+def _columns(entries: Iterable[catalog.Entry]) -> Iterable[str]:
+    """Names and summaries in two columns, wrapped to a terminal's width; elsewhere one line each, for grep."""
+    entries = list(entries)
+    left = max(len(entry.name) for entry in entries) + 4
+    for entry in entries:
+        head = f"  {entry.name}".ljust(left)
+        if sys.stdout.isatty():
+            width = max(shutil.get_terminal_size().columns, left + 20)
+            yield textwrap.fill(f"{head}{entry.summary}", width, subsequent_indent=" " * left, break_on_hyphens=False)
+        else:
+            yield f"{head}{entry.summary}"

@@ -1,19 +1,32 @@
-"""Train a classifier, evaluate it with real attacks and write its report."""
+"""Train a classifier, attack it, and write its report."""
 
-from rich.console import Console
+import sys
+from collections.abc import Mapping
+from typing import Any
 
+from toughen.cli.console import Terminal
 from toughen.cli.parser import Parser
 from toughen.errors import InputError
 
 EXAMPLES = """examples:
   toughen train
-  toughen train --data cifar10 --model resnet18 --method TRADES --method.beta 6 --threat.eps 8/255 --epochs 30
+  toughen train --data cifar10 --model resnet18 --method.beta 6 --threat.eps 8/255
   toughen train --method ARR --method.attack FGSM --out runs/arr
   toughen train --config my.yaml --seed 1
   toughen train --method my_package.MyMethod --method.strength 2
   toughen train --resume runs/arr
-  toughen train --method.help TRADES        the settings of one class
 """
+GROUPS = {
+    "what is trained": ("data", "model", "method", "threat"),
+    "how it is trained": (
+        "epochs", "batch_size", "optimizer", "schedule", "average", "clip_grad_norm", "accumulate", "augment",
+        "label_smoothing", "cutmix", "awp", "train_images", "extra",
+    ),
+    "which weights are reported": ("val_images", "select"),
+    "final evaluation": ("budget", "test_images", "sample"),
+    "the run": ("out", "overwrite", "resume", "seed", "checkpoint_every", "log_every", "trackers"),
+    "the machine": ("device", "precision", "fast", "channels_last", "workers"),
+}  # fmt: skip
 
 
 def run(arguments: list[str]) -> int:
@@ -21,18 +34,31 @@ def run(arguments: list[str]) -> int:
     from toughen.commands.train import train
     from toughen.reports.progress import EvaluationProgress, TrainingProgress
     from toughen.reports.terminal import show_result
+    from toughen.training import Interrupted
 
-    parser = Parser(train, examples=EXAMPLES, skip=["observer", "progress"])
-    settings = parser.parse(arguments)
-    if settings.get("resume") and any(
-        word.startswith("--") and word.partition("=")[0] not in ("--resume", "--device") for word in arguments
-    ):
-        raise InputError("--resume goes on with the run's own settings; drop the other options, or start a new run")
-    console = Console()
-    with EvaluationProgress(console) as progress:
-        trained = train(**settings, observer=TrainingProgress(console), progress=progress)
+    request = Parser(train, examples=EXAMPLES, skip=["observer", "progress"], groups=GROUPS).parse(arguments)
+    if request is None:
+        return 0
+    settings = request.settings
+    _check_resume(settings, request.asked)
+    console = Terminal()
+    try:
+        with EvaluationProgress(console) as progress:
+            trained = train(**settings, observer=TrainingProgress(console), progress=progress)
+    except Interrupted as stopped:
+        print(f"toughen: {stopped}", file=sys.stderr)
+        return 130
     if trained.evaluation is not None:
         show_result(trained.evaluation.result, console)
-        console.print(f"report: {trained.folder.report}")
+        console.print(f"report: {trained.folder.report}", soft_wrap=True)
     console.print(f"run:    {trained.folder.path}", soft_wrap=True)
     return 0
+
+
+def _check_resume(settings: Mapping[str, Any], asked: frozenset[str]) -> None:
+    others = sorted(f"--{name}" for name in asked - {"resume"})
+    if settings["resume"] is not None and others:
+        raise InputError(
+            f"--resume goes on with the run's own settings, but {', '.join(others)} came with it; leave "
+            "it out, or start another run without --resume"
+        )

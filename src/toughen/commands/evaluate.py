@@ -2,7 +2,8 @@
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,28 @@ from torch import nn
 from toughen.config import describe, instantiate
 from toughen.data.source import DataSource, ImageSet
 from toughen.errors import InputError, RunError
-from toughen.evaluation import Budget, Evaluation, Progress, Sample, evaluate_model, with_weights
+from toughen.evaluation import (
+    Analysis,
+    Budget,
+    Crew,
+    Evaluation,
+    Outline,
+    Progress,
+    Requirement,
+    Sample,
+    SearchPrecision,
+    Shard,
+    Task,
+    carry_out,
+    load_model,
+    merge_parts,
+    prepare,
+    with_weights,
+)
+from toughen.evaluation.evaluate import analyse
+from toughen.evaluation.outline import plain
+from toughen.evaluation.parts import Parts, has_parts
+from toughen.evaluation.transfer import short_names
 from toughen.models.build import build_model, with_facts
 from toughen.reports.html import write_report
 from toughen.run import RunFolder
@@ -27,16 +49,26 @@ def evaluate(
     data: DataSource | None = None,
     threat: ThreatModel | None = None,
     budget: Budget = "standard",
+    transfer: list[str] = [],  # noqa: B006 - never changed
     test_images: int | None = None,
     sample: Sample = "first",
     seed: int = 0,
     batch_size: int = 250,
+    precision: SearchPrecision = "fp32",
     device: str = "auto",
+    shard: str | None = None,
+    time_limit: float | None = None,
+    require: str | None = None,
     out: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Attack a model on test images, record a verdict an image, and write the report.
+
+    Verdicts are written as they come. The same call goes on where an earlier one was stopped, and gives what is there
+    where that had finished; anything that verdicts depend on (weights, images, threat, attacks, seed, batch size) makes
+    it another evaluation, which never uses them. Started by torchrun, each process takes a shard, and the first one
+    joins and reports.
 
     Args:
         run: folder of a training run: its model, weights, data and threat model are used where none is given.
@@ -44,50 +76,79 @@ def evaluate(
         weights: a .safetensors file for it; needed without a run.
         data: the source whose test images are attacked; needed without a run.
         threat: what the attacker may do; default the run's, without a run l-inf 8/255.
-        budget: attacks to run: quick (FGSM, PGD-20) or standard (FGSM, PGD-20, AutoAttack).
+        budget: attacks to run: quick (FGSM, PGD-20), standard (FGSM, PGD-20, AutoAttack) or thorough (more of each).
+        transfer: run folders of other models, whose adversarial images are shown to this one too.
         test_images: number of test images; default all.
         sample: which of them: the first, or a random sample drawn with the seed.
         seed: of the sample and of the attacks.
         batch_size: images attacked together; fewer need less memory.
+        precision: of the attacks' search: fp32, bf16 (every broken image is checked in fp32), or auto.
         device: auto, cpu, cuda or cuda:1.
+        shard: compute one of several parts, such as 2/3, and leave the rest to others; then `toughen merge`.
+        time_limit: seconds after which it reports what it has, as incomplete; the same call goes on from there.
+        require: what must be shown, such as 'robust >= 0.45 and clean >= 0.8', by the 95 % interval's worse end.
         out: folder for the result; default the run's folder, without a run runs/evaluate-<weights>.
-        overwrite: replace an earlier result in that folder.
+        overwrite: replace the result of another evaluation in that folder, or compute the same one again.
         progress: called as an attack starts on a batch; the command line passes its progress bar.
 
     Returns:
-        Evaluation: verdicts, result and a few images; they lie in the folder too, with report.html.
+        Evaluation: verdicts, result and a few images, which lie in the folder too, with report.html; and the ruling
+        where something was required. For a shard only its own part, of which the folder holds the verdicts.
 
     Raises:
         ToughenError: a setting, the model, the data or the folder is not usable; the message says what to do.
     """
     _need_model(run, model, weights, data)
+    part = None if shard is None else Shard.parse(shard)
+    if part is not None and require is not None:
+        raise InputError("require: a shard is not the whole evaluation; use `toughen merge ... --require`")
     source = None if run is None else RunFolder(run)
     sections = {"model": model, "data": data, "threat": threat}
     config = _read(source, [name for name, value in sections.items() if value is None])
     folder = RunFolder(out or run or f"runs/evaluate-{_name(model, weights)}")
     own = source is not None and folder.path.resolve() == source.path.resolve()
-    _check_place(folder, own, overwrite)
-    chosen_data = data if data is not None else instantiate(config["data"])
-    chosen_threat = threat if threat is not None else ThreatModel(**config.get("threat", {}))
-    images = chosen_data.load("test")
-    path = None if weights is None else Path(weights)
-    if path is None and source is not None:
-        source.require(source.model)
-        path = source.model
-    network = _network(model, path, config, images)
-    settings: dict[str, Any] = {
-        "budget": budget,
-        "test_images": test_images,
-        "sample": sample,
-        "seed": seed,
-        "batch_size": batch_size,
-        "device": device,
-    }
-    evaluation = evaluate_model(network, images, chosen_threat, progress=progress, **settings)
-    if not own:
-        parts = {"weights": path, "data": chosen_data, "threat": chosen_threat}
-        folder.write_config({"model": _described(model, config, images), **describe({**parts, **settings})})
-    return _finish(folder, evaluation)
+    with Crew() as crew:
+        if part is not None and crew.size > 1:
+            raise InputError("shard: torchrun's processes share the evaluation out by themselves; leave --shard away")
+        check_place(folder, own)
+        chosen_data = data if data is not None else instantiate(config["data"])
+        chosen_threat = threat if threat is not None else ThreatModel(**config.get("threat", {}))
+        images = chosen_data.load("test")
+        path = None if weights is None else Path(weights)
+        if path is None and source is not None:
+            source.require(source.model)
+            path = source.model
+        settings: dict[str, Any] = {
+            "budget": budget,
+            "test_images": test_images,
+            "sample": sample,
+            "seed": seed,
+            "batch_size": batch_size,
+            "precision": precision,
+        }
+        task = prepare(
+            _network(model, path, config, images),
+            images,
+            chosen_threat,
+            device=crew.device(device),
+            transfer=_sources(transfer),
+            **settings,
+        )
+        requirement = None if require is None else Requirement.parse(require, task.outline.attacks)
+        if part is not None and part.count > task.outline.batches:
+            raise InputError(
+                f"shard: expected at most {task.outline.batches} shards, one a batch of {batch_size} images, got "
+                f"{part}; or choose a smaller --batch_size"
+            )
+        before = None if part else _earlier(folder, task, overwrite)
+        crew.wait()  # nobody writes before all have looked
+        if crew.first and not own:
+            settings |= {"transfer": transfer, "device": device, "weights": path}
+            described = {"data": chosen_data, "threat": chosen_threat, **settings}
+            folder.write_config({"model": _described(model, config, images), **describe(described)})
+        crew.wait()
+        evaluation = run_in(folder, task, before, crew=crew, shard=part, time_limit=time_limit, progress=progress)
+    return evaluation if requirement is None else replace(evaluation, ruling=requirement.judge(evaluation.result))
 
 
 def evaluate_into(
@@ -106,9 +167,10 @@ def evaluate_into(
 ) -> Evaluation:
     """Evaluate a model that is at hand, and write verdicts, result, images and report into a folder.
 
-    The settings are those of `evaluate`.
+    The settings are those of `evaluate`. An earlier result is replaced, unless it is the same evaluation's. It is one
+    process's work, also under torchrun.
     """
-    evaluation = evaluate_model(
+    task = prepare(
         model,
         images,
         threat,
@@ -118,15 +180,121 @@ def evaluate_into(
         seed=seed,
         batch_size=batch_size,
         device=device,
+    )
+    return run_in(folder, task, finished(folder, task.outline), progress=progress)
+
+
+def run_in(
+    folder: RunFolder,
+    task: Task,
+    before: Evaluation | None,
+    *,
+    crew: Crew | None = None,
+    shard: Shard | None = None,
+    analyses: Sequence[Analysis] = (),
+    time_limit: float | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Carry out in a folder what is not there yet, and write the result.
+
+    Args:
+        folder: a run's folder.
+        task: what is to be evaluated.
+        before: its complete result, where the folder has it already.
+        crew: the processes that share the work; each calls this.
+        shard: one part only: then no result is written.
+        analyses: further studies; those that `before` holds with the same settings are not made again.
+        time_limit: in seconds.
+        progress: told of each step.
+    """
+    crew, parts = crew or Crew(), Parts(folder, task.outline)
+    if before is not None:
+        return _with_analyses(folder, task, before, analyses, crew)
+    work = carry_out(
+        task,
+        analyses=analyses,
+        shard=shard or crew.shard,
+        time_limit=time_limit,
+        folder=folder,
         progress=progress,
     )
-    return _finish(folder, evaluation)
+    if shard is not None:
+        return work.summary()
+    crew.wait()
+    if crew.first:
+        evaluation = (
+            work.summary()
+            if crew.size == 1
+            else merge_parts([parts], partial=time_limit is not None, reason=work.reason)
+        )
+        finish(folder, evaluation)
+        if evaluation.result["complete"]:
+            parts.remove()
+    crew.wait()
+    return evaluation if crew.first else Evaluation.load(folder)
 
 
-def _finish(folder: RunFolder, evaluation: Evaluation) -> Evaluation:
+def _with_analyses(
+    folder: RunFolder, task: Task, before: Evaluation, analyses: Sequence[Analysis], crew: Crew
+) -> Evaluation:
+    """A finished evaluation with the analyses that it lacks."""
+    known = before.result["analyses"]
+    wanted = [a for a in analyses if known.get(a.name, {}).get("settings") != plain(a.settings())]
+    if not wanted:
+        return before
+    if crew.first:
+        result = {**before.result, "analyses": {**known, **analyse(task, wanted)}}
+        finish(folder, Evaluation(before.verdicts, result, before.gallery))
+    crew.wait()
+    return replace(Evaluation.load(folder), reused=False)
+
+
+def finish(folder: RunFolder, evaluation: Evaluation) -> None:
+    """Write verdicts, result, images and report."""
     evaluation.save(folder)
     write_report(folder)
-    return evaluation
+
+
+def finished(folder: RunFolder, outline: Outline) -> Evaluation | None:
+    """The complete result of this evaluation, where the folder has it.
+
+    Raises:
+        RunError: a result that cannot be read.
+    """
+    if not folder.result.exists():
+        return None
+    result = folder.read_result()
+    return Evaluation.load(folder) if result.get("key") == outline.key and result["complete"] else None
+
+
+def check_replaced(folder: RunFolder, outline: Outline) -> None:
+    """Raise where the folder has the result of another evaluation, which would be lost.
+
+    Raises:
+        RunError: naming what differs.
+    """
+    if not folder.result.exists():
+        return
+    result = folder.read_result()
+    if result.get("key") != outline.key:
+        there = Outline({name: result.get(name) for name in outline.protocol})
+        differing = ", ".join(outline.differences(there)[:3]) or "the version of toughen that made it"
+        raise RunError(
+            f"{folder.path} has a result already, of another evaluation (it differs in {differing}); replace it with "
+            "--overwrite, or write this one to another folder with --out"
+        )
+
+
+def _earlier(folder: RunFolder, task: Task, overwrite: bool) -> Evaluation | None:
+    if overwrite:
+        return None
+    check_replaced(folder, task.outline)
+    return finished(folder, task.outline)
+
+
+def _sources(transfer: list[str]) -> dict[str, nn.Module]:
+    names = short_names(transfer)
+    return {name: load_model(RunFolder(path)) for name, path in zip(names, transfer, strict=True)}
 
 
 def _need_model(run: str | None, model: Any, weights: str | None, data: DataSource | None) -> None:
@@ -156,22 +324,26 @@ def _read(source: RunFolder | None, needed: list[str]) -> dict[str, Any]:
     return config
 
 
-def _check_place(folder: RunFolder, own: bool, overwrite: bool) -> None:
-    """Refuse to replace a result unasked, and to put an evaluation into a folder that is something else."""
+def check_place(folder: RunFolder, own: bool) -> None:
+    """Refuse to put an evaluation into a folder that is something else, or that cannot be written.
+
+    Args:
+        folder: where the result is to lie.
+        own: whether it is the folder of the evaluated run.
+
+    Raises:
+        RunError: a training run of its own, a folder without an evaluation in it, or a read-only one.
+    """
+    path = folder.path
     if not own and (folder.model.exists() or folder.checkpoint.exists()):
-        raise RunError(f"{folder.path} is a training run of its own; give another folder with --out")
-    if folder.result.exists():
-        if not overwrite:
-            raise RunError(
-                f"{folder.path} has a result already; replace it with --overwrite, or write this one to "
-                "another folder with --out"
-            )
-    elif not own:
-        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-            raise RunError(f"{folder.path} exists and holds no evaluation; give another folder with --out")
-        folder.create()
-    if not os.access(folder.path, os.W_OK):
-        raise RunError(f"cannot write to {folder.path}: permission denied; choose another folder with --out")
+        raise RunError(f"{path} is a training run of its own; give another folder with --out")
+    if not path.exists():
+        return
+    ours = own or folder.result.exists() or has_parts(folder)
+    if not ours and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(f"{path} exists and holds no evaluation; give another folder with --out")
+    if not os.access(path, os.W_OK):
+        raise RunError(f"cannot write to {path}: permission denied; choose another folder with --out")
 
 
 def _name(model: Callable[..., nn.Module] | None, weights: str | None) -> str:
@@ -181,9 +353,7 @@ def _name(model: Callable[..., nn.Module] | None, weights: str | None) -> str:
 def _described(model: Callable[..., nn.Module] | None, config: dict[str, Any], images: ImageSet) -> Any:
     if model is None:
         return config["model"]
-    return describe(
-        model if isinstance(model, nn.Module) else with_facts(model, len(images.classes), images.shape[0])
-    )
+    return describe(model if isinstance(model, nn.Module) else with_facts(model, len(images.classes), images.shape[0]))
 
 
 def _network(

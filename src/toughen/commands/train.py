@@ -10,16 +10,28 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from toughen.commands.evaluate import Budget, Sample, evaluate_into
+from toughen.commands.evaluate import evaluate_into
+from toughen.commands.extra import hold_with_extra
 from toughen.config import describe, import_path, instantiate
-from toughen.data import Augment, DataSource, Digits, ImageSet, Loader, hold, split_validation
+from toughen.data import (
+    Augment,
+    CutMix,
+    DataSource,
+    Digits,
+    ExtraImages,
+    ImageSet,
+    Loader,
+    soften,
+    split_validation,
+)
 from toughen.errors import InputError
-from toughen.evaluation import Evaluation, Progress
+from toughen.evaluation import Budget, Evaluation, Progress, Sample
 from toughen.methods import TRADES, Method
 from toughen.models import SmallCNN, build_model, check_outputs, load_weights, with_facts
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 from toughen.training import (
+    AWP,
     SGD,
     Average,
     Observer,
@@ -61,15 +73,20 @@ def train(
     optimizer: SGD = SGD(),
     schedule: Schedule = OneCycle(),
     average: Average | None = None,
+    awp: AWP | None = None,
     clip_grad_norm: float | None = None,
     accumulate: int = 1,
     augment: Augment | None = None,
+    label_smoothing: float = 0.0,
+    cutmix: CutMix | None = None,
+    extra: ExtraImages | None = None,
     train_images: int | None = None,
     val_images: int | None = None,
     select: Literal["best", "last"] = "best",
     precision: Precision = "auto",
     device: str = "auto",
     channels_last: bool = True,
+    fast: bool = True,
     workers: int = 2,
     seed: int = 0,
     checkpoint_every: int | None = None,
@@ -96,15 +113,20 @@ def train(
         optimizer: learning rate, momentum and weight decay.
         schedule: learning rate over the run: OneCycle, Cosine, MultiStep or Constant.
         average: average of the weights: EMA or SWA; the averaged network is then the one that is reported.
+        awp: adversarial weight perturbation: gamma, and the epoch that it starts with; default none.
         clip_grad_norm: largest norm of the gradient; longer ones are shortened.
         accumulate: batches whose gradients make one update.
         augment: random crop and flip; default: crop by an eighth of the size, flip for colour images.
+        label_smoothing: share of every label that is spread over all classes in the supervised terms, 0 to below 1.
+        cutmix: cut a box out of another image into every image, before the attack; default none.
+        extra: more training images with labels or pseudo-labels, from an .npz file, for a fraction of every batch.
         train_images: train on so many images, drawn with the seed; default all that are not held out.
         val_images: training images held out to choose the checkpoint by; default a tenth, at most 1,000.
         select: report the checkpoint with the best robust accuracy on the held-out images, or the last one.
         precision: fp32, or bf16 for the network's passes; auto takes bf16 on a GPU that has it.
         device: auto, cpu, cuda, cuda:1, mps.
         channels_last: hold images and weights in the channels-last layout, which convolutions like.
+        fast: attack a replica of the network whose BatchNorm is folded into its convolutions; false: the network itself.
         workers: processes that decode images where they do not fit in memory.
         seed: the same seed gives the same run on the same device.
         checkpoint_every: save within an epoch too, after so many steps.
@@ -133,6 +155,7 @@ def train(
         folder = RunFolder(out or f"runs/{default_name(data, model, method)}")
         settings = {name: given[name] for name in _DEFAULTS}
     _check_counts(settings)
+    _check_options(settings)
     training_set = settings["data"].load("train")
     settings = with_data_facts(settings, training_set)
     if resume is None:
@@ -143,7 +166,9 @@ def train(
 
 _PLACE = ("out", "overwrite", "resume", "observer", "progress")
 _DEFAULTS: dict[str, Any] = {
-    name: parameter.default for name, parameter in inspect.signature(train).parameters.items() if name not in _PLACE
+    name: parameter.default
+    for name, parameter in inspect.signature(train).parameters.items()
+    if name not in _PLACE
 }
 
 
@@ -163,16 +188,17 @@ def run(
     with own_randomness(seed):
         network = fresh_model(settings["model"], training_set)
         method = copy.deepcopy(settings["method"])
-        generators = {name: torch.Generator(device) for name in ("attack", "augment")}
+        places = {"attack": device, "augment": device, "mix": "cpu"}
+        generators = {name: torch.Generator(place) for name, place in places.items()}
         for offset, generator in enumerate(generators.values()):
-            generator.manual_seed(2 * seed + offset)
+            generator.manual_seed(len(generators) * seed + offset)
         method.under(settings["threat"], generators["attack"])
-        method.remember(len(training_set), training_set.shape)
+        images, filling = hold_with_extra(settings["extra"], training_set, folder, device)
+        method.remember(len(images), images.shape)
         network = method.prepare(network)
         check_outputs(network, training_set.subset(torch.arange(2))[0], len(training_set.classes))
         train_indices, val_indices = split_validation(len(training_set), settings["val_images"], seed)
         train_indices = draw(train_indices, settings["train_images"], seed)
-        images = hold(training_set, device)
         train_loader = Loader(
             images,
             train_indices,
@@ -185,6 +211,7 @@ def run(
             workers=settings["workers"],
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
+            extra=filling,
         )
         validation = Loader(images, val_indices, settings["batch_size"], device=device)
         trainer = Trainer(
@@ -199,6 +226,13 @@ def run(
             generators,
             observer,
             torch.channels_last if settings["channels_last"] else torch.contiguous_format,
+            partial(
+                soften,
+                classes=len(training_set.classes),
+                smoothing=settings["label_smoothing"],
+                cutmix=settings["cutmix"],
+                generator=generators["mix"],
+            ),
         )
         if resuming:
             trainer.resume()
@@ -228,7 +262,9 @@ def fresh_model(model: Callable[..., nn.Module], images: ImageSet) -> nn.Module:
     if isinstance(model, nn.Module):
         return copy.deepcopy(model)
     mean, std = images.channel_statistics()
-    return build_model(model, num_classes=len(images.classes), in_channels=images.shape[0], mean=mean, std=std)
+    return build_model(
+        model, num_classes=len(images.classes), in_channels=images.shape[0], mean=mean, std=std
+    )
 
 
 def with_data_facts(settings: dict[str, Any], images: ImageSet) -> dict[str, Any]:
@@ -283,7 +319,30 @@ def default_name(*parts: Any) -> str:
 
 def _check_counts(settings: dict[str, Any]) -> None:
     for name in (
-        "epochs", "batch_size", "accumulate", "log_every", "test_images", "train_images", "val_images", "checkpoint_every",
+        "epochs",
+        "batch_size",
+        "accumulate",
+        "log_every",
+        "test_images",
+        "train_images",
+        "val_images",
+        "checkpoint_every",
     ):
         if settings[name] is not None and settings[name] < 1:
             raise InputError(f"--{name}: expected at least 1, got {settings[name]}")
+
+
+def _check_options(settings: dict[str, Any]) -> None:
+    smoothing, awp = settings["label_smoothing"], settings["awp"]
+    if not 0 <= smoothing < 1:
+        raise InputError(f"--label_smoothing: expected a number from 0 to below 1 such as 0.1, got {smoothing}")
+    if smoothing and (off := settings["method"].own_smoothing()):
+        raise InputError(
+            f"--label_smoothing {smoothing}: {type(settings['method']).__name__} softens labels itself, and they would "
+            f"be softened twice; drop --label_smoothing, or add {off}"
+        )
+    if awp is not None and awp.start > settings["epochs"]:
+        raise InputError(
+            f"--awp.start: weights would be moved from epoch {awp.start} on, but the run has {settings['epochs']}; "
+            "lower --awp.start or raise --epochs"
+        )

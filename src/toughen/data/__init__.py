@@ -1,14 +1,17 @@
 """Data: sources of images, how they are held in memory, augmentation and the loader."""
 
-from toughen.data.augment import Augment, random_crop, random_flip
+from toughen.data.augment import Augment
 from toughen.data.digits import Digits
 from toughen.data.encoded import Encoded
+from toughen.data.extra import ExtraImages, Filling
 from toughen.data.image_folder import ImageFolder
 from toughen.data.loader import Loader
 from toughen.data.memory import hold
+from toughen.data.mixing import CutMix, soften
 from toughen.data.order import epoch_order, split_validation
 from toughen.data.parquet import Parquet
 from toughen.data.source import DataSource, Decoded, ImageSet, ImageStore, Split
+from toughen.data.tiny_imagenet import TinyImageNet
 from toughen.data.torchvision_sets import CIFAR10, CIFAR100, SVHN, FashionMNIST
 
 __all__ = [
@@ -16,20 +19,23 @@ __all__ = [
     "CIFAR100",
     "SVHN",
     "Augment",
+    "CutMix",
     "DataSource",
     "Decoded",
     "Digits",
     "Encoded",
+    "ExtraImages",
     "FashionMNIST",
+    "Filling",
     "ImageFolder",
     "ImageSet",
     "ImageStore",
     "Loader",
     "Parquet",
     "Split",
+    "TinyImageNet",
     "epoch_order",
     "hold",
-    "random_crop",
-    "random_flip",
+    "soften",
     "split_validation",
 ]

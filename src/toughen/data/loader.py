@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from toughen.batch import Batch
 from toughen.data.augment import Augment
+from toughen.data.extra import Filling
 from toughen.data.order import epoch_order
 from toughen.data.source import Decoded, ImageSet, ImageStore
 from toughen.errors import DataError, InputError
@@ -16,9 +17,10 @@ from toughen.errors import DataError, InputError
 class Loader:
     """One rank's batches of an image set.
 
-    Iterating gives one epoch of `Batch`: images float32 in [0, 1], labels, and indices into the image set,
-    all on `device`. Decoded images that lie on the device are sliced there, with no synchronisation in an
-    epoch but at its start; others are decoded or copied, ahead of time if there are `workers`.
+    Iterating gives one epoch of `Batch`: images float32 in [0, 1], labels, indices into the image set, and
+    where augmentation placed each image, all on `device`. Decoded images that lie on the device are sliced
+    there, with no synchronisation in an epoch but at its start; others are decoded or copied, ahead of time
+    if there are `workers`.
 
     Epoch `e` visits the images in `epoch_order(n, seed, e)` if `shuffle`, else in their own order. Which
     batches come depends on nothing else, so that `start(e, k)` gives the ones that were left after `k` steps;
@@ -28,6 +30,9 @@ class Loader:
     With several ranks a batch of `batch_size` images is dealt out among them. Every rank has the same number
     of batches. When shuffling their shares are equal, for which up to `world_size - 1` images of the last
     batch are left out; otherwise none is left out, and in the last batch a share may be smaller or empty.
+
+    When shuffling no rank is left with a last batch of a single image, on which BatchNorm cannot be trained:
+    such images join the batch before, which is then larger than `batch_size`.
 
     Args:
         images: the split.
@@ -42,6 +47,7 @@ class Loader:
         workers: processes that decode; 0 decodes in this one. Not used for images on the device.
         rank: which process this is.
         world_size: how many processes there are.
+        extra: images beside `indices` that fill a fraction of every batch.
 
     Raises:
         InputError: an empty or too small set, indices out of range, a batch size that is not positive or
@@ -64,6 +70,7 @@ class Loader:
         workers: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        extra: Filling | None = None,
     ) -> None:
         if batch_size < 1 or batch_size % world_size:
             raise InputError(
@@ -91,6 +98,8 @@ class Loader:
         self.workers = workers
         self.rank = rank
         self.world_size = world_size
+        self.extra = extra
+        self._own = batch_size if extra is None else batch_size - extra.of_batch(batch_size)
         self._labels = images.labels.to(self.device)
         self._position = (0, 0)
         if not len(self):
@@ -100,10 +109,15 @@ class Loader:
             )
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.indices), self.batch_size)
-        # Every rank needs an image to train on; a last batch that cannot give one to each is left out.
-        smallest = self.world_size if self.shuffle else 1
-        return full + (rest >= smallest and not self.drop_last)
+        full, rest = divmod(len(self.indices), self._own)
+        return full + (rest >= self._smallest(full) and not self.drop_last)
+
+    def _smallest(self, full: int) -> int:
+        """Images of `indices` that make up a last batch of their own, after so many full ones."""
+        if not self.shuffle:
+            return 1
+        # Two for every rank; where there is no batch to join, or batches have no more, one.
+        return min(2 * self.world_size, self._own) if full else self.world_size
 
     def start(self, epoch: int, step: int = 0) -> None:
         """Let the next iteration begin at batch `step` of `epoch`; `step == len(self)` gives no batch.
@@ -128,8 +142,15 @@ class Loader:
         order = self.indices
         if self.shuffle:
             order = order[epoch_order(len(order), self.seed, epoch)]
+        batches = list(order.split(self._own))
+        if len(batches) > len(self) and not self.drop_last:
+            lone = batches.pop()
+            batches[-1] = torch.cat([batches[-1], lone])
+        batches = batches[: len(self)]
+        if self.extra is not None:
+            batches = self.extra.fill(batches, self.batch_size, self.seed, epoch)
         shares = []
-        for batch in order.split(self.batch_size)[: len(self)]:
+        for batch in batches:
             even = len(batch) - len(batch) % self.world_size if self.shuffle else len(batch)
             shares.append(batch[:even][self.rank :: self.world_size])
         return shares
@@ -157,9 +178,12 @@ class Loader:
             yield self._finish(images.to(self.device, non_blocking=on_gpu), indices)
 
     def _finish(self, images: Tensor, indices: Tensor) -> Batch:
+        placement = None
         if self.augment is not None and self.generator is not None:
-            images = self.augment(images, self.generator)
-        return Batch(images.float() / 255, self._labels.index_select(0, indices), indices)
+            placement = self.augment.draw(len(images), self.generator)
+            images = placement.apply(images)
+        labels = self._labels.index_select(0, indices)
+        return Batch(images.float() / 255, labels, indices, placement=placement)
 
 
 class _Taken(Dataset[Tensor | DataError]):

@@ -14,6 +14,22 @@ def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(int(mixed)))
 
 
+def endless_groups(n: int, size: int, seed: int, start: int, stop: int) -> Tensor:
+    """Groups `start` to `stop - 1` of an endless sequence of groups of `size` of 0 .. n - 1; int64, on the CPU.
+
+    A permutation of all n is cut into groups, then another one; what is left at the end of each, fewer than `size`, is
+    not used, so that no group holds a number twice.
+
+    >>> endless_groups(5, 2, seed=0, start=1, stop=4).tolist()
+    [[0, 1], [1, 2], [0, 3]]
+    """
+    per_pass = n // size
+    passes = range(start // per_pass, -(-stop // per_pass))
+    # A stream of its own, next to the one that orders the epochs.
+    orders = [epoch_order(n, seed, 2**31 + each)[: per_pass * size] for each in passes]
+    return torch.cat(orders).view(-1, size)[start - passes.start * per_pass :][: stop - start]
+
+
 def split_validation(n: int, size: float, seed: int) -> tuple[Tensor, Tensor]:
     """Hold a random part of the training set out: training indices and validation indices, both sorted.
 

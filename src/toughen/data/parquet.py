@@ -22,9 +22,9 @@ class Parquet(DataSource):
     """Your own images, or a Hugging Face data set's: a folder with train-*.parquet and test-*.parquet.
 
     The shards may lie in PATH or in PATH/data, as `train-*.parquet`, `train.parquet` or `train/*.parquet`;
-    `validation` is the test set where there is no `test`. Images are a struct column with the encoded
-    `bytes`, labels an integer column. Class names come from the Hugging Face schema metadata, else they are
-    the numbers.
+    `validation`, `valid` or `val` is the test set where there is no `test`. Images are a struct column with the
+    encoded `bytes`, labels an integer column. Class names come from the Hugging Face schema metadata, else they
+    are the numbers.
 
     Args:
         path: the folder.

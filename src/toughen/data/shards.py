@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from toughen.data.source import Split
 from toughen.errors import DataError
 
-NAMES = {"train": ("train",), "test": ("test", "validation")}
+NAMES = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
 LABELS = ("label", "labels", "fine_label", "fine_labels")
 
 

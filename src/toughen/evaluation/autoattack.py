@@ -1,5 +1,6 @@
 """AutoAttack (Croce & Hein 2020), run by pyautoattack component by component on one batch of images."""
 
+import itertools
 import logging
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from pyautoattack import AutoAttack, checks
+from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from toughen.errors import InputError
@@ -97,9 +99,9 @@ def auto_attack(
 
     With 10 classes or more, images and verdicts are bit-identical to
     `AutoAttack(model, norm=..., eps=..., seed=seed, version="standard",
-    device=...).run_standard_evaluation(images, labels, batch_size=len(images))`. The model is judged in eval
-    mode and fp32; it and the global random number generators, which the library reseeds, are left as they
-    were.
+    device=...).run_standard_evaluation(images, labels, batch_size=len(images))`, save for the sizes of `_Square`, on
+    which the library ends in an error. The model is judged in eval mode and fp32; it and the global random number
+    generators, which the library reseeds, are left as they were.
 
     Args:
         model: images in [0, 1] to logits.
@@ -131,6 +133,28 @@ def auto_attack(
     return AutoAttackResult(adversarial, held, broken_by, findings.meanings())
 
 
+def square_attack(
+    model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, *, queries: int, seed: int
+) -> Tensor:
+    """Square alone, with another number of queries than AutoAttack's 5,000; its squares shrink over all of them.
+
+    Images are identical to those of `SquareAttack(model, norm=..., eps=..., p_init=0.8, n_queries=queries, seed=seed,
+    resc_schedule=True).perturb(images, labels)`: images that are misclassified already come back as they are.
+    """
+    with frozen(model, images.device) as judged, _own_random_state(), torch.no_grad():
+        attack = SquareAttack(
+            judged,
+            norm=_NORMS[threat.norm],
+            eps=threat.radius,
+            p_init=0.8,
+            n_queries=queries,
+            seed=seed,
+            resc_schedule=True,
+            device=images.device,
+        )
+        return _Square(attack).perturb(images.contiguous(), labels)
+
+
 def _attack(
     model: nn.Module,
     threat: ThreatModel,
@@ -155,7 +179,40 @@ def _component(attack: AutoAttack, name: str) -> Any:
     if name == "fab-t":
         attack.fab.targeted = True
         return attack.fab
-    return {"apgd-t": attack.apgd_targeted, "square": attack.square}[name]
+    return attack.apgd_targeted if name == "apgd-t" else _Square(attack.square)
+
+
+class _Square:
+    """The library's Square, also where its l2 and l1 forms end in an error.
+
+    They lay tiles of a fifth of the height over the image, and on some sizes (such as 12, 14, 18, 19 and 24 pixels, or
+    where height and width differ) the last tile lies over the edge. There the image gets a black rim that the model
+    never sees, up to the next size that fits; what the attack spends on the rim is lost, so the image that is cut out
+    lies in the ball.
+    """
+
+    def __init__(self, attack: SquareAttack) -> None:
+        self.attack = attack
+
+    def perturb(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Adversarial images, like the given ones where nothing was found."""
+        height, width = images.shape[2:]
+        if self.attack.norm == "Linf" or _tiles_fit(height, width):
+            return self.attack.perturb(images, labels)
+        side = next(side for side in itertools.count(max(height, width)) if _tiles_fit(side, side))
+        model = self.attack.predict
+        self.attack.predict = lambda padded: model(padded[:, :, :height, :width])
+        try:
+            padded = nn.functional.pad(images, (0, side - width, 0, side - height))
+            return self.attack.perturb(padded, labels)[:, :, :height, :width].contiguous()
+        finally:
+            self.attack.predict = model
+
+
+def _tiles_fit(height: int, width: int) -> bool:
+    side = height // 5
+    start = (height - 5 * side) // 2
+    return side == 1 or (side > 1 and all(start + extent // side * side <= extent for extent in (height, width)))
 
 
 def _check(model: nn.Module, images: Tensor, labels: Tensor, logger: logging.Logger) -> None:

@@ -1,83 +1,31 @@
 """From a model, images and a threat model to a verdict an image and the figures that follow from them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Literal, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from toughen.batch import Batch
 from toughen.data.source import ImageSet, Split
-from toughen.errors import InputError, did_you_mean
-from toughen.evaluation.budgets import Budget, attacks_of
-from toughen.evaluation.doubts import model_doubts, verdict_doubts
-from toughen.evaluation.gallery import Gallery
-from toughen.evaluation.inference import choose_device, frozen
-from toughen.evaluation.judge import judge
-from toughen.evaluation.provenance import data_facts, model_facts, versions
-from toughen.evaluation.verdicts import SCHEMA, Verdicts, verdict_schema
-from toughen.run import RunFolder, atomic
+from toughen.errors import InputError
+from toughen.evaluation.analysis import Analysis, Scene
+from toughen.evaluation.budgets import Budget
+from toughen.evaluation.gallery import candidates
+from toughen.evaluation.inference import frozen
+from toughen.evaluation.judge import Clean, judge, judge_clean
+from toughen.evaluation.mixed import SearchPrecision
+from toughen.evaluation.named import NamedAttack
+from toughen.evaluation.outline import Outline, plain
+from toughen.evaluation.pace import Deadline, Pace, Progress, Step, TimeUp
+from toughen.evaluation.parts import Parts
+from toughen.evaluation.provenance import versions
+from toughen.evaluation.result import Evaluation, summarise
+from toughen.evaluation.shards import Shard
+from toughen.evaluation.task import Sample, Task, prepare
+from toughen.evaluation.units import CLEAN, Unit, attack_table, clean_table
+from toughen.run import RunFolder
 from toughen.threat import ThreatModel
-
-Sample = Literal["first", "random"]
-"""The first images of a split, or some drawn at random by the evaluation's seed."""
-
-Progress = Callable[[int, int, str], None]
-"""Called as each attack starts on a batch: images done, images in all, name of the attack."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found.
-
-    Attributes:
-        verdicts: one row an image; all figures derive from it.
-        result: figures with intervals and the whole protocol, as plain data for `result.json`.
-        gallery: a few images for the report; see `Gallery.tensors`.
-    """
-
-    verdicts: Verdicts
-    result: dict[str, Any]
-    gallery: dict[str, Tensor]
-
-    def save(self, folder: RunFolder) -> None:
-        """Write verdicts.parquet, gallery.safetensors and, last, result.json.
-
-        Raises:
-            RunError: the disk cannot be written.
-        """
-        folder.result.unlink(missing_ok=True)
-        self.verdicts.write(folder.verdicts)
-        folder.gallery.unlink(missing_ok=True)
-        if self.gallery:
-            with atomic(folder.gallery) as path:
-                save_file(self.gallery, path)
-        folder.write_result(self.result)
-
-
-def choose_images(n_total: int, test_images: int | None, sample: Sample, seed: int) -> Tensor:
-    """Which images of a split are evaluated, in which order: int64 (n,).
-
-    A random sample of n is the beginning of one of m > n with the same seed.
-
-    Raises:
-        InputError: an empty split, no image asked for or more than there are, an unknown way to sample.
-
-    >>> choose_images(5, 3, "first", seed=0)
-    tensor([0, 1, 2])
-    """
-    if sample not in get_args(Sample):
-        raise InputError(f"sample: unknown {sample!r}; {did_you_mean(str(sample), get_args(Sample))}")
-    n = n_total if test_images is None else test_images
-    if not 1 <= n <= n_total:
-        raise InputError(f"test_images: expected 1 .. {n_total} (the split has {n_total} images), got {n}")
-    if sample == "first":
-        return torch.arange(n)
-    return torch.randperm(n_total, generator=torch.Generator().manual_seed(seed))[:n]
 
 
 def evaluate_model(
@@ -91,7 +39,13 @@ def evaluate_model(
     seed: int = 0,
     batch_size: int = 250,
     device: str | torch.device = "auto",
+    precision: SearchPrecision = "fp32",
+    transfer: Mapping[str, nn.Module] | None = None,
     split: Split = "test",
+    analyses: Sequence[Analysis] = (),
+    shard: Shard = Shard(),
+    time_limit: float | None = None,
+    folder: RunFolder | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Attack a model with every attack of a budget and say on which images it held.
@@ -104,64 +58,176 @@ def evaluate_model(
         model: images in [0, 1] to logits.
         images: the images to choose from, with their labels and classes.
         threat: what the attacker may do.
-        budget: quick or standard; see `Budget`.
+        budget: quick, standard or thorough; see `Budget`.
         test_images: number of images, default all.
         sample: the first ones, or drawn at random by `seed`.
         seed: of the sample and the attacks.
         batch_size: images attacked together.
         device: auto, cpu, cuda or cuda:N.
+        precision: of the attacks' search; see `SearchPrecision`. The verdict is always fp32.
+        transfer: other models by name, whose adversarial images are shown to this one.
         split: which split `images` is, for the record.
+        analyses: further studies of the model.
+        shard: only a part of the batches, and of the analyses.
+        time_limit: seconds after which the evaluation stops and says what it has; see `summarise`.
+        folder: a run's folder, where verdicts are kept as they come, so that the same call goes on where another was
+            killed. The result is not written there: see `Evaluation.save`.
         progress: told of each step.
 
     Raises:
         InputError: images, labels or the model's outputs that do not fit each other; a setting out of range.
+        RunError: the time was up before anything can be said, or the folder cannot be written.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size: expected at least 1, got {batch_size}")
-    num_classes, where = len(images.classes), choose_device(device)
-    attacks = attacks_of(budget, num_classes)
-    chosen = choose_images(len(images), test_images, sample, seed)
-    batches = chosen.split(batch_size)
-    protocol: dict[str, Any] = {
-        "threat": {"norm": threat.norm, "eps": threat.radius},
-        "budget": budget,
-        "attacks": {attack.name: attack.settings(threat) for attack in attacks},
-        "n": len(chosen),
-        "sample": sample,
-        "seed": seed,
-        "batch_size": batch_size,
-        "data": data_facts(images, split, batches),
-        "model": model_facts(model),
-    }
-    composite = [attack.name for attack in attacks if attack.composite]
-    schema = verdict_schema([attack.name for attack in attacks], composite, protocol)
-    gallery, parts, doubts = Gallery(), list[Verdicts](), list[str]()
-    seconds = dict.fromkeys([attack.name for attack in attacks], 0.0)
-    with frozen(model, where) as judged:
-        for position, indices in zip(range(0, len(chosen), batch_size), batches, strict=True):
-            batch = Batch(*images.subset(indices), indices)
-            batch.check(num_classes)
-            if position == 0:
-                doubts += model_doubts(judged, batch.images.to(where), num_classes)
-            before = partial(progress, position, len(chosen)) if progress else None
-            judgement = judge(
-                judged, batch, threat, attacks, seed=seed + position, device=where, before=before
-            )
-            parts.append(Verdicts(judgement.rows(schema)))
-            gallery.add(judgement)
-            for name, outcome in judgement.outcomes.items():
-                seconds[name] += outcome.seconds
-                doubts += outcome.warnings
-    verdicts = Verdicts.join(parts)
-    doubts += verdict_doubts(verdicts)
-    result = {
-        "schema": SCHEMA,
-        "robust_accuracy": verdicts.robust_accuracy(),
-        "figures": {name: verdicts.accuracy(name) for name in ("clean", *verdicts.attacks)},
-        **protocol,
-        "versions": versions(where),
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "warnings": list(dict.fromkeys(doubts)),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    return Evaluation(verdicts, result, gallery.tensors())
+    task = prepare(
+        model,
+        images,
+        threat,
+        budget=budget,
+        test_images=test_images,
+        sample=sample,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        transfer=transfer,
+        split=split,
+    )
+    return carry_out(
+        task, analyses=analyses, shard=shard, time_limit=time_limit, folder=folder, progress=progress
+    ).summary()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What has been computed of an evaluation.
+
+    Attributes:
+        outline: the evaluation.
+        units: batches under attacks.
+        analyses: what the analyses found, by name.
+        skipped: names of those that did not run.
+        reason: why something is missing, if anything is.
+    """
+
+    outline: Outline
+    units: tuple[Unit, ...]
+    analyses: Mapping[str, Any]
+    skipped: tuple[str, ...]
+    reason: str
+
+    def summary(self) -> Evaluation:
+        """Its table and figures; see `summarise`."""
+        return summarise(
+            self.outline, self.units, analyses=self.analyses, skipped=self.skipped, reason=self.reason
+        )
+
+
+def carry_out(
+    task: Task,
+    *,
+    analyses: Sequence[Analysis] = (),
+    shard: Shard = Shard(),
+    time_limit: float | None = None,
+    folder: RunFolder | None = None,
+    progress: Progress | None = None,
+) -> Work:
+    """Run the attacks and analyses that `folder` does not hold yet; the settings are those of `evaluate_model`."""
+    if time_limit is not None and time_limit <= 0:
+        raise InputError(f"time_limit: expected a positive number of seconds, got {time_limit}")
+    deadline = Deadline(time_limit)
+    parts = None if folder is None else Parts(folder, task.outline)
+    if parts is not None:
+        parts.begin()
+    units: list[Unit] = []
+    found: dict[str, Any] = {}
+    reason = f"shard {shard}" if shard.count > 1 else ""
+    with frozen(task.model, task.device) as judged:
+        model = deadline.watching(judged)
+        try:
+            for unit in _units(task, model, parts, shard, deadline, progress):
+                units.append(unit)
+            for number, analysis in enumerate(analyses):
+                if shard.takes(number):
+                    found[analysis.name] = _analyse(task, model, parts, analysis)
+        except TimeUp:
+            reason = f"time limit of {deadline.seconds:g} s"
+    skipped = tuple(analysis.name for analysis in analyses if analysis.name not in found)
+    return Work(task.outline, tuple(units), found, skipped, reason)
+
+
+def analyse(task: Task, analyses: Sequence[Analysis]) -> dict[str, Any]:
+    """What analyses find of a model whose attacks are done, by name."""
+    with frozen(task.model, task.device) as judged:
+        return {analysis.name: _analyse(task, judged, None, analysis) for analysis in analyses}
+
+
+def _units(
+    task: Task, model: nn.Module, parts: Parts | None, shard: Shard, deadline: Deadline, progress: Progress | None
+) -> Iterator[Unit]:
+    """Every unit of the shard, from disk or computed, as it comes."""
+    outline = task.outline
+    mine = [number for number in range(outline.batches) if shard.takes(number)]
+    sizes = {number: outline.images_in(number) for number in mine}
+    total, pace = sum(sizes.values()), Pace(list(outline.attacks))
+    left = dict.fromkeys(outline.attacks, total)
+    made_by = versions(task.device)
+    for place, number in enumerate(mine):
+        stored = {} if parts is None else {name: parts.read(number, name) for name in (CLEAN, *outline.attacks)}
+        known = {name: unit for name, unit in stored.items() if unit is not None}
+        clean = None if len(known) == 1 + len(task.attacks) else judge_clean(model, task.batch(number), task.device)
+        survivors: Tensor | None = None
+        for name, attack in zip((CLEAN, *outline.attacks), (None, *task.attacks), strict=True):
+            unit = known.get(name)
+            if unit is None:
+                assert clean is not None  # something was missing
+                if attack is not None:
+                    deadline.check()
+                    if progress is not None:
+                        done = sum(sizes[before] for before in mine[:place])
+                        progress(Step(done, total, name, pace.left(left)))
+                unit = _compute(task, model, number, attack, clean, survivors)
+                unit = replace(unit, versions=made_by, shard=str(shard) if shard.count > 1 else None)
+                if parts is not None:
+                    parts.write(unit)
+            held = torch.from_numpy(unit.held.copy())
+            survivors = held if survivors is None else survivors & held
+            if attack is not None:
+                pace.took(name, sizes[number], unit.seconds)
+                left[name] -= sizes[number]
+            yield unit
+    if progress is not None:
+        progress(Step(total, total, "", 0.0))
+
+
+def _compute(
+    task: Task, model: nn.Module, number: int, attack: NamedAttack | None, clean: Clean, survivors: Tensor | None
+) -> Unit:
+    position = number * task.outline.size
+    indices = task.indices.split(task.outline.size)[number]
+    if attack is None:
+        return Unit(number, CLEAN, clean_table(clean, indices))
+    outcome = judge(model, clean, attack, task.threat, seed=task.seed + position, survivors=survivors)
+    return Unit(
+        number,
+        attack.name,
+        attack_table(attack.name, outcome, clean, indices),
+        seconds=outcome.seconds,
+        warnings=outcome.warnings,
+        repeated=outcome.repeated,
+        pictures=candidates(position, clean, outcome),
+    )
+
+
+def _analyse(task: Task, model: nn.Module, parts: Parts | None, analysis: Analysis) -> dict[str, Any]:
+    """What an analysis finds, with its settings; from disk where it was run with the same ones."""
+    settings = plain(analysis.settings())
+    noted = None if parts is None else parts.noted(analysis.name)
+    if noted is not None and noted["settings"] == settings:
+        return noted
+    scene = Scene(
+        model, task.images, task.indices, task.threat, task.attacks, task.seed, task.outline.size, task.device
+    )
+    facts = {"settings": settings, **analysis.run(scene)}
+    if parts is not None:
+        parts.note(analysis.name, facts)
+    return facts

@@ -30,9 +30,7 @@ def choose_device(name: str | torch.device) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(
-            f"device: cannot use {str(name)!r}: {reason}; expected auto, cpu, cuda or cuda:N"
-        ) from error
+        raise InputError(f"device: cannot use {str(name)!r}: {reason}; expected auto, cpu, cuda or cuda:N") from error
     return device
 
 
@@ -68,8 +66,18 @@ def _exact_fp32(device_type: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
-def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """The most likely class of each image, int64 (N,); `NO_PREDICTION` where a logit is NaN."""
+def classify(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The most likely class of each image, int64 (N,), and its softmax probability, (N,).
+
+    Where a logit is NaN the class is `NO_PREDICTION` and the probability NaN.
+    """
     with torch.no_grad():
         logits = model(images)
-    return torch.where(logits.isnan().any(dim=1), NO_PREDICTION, logits.argmax(dim=1))
+        missing = logits.isnan().any(dim=1)
+        predictions = torch.where(missing, NO_PREDICTION, logits.argmax(dim=1))
+        return predictions, torch.where(missing, torch.nan, logits.softmax(dim=1).amax(dim=1))
+
+
+def predict(model: nn.Module, images: Tensor) -> Tensor:
+    """The classes alone; see `classify`."""
+    return classify(model, images)[0]

@@ -1,23 +1,39 @@
-"""One batch under every attack of a budget: the rows of its images."""
+"""One batch under one attack: what it achieved, looked at once more in fp32."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
-import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
 from toughen.batch import Batch
 from toughen.errors import InputError
-from toughen.evaluation.budgets import Attempt, NamedAttack
-from toughen.evaluation.inference import predict
+from toughen.evaluation.inference import classify
+from toughen.evaluation.named import NamedAttack
 from toughen.threat import ThreatModel
 
-# Attacks that sum a norm in another order than ThreatModel may end this much outside the ball, relative to
-# eps.
+# Attacks that sum a norm in another order than ThreatModel may end this much outside the ball, relative to eps.
 _ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A batch on the device of the model, and what the model says of it without an attack.
+
+    Attributes:
+        batch: images, labels and indices.
+        predictions: classes; -1 where a logit is NaN.
+        confidences: softmax probabilities of these.
+    """
+
+    batch: Batch
+    predictions: Tensor
+    confidences: Tensor
+
+    @property
+    def right(self) -> Tensor:
+        """Whether each image is classified correctly, bool (N,)."""
+        return self.predictions == self.batch.labels
 
 
 @dataclass(frozen=True)
@@ -25,135 +41,107 @@ class Outcome:
     """What one attack achieved on a batch; tensors are on the CPU.
 
     Attributes:
-        held: bool (N,), whether the image is right when clean and was right under the attack.
-        norm: size of the perturbation, (N,).
+        attacked: bool (N,), the images that it was given.
+        held: bool (N,), whether the image is right when clean and was right under the attack; for an attack on
+            survivors, whether it was a survivor and was right.
+        norm: size of the perturbation, (N,); 0 where the image was not attacked.
         broken_by: component that broke each image, or None for an attack of one piece.
-        adversarial: the attack's images; the clean image where that was misclassified already.
+        adversarial: the attack's images; the clean image where that was misclassified or not attacked.
         predictions: classes of these.
+        confidences: softmax probabilities of these.
+        repeated: images that were attacked again in fp32.
         seconds: time it took.
         warnings: doubts that arose.
     """
 
+    attacked: Tensor
     held: Tensor
     norm: Tensor
     broken_by: list[str | None] | None
     adversarial: Tensor
     predictions: Tensor
+    confidences: Tensor
+    repeated: int
     seconds: float
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """A batch (on the CPU) with its clean predictions and every attack's outcome by name."""
-
-    batch: Batch
-    predictions: Tensor
-    outcomes: dict[str, Outcome]
-
-    @property
-    def clean(self) -> Tensor:
-        """Whether each image is right without an attack."""
-        return self.predictions == self.batch.labels
-
-    def rows(self, schema: pa.Schema) -> pa.Table:
-        """The batch's rows of the verdict table."""
-        columns: dict[str, Any] = {
-            "index": self.batch.indices,
-            "label": self.batch.labels,
-            "clean_prediction": self.predictions,
-            "clean": self.clean,
-        }
-        for name, outcome in self.outcomes.items():
-            columns[name] = outcome.held
-            columns[f"{name}_norm"] = pa.array(outcome.norm.numpy(), mask=outcome.held.numpy())
-            if outcome.broken_by is not None:
-                columns[f"{name}_broken_by"] = outcome.broken_by
-        arrays = [
-            pa.array(values.numpy() if isinstance(values, Tensor) else values, type=field.type)
-            for field in schema
-            for values in [columns[field.name]]
-        ]
-        return pa.Table.from_arrays(arrays, schema=schema)
+def judge_clean(model: nn.Module, batch: Batch, device: torch.device) -> Clean:
+    """The batch without an attack, on the device where `model` is frozen."""
+    placed = batch.to(device)
+    return Clean(placed, *classify(model, placed.images))
 
 
 def judge(
     model: nn.Module,
-    batch: Batch,
+    clean: Clean,
+    attack: NamedAttack,
     threat: ThreatModel,
-    attacks: Sequence[NamedAttack],
     *,
     seed: int,
-    device: torch.device,
-    before: Callable[[str], None] | None = None,
-) -> Judgement:
-    """Attack one batch with every attack and look at each result once more.
+    survivors: Tensor | None = None,
+) -> Outcome:
+    """Attack one batch and look at the result once more.
 
     Args:
-        model: frozen on `device` (see `frozen`).
-        batch: on the CPU, with indices.
+        model: frozen on the device of `clean` (see `frozen`).
+        clean: the batch.
+        attack: what is run.
         threat: norm and radius.
-        attacks: in the order in which they run; none sees another's result.
-        seed: each attack starts from a generator of this seed, so a batch's rows depend on nothing before it.
-        device: where to compute.
-        before: called with an attack's name as it starts.
+        seed: the attack starts from a generator of this seed, so a batch's rows depend on nothing before it.
+        survivors: bool (N,), what the attacks before it left; by default the images that are right when clean. Only
+            an attack on survivors looks at it.
 
     Raises:
-        InputError: an attack returned images that the threat model does not allow.
+        InputError: the attack returned images that the threat model does not allow.
     """
-    images, labels = batch.images.to(device), batch.labels.to(device)
-    predictions = predict(model, images)
-    clean = predictions == labels
-    outcomes = {}
-    for attack in attacks:
-        if before is not None:
-            before(attack.name)
-        started = perf_counter()
-        attempt = attack.run(model, images, labels, threat, torch.Generator(device).manual_seed(seed))
-        outcomes[attack.name] = _verify(attack.name, attempt, model, images, labels, clean, threat, started)
-    return Judgement(batch, predictions.cpu(), outcomes)
-
-
-def _verify(
-    name: str,
-    attempt: Attempt,
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    clean: Tensor,
-    threat: ThreatModel,
-    started: float,
-) -> Outcome:
-    adversarial = torch.where(clean.view(-1, 1, 1, 1), attempt.adversarial, images)
-    norm = threat.norm_of(adversarial - images)
-    _check_allowed(name, adversarial, images, norm, threat)
-    predictions = predict(model, adversarial)
-    right = predictions == labels
-    held = clean & right
-    warnings = attempt.warnings
-    if attempt.held is not None:
-        if bool((clean & ~attempt.held & right).any()):
-            warnings += (
-                f"{name} broke images that are classified correctly when looked at again (counted as "
-                "broken): the model is not deterministic",
-            )
-        held = held & attempt.held
+    started = perf_counter()
+    images, attacked = clean.batch.images, torch.ones_like(clean.right)
+    if attack.survivors_only:
+        attacked = clean.right if survivors is None else clean.right & survivors.to(clean.right.device)
+    rows = attacked.nonzero().squeeze(1)
+    held, norm = torch.zeros_like(attacked), torch.zeros_like(clean.confidences)
+    adversarial, predictions, confidences = images.clone(), clean.predictions.clone(), clean.confidences.clone()
+    broken_by: list[str | None] | None = [None] * len(images) if attack.composite else None
+    warnings: tuple[str, ...] = ()
+    repeated = 0
+    if len(rows):
+        generator = torch.Generator(images.device).manual_seed(seed)
+        attempt = attack.run(model, images[rows], clean.batch.labels[rows], threat, generator)
+        warnings, repeated = attempt.warnings, attempt.repeated
+        # An image that was misclassified already stays as it was, whatever the attack made of it.
+        right = clean.right[rows]
+        adversarial[rows] = torch.where(right.view(-1, 1, 1, 1), attempt.adversarial, images[rows])
+        norm[rows] = threat.norm_of(adversarial[rows] - images[rows])
+        _check_allowed(attack.name, adversarial, images, norm, threat)
+        predictions[rows], confidences[rows] = classify(model, adversarial[rows])
+        held[rows] = right & (predictions == clean.batch.labels)[rows]
+        if attempt.held is not None:
+            if bool((held[rows] & ~attempt.held).any()):
+                warnings += (
+                    f"{attack.name} broke images that are classified correctly when looked at again (counted as "
+                    "broken): the model is not deterministic",
+                )
+            held[rows] &= attempt.held
+        if attempt.broken_by is not None and broken_by is not None:
+            for row, name in zip(rows.tolist(), attempt.broken_by, strict=True):
+                broken_by[row] = _component(name, bool(clean.right[row]), bool(held[row]))
     return Outcome(
+        attacked=attacked.cpu(),
         held=held.cpu(),
         norm=norm.cpu(),
-        broken_by=_components(attempt.broken_by, clean, held),
+        broken_by=broken_by,
         adversarial=adversarial.cpu(),
         predictions=predictions.cpu(),
+        confidences=confidences.cpu(),
+        repeated=repeated,
         seconds=perf_counter() - started,
         warnings=warnings,
     )
 
 
-def _components(broken_by: list[str | None] | None, clean: Tensor, held: Tensor) -> list[str | None] | None:
-    if broken_by is None:
-        return None
-    names = zip(broken_by, clean.tolist(), held.tolist(), strict=True)
-    return [None if holds else name or "recheck" if right else "clean" for name, right, holds in names]
+def _component(name: str | None, right: bool, held: bool) -> str | None:
+    return None if held else name or "recheck" if right else "clean"
 
 
 def _check_allowed(name: str, adversarial: Tensor, images: Tensor, norm: Tensor, threat: ThreatModel) -> None:

@@ -48,6 +48,4 @@ def _normalized_channels(weights: Path) -> int | None:
                 return None
             return int(file.get_slice("normalize.mean").get_shape()[1])
     except (OSError, SafetensorError) as error:
-        raise RunError(
-            f"cannot read weights from {weights}: {error}; expected a .safetensors file"
-        ) from error
+        raise RunError(f"cannot read weights from {weights}: {error}; expected a .safetensors file") from error

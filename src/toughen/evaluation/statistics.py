@@ -60,8 +60,7 @@ def mcnemar(first_held: ArrayLike, second_held: ArrayLike) -> float:
     first, second = np.asarray(first_held, dtype=bool), np.asarray(second_held, dtype=bool)
     if first.shape != second.shape or first.ndim != 1:
         raise InputError(
-            "mcnemar: expected one verdict an image from both models, got shapes "
-            f"{first.shape} and {second.shape}"
+            f"mcnemar: expected one verdict an image from both models, got shapes {first.shape} and {second.shape}"
         )
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     if only_first + only_second == 0:

@@ -24,6 +24,27 @@ def figure(held: NDArray[np.bool_]) -> dict[str, Any]:
     return {"accuracy": count / n, "interval": list(wilson(count, n)), "held": count, "n": n}
 
 
+CLEAN_FIELDS = [
+    pa.field("index", pa.int64()),
+    pa.field("label", pa.int64()),
+    pa.field("clean_prediction", pa.int64()),
+    pa.field("clean_confidence", pa.float32()),
+    pa.field("clean", pa.bool_()),
+]
+"""The columns that need no attack."""
+
+
+def attack_fields(name: str, composite: bool = False) -> list[pa.Field]:
+    """The columns of one attack; a composite one also names the component that broke an image."""
+    fields = [
+        pa.field(name, pa.bool_()),
+        pa.field(f"{name}_norm", pa.float32()),
+        pa.field(f"{name}_prediction", pa.int64()),
+        pa.field(f"{name}_confidence", pa.float32()),
+    ]
+    return [*fields, pa.field(f"{name}_broken_by", pa.string())] if composite else fields
+
+
 def verdict_schema(
     attacks: Sequence[str], composite: Sequence[str] = (), protocol: Mapping[str, Any] | None = None
 ) -> pa.Schema:
@@ -34,18 +55,9 @@ def verdict_schema(
         composite: those of them that name the component which broke an image.
         protocol: how the verdicts came about, as plain data: threat model, settings, hashes.
     """
-    fields = [
-        ("index", pa.int64()),
-        ("label", pa.int64()),
-        ("clean_prediction", pa.int64()),
-        ("clean", pa.bool_()),
-    ]
-    for name in attacks:
-        fields += [(name, pa.bool_()), (f"{name}_norm", pa.float32())]
-        if name in composite:
-            fields.append((f"{name}_broken_by", pa.string()))
+    fields = [field for name in attacks for field in attack_fields(name, name in composite)]
     about = {"schema": SCHEMA, "attacks": list(attacks), "protocol": dict(protocol or {})}
-    return pa.schema(fields, metadata={"toughen": json.dumps(about)})
+    return pa.schema([*CLEAN_FIELDS, *fields], metadata={"toughen": json.dumps(about)})
 
 
 @dataclass(frozen=True)
@@ -53,14 +65,19 @@ class Verdicts:
     """One row an image, in the order in which they were evaluated.
 
     Columns: `index` (place in the data's split), `label`, `clean_prediction` (-1 where a logit is NaN),
-    `clean` (the prediction is the label) and for every attack:
+    `clean_confidence` (softmax probability of the prediction), `clean` (the prediction is the label) and for every
+    attack:
 
-    - `<attack>`: the image held, which means that it is also right when clean;
+    - `<attack>`: the image held, which means that it is also right when clean. An attack whose settings say
+      `"attacked": "what the attacks before it left"` saw only those images: for it, held means under it and all
+      attacks before it;
     - `<attack>_norm`: size of the perturbation that broke it, in the threat model's norm; 0.0 where the clean
-      image was already misclassified, null where the image held;
+      image was already misclassified, null where the image held or an earlier attack had broken it;
+    - `<attack>_prediction`, `<attack>_confidence`: class of the image that the attack ended with, and the softmax
+      probability of it; null where the image was not attacked;
     - `<attack>_broken_by` (AutoAttack): the component that broke it; `clean` where nothing was needed,
-      `recheck` where only a second look at the result misclassified it (a random model), null where the image
-      held.
+      `recheck` where only the last look at the result misclassified it (a random model, or a search in bf16), null
+      where the image held.
     """
 
     table: pa.Table
@@ -120,9 +137,7 @@ class Verdicts:
             verdicts = cls(pq.read_table(path))
             schema = verdicts.about["schema"]
         except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"cannot read verdicts from {path}: {error}; make them with `toughen evaluate`"
-            ) from error
+            raise RunError(f"cannot read verdicts from {path}: {error}; make them with `toughen evaluate`") from error
         if schema != SCHEMA:
             raise RunError(f"{path} has verdicts of schema {schema}, expected {SCHEMA}; evaluate again")
         return verdicts

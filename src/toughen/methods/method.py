@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from toughen.attacks import Ascent
 from toughen.batch import Batch
 from toughen.threat import ThreatModel
 
@@ -27,11 +28,11 @@ class Term(NamedTuple):
 
     Attributes:
         values: one value an image, (N,), or a scalar where the published term is one of the whole batch.
-        weight: its factor in the total.
+        weight: its factor in the total; a scalar tensor where it is measured on the device.
     """
 
     values: Tensor
-    weight: float = 1.0
+    weight: float | Tensor = 1.0
 
 
 Terms = dict[str, Term]
@@ -61,6 +62,8 @@ class Method(nn.Module, ABC):
     """The perturbations to withstand; set by `under`."""
     generator: torch.Generator | None = None
     """Source of random starts, on the model's device; None is torch's global one. Set by `under`."""
+    memories: tuple[str, ...] = ()
+    """Buffers of a row for every training image. The method keeps them equal in all processes; the loop does not."""
 
     def under(self, threat: ThreatModel, generator: torch.Generator | None = None) -> Self:
         """This method, training against `threat`, drawing from `generator`."""
@@ -87,6 +90,37 @@ class Method(nn.Module, ABC):
         Shares its parameters and buffers with `model`.
         """
         return model
+
+    def attack_held(self) -> Tensor | None:
+        """Of the last step's images that were right at the attack's start, the share that stayed right; a scalar.
+
+        For averages of the weights that follow it; None where the method does not measure it.
+        """
+        return None
+
+    def settle_images(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The images on which an averaged network's BatchNorm statistics are estimated: the clean ones.
+
+        `model` is the deployed averaged network in train mode, its statistics half estimated; leaves them as they are.
+        """
+        return batch.images
+
+    def own_smoothing(self) -> str | None:
+        """The option that stops the method from softening labels itself, such as `--method.smoothing 0`; else None.
+
+        Labels must not be softened twice: where the method does it, a run refuses label smoothing of its own.
+        """
+        return None
+
+    def companions(self) -> dict[str, nn.Module]:
+        """Networks to keep beside the reported one, by name: the run saves each as `<name>.safetensors`."""
+        return {}
+
+    @property
+    def attacks_outputs(self) -> bool:
+        """Whether `perturb` needs only the model's outputs in eval mode, so that a faster replica of it can stand in."""
+        attack = getattr(self, "attack", None)
+        return isinstance(attack, Ascent) and attack.mode == "eval"
 
     @abstractmethod
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:

@@ -13,6 +13,7 @@ from toughen.models.build import (
 from toughen.models.preact_resnet import PreActResNet18
 from toughen.models.resnet import ResNet18
 from toughen.models.small_cnn import SmallCNN
+from toughen.models.split_batchnorm import SplitBatchNorm, branch, merge_batch_norms, split_batch_norms
 from toughen.models.wide_resnet import WideResNet
 
 __all__ = [
@@ -21,12 +22,16 @@ __all__ = [
     "PreActResNet18",
     "ResNet18",
     "SmallCNN",
+    "SplitBatchNorm",
     "Timm",
     "Torchvision",
     "WideResNet",
+    "branch",
     "build_model",
     "check_outputs",
     "load_weights",
     "looks_like_probabilities",
+    "merge_batch_norms",
+    "split_batch_norms",
     "with_facts",
 ]

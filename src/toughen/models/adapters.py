@@ -1,5 +1,9 @@
 """Networks of other libraries."""
 
+from pathlib import Path
+from typing import Any
+
+import torch
 import torchvision
 from torch import Tensor, nn
 
@@ -33,11 +37,15 @@ class Timm(nn.Module):
         self.in_channels = in_channels
         self.name = name
         self.pretrained = pretrained
-        self.network = timm.create_model(
-            name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels
-        )
+        try:
+            self.network = timm.create_model(
+                name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels
+            )
+        except (RuntimeError, OSError) as error:
+            hint = "; pretrained weights need a network, or timm's cache from a machine with one" if pretrained else ""
+            raise InputError(f"--model.name: timm cannot build {name!r}: {error}{hint}") from error
         if pretrained:
-            settings = self.network.pretrained_cfg
+            settings: Any = self.network.pretrained_cfg
             self.normalize = Normalize(settings["mean"][:in_channels], settings["std"][:in_channels])
 
     def forward(self, images: Tensor) -> Tensor:
@@ -67,7 +75,8 @@ class Torchvision(nn.Module):
             raise InputError(f"--model.name: unknown to torchvision: {name!r}; {_nearest(name, known)}")
         if in_channels != 3:
             raise InputError(
-                f"torchvision's networks take 3 channels, the images have {in_channels}; use --model timm, which takes any"
+                f"torchvision's networks take 3 channels, the images have {in_channels}; use --model timm, which "
+                "takes any"
             )
         self.num_classes = num_classes
         self.in_channels = in_channels
@@ -76,8 +85,19 @@ class Torchvision(nn.Module):
         if weights is None:
             self.network = torchvision.models.get_model(name, num_classes=num_classes)
         else:
-            chosen = torchvision.models.get_model_weights(name)[weights]
-            self.network = torchvision.models.get_model(name, weights=chosen)
+            there = torchvision.models.get_model_weights(name).__members__
+            if weights not in there:
+                raise InputError(
+                    f"--model.weights: torchvision has no {weights!r} for {name}; {did_you_mean(weights, there)}"
+                )
+            chosen = there[weights]
+            try:
+                self.network = torchvision.models.get_model(name, weights=chosen)
+            except OSError as error:
+                raise InputError(
+                    f"--model.weights: cannot download {chosen.url}: {error}; without a network, put the file into "
+                    f"{Path(torch.hub.get_dir()) / 'checkpoints'}"
+                ) from error
             if len(chosen.meta["categories"]) != num_classes:
                 _replace_last_linear(self.network, num_classes)
             transform = chosen.transforms()
@@ -90,10 +110,19 @@ class Torchvision(nn.Module):
 
 def _nearest(name: str, known: list[str]) -> str:
     """The nearest name; the libraries know a thousand, too many to list."""
-    return did_you_mean(name, known).partition(" Known:")[0].partition("Known:")[0] or "see the library's list_models()"
+    return (
+        did_you_mean(name, known).partition(" Known:")[0].partition("Known:")[0]
+        or "see the library's list_models()"
+    )
 
 
 def _replace_last_linear(network: nn.Module, num_classes: int) -> None:
-    name, layer = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
+    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise InputError(
+            f"--model.weights: {type(network).__name__} ends in no linear layer that could be made anew for "
+            f"{num_classes} classes; use another network, or no weights"
+        )
+    name, layer = layers[-1]
     parent, _, last = name.rpartition(".")
     setattr(network.get_submodule(parent), last, nn.Linear(layer.in_features, num_classes))

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from toughen.config import path_of
+from toughen.config import arguments_of, path_of
 from toughen.errors import InputError, RunError
 from toughen.models.mode import evaluating
 
@@ -46,7 +46,7 @@ class Classifier(nn.Sequential):
 
 def with_facts(network: Callable[..., nn.Module], num_classes: int, in_channels: int) -> partial[nn.Module]:
     """`network` with the data's facts filled in where its constructor takes them (timm's `in_chans` too)."""
-    given = dict(network.keywords) if isinstance(network, partial) else {}
+    given = arguments_of(network) if isinstance(network, partial) else {}
     function = network.func if isinstance(network, partial) else network
     accepted = inspect.signature(function).parameters
     facts = {"num_classes": num_classes, "in_channels": in_channels, "in_chans": in_channels}
@@ -54,7 +54,12 @@ def with_facts(network: Callable[..., nn.Module], num_classes: int, in_channels:
 
 
 def build_model(
-    network: Callable[..., nn.Module], *, num_classes: int, in_channels: int, mean: Sequence[float], std: Sequence[float]
+    network: Callable[..., nn.Module],
+    *,
+    num_classes: int,
+    in_channels: int,
+    mean: Sequence[float],
+    std: Sequence[float],
 ) -> nn.Module:
     """A classifier from a network's class, or a `partial` of it with settings.
 
@@ -67,7 +72,9 @@ def build_model(
     try:
         built = factory()
     except TypeError as error:
-        raise InputError(f"--model {path_of(factory.func)} cannot be built with {factory.keywords}: {error}") from error
+        raise InputError(
+            f"--model {path_of(factory.func)} cannot be built with {factory.keywords}: {error}"
+        ) from error
     if any(isinstance(module, Normalize) for module in built.modules()):
         return built
     return Classifier(Normalize(mean, std), built)
@@ -82,7 +89,7 @@ def check_outputs(model: nn.Module, images: Tensor, num_classes: int) -> Tensor:
     try:
         with evaluating(model), torch.no_grad():
             logits = model(images)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         shape = " x ".join(map(str, images.shape[1:]))
         raise InputError(f"the model cannot take images of {shape} (C x H x W): {error}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] != num_classes:
@@ -96,7 +103,9 @@ def check_outputs(model: nn.Module, images: Tensor, num_classes: int) -> Tensor:
 
 def looks_like_probabilities(outputs: Tensor) -> bool:
     """Whether every row is non-negative and sums to one, as after a softmax."""
-    sums_to_one = torch.allclose(outputs.sum(1), torch.ones(len(outputs), device=outputs.device, dtype=outputs.dtype), atol=1e-3)
+    sums_to_one = torch.allclose(
+        outputs.sum(1), torch.ones(len(outputs), device=outputs.device, dtype=outputs.dtype), atol=1e-3
+    )
     return bool((outputs >= 0).all()) and sums_to_one
 
 
@@ -119,7 +128,10 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     if expected != found:
         names = sorted(expected.keys() | found.keys())
         differing = [name for name in names if expected.get(name) != found.get(name)]
-        lines = [f"  {name}: model {expected.get(name, '-')}, file {found.get(name, '-')}" for name in differing[:3]]
+        lines = [
+            f"  {name}: model {expected.get(name, '-')}, file {found.get(name, '-')}"
+            for name in differing[:3]
+        ]
         raise RunError(
             f"{path} holds weights of another architecture: {len(differing)} of {len(names)} tensors differ\n"
             + "\n".join(lines)

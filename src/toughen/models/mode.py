@@ -1,8 +1,9 @@
-"""Using a model in eval mode for a while."""
+"""Using a model for a while and leaving it as it was."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 
@@ -26,3 +27,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     with flags_kept(model):
         model.eval()
         yield
+
+
+@contextmanager
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Give every buffer (BatchNorm's statistics among them) its values back at the end, also after an error."""
+    values = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in values:
+                buffer.copy_(value)

@@ -1,14 +1,21 @@
-"""A training run's progress on the terminal."""
+"""The progress of a training run or an evaluation on the terminal."""
+
+from time import monotonic
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+from toughen.evaluation.pace import Step
+from toughen.reports.text import duration
 
 
 class TrainingProgress:
@@ -43,9 +50,7 @@ class TrainingProgress:
 
     def epoch_ended(self, row: dict[str, float]) -> None:
         """Print the epoch's figures."""
-        losses = "  ".join(
-            f"{name[5:]} {value:.3f}" for name, value in row.items() if name.startswith("loss/")
-        )
+        losses = "  ".join(f"{name[5:]} {value:.3f}" for name, value in row.items() if name.startswith("loss/"))
         self.bar.console.print(
             f"epoch {row['epoch']:>3.0f}/{self.epochs}  val clean {row['val_clean']:.1%}  PGD {row['val_pgd']:.1%}  "
             f"{losses}  {row['images_per_second']:,.0f} images/s",
@@ -58,23 +63,28 @@ class TrainingProgress:
 
 
 class EvaluationProgress:
-    """A bar over the attacks and images of an evaluation; a context manager that takes the bar away.
+    """A bar over the images of an evaluation, with the attack that runs and the time left; a context manager.
+
+    Where no terminal is, a line after the first batch and then at most one a minute.
 
     Args:
         console: where it is drawn.
     """
 
     def __init__(self, console: Console) -> None:
+        self.console = console
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("images,"),
-            TimeElapsedColumn(),
+            _TimeLeft(),
             console=console,
             disable=not console.is_terminal,
         )
-        self.task = self.bar.add_task("evaluating", total=None)
+        self.task = self.bar.add_task("evaluating", total=None, ends=None)
+        self._said = -_A_MINUTE
+        self._done = 0
 
     def __enter__(self) -> "EvaluationProgress":
         return self
@@ -82,7 +92,31 @@ class EvaluationProgress:
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
-    def __call__(self, done: int, total: int, attack: str) -> None:
-        """Show that `attack` begins on the images after the first `done` of `total`."""
+    def __call__(self, step: Step) -> None:
+        """Show that an attack begins on the images after the first `step.done`."""
         self.bar.start()
-        self.bar.update(self.task, completed=done, total=total, description=f"evaluating: {attack}")
+        ends = None if step.left is None else monotonic() + step.left
+        title = f"evaluating: {step.attack}" if step.attack else "evaluated"
+        self.bar.update(self.task, completed=step.done, total=step.total, description=title, ends=ends)
+        news = step.done > self._done and step.done < step.total and step.left is not None
+        if not self.console.is_terminal and news and monotonic() - self._said >= _A_MINUTE:
+            self._said = monotonic()
+            left = duration(step.left or 0)
+            self.console.print(f"{step.done:,} of {step.total:,} images, about {left} left", highlight=False)
+        self._done = step.done
+
+
+_A_MINUTE = 60.0
+
+
+class _TimeLeft(ProgressColumn):
+    """Counts down to the end that is expected; attacks differ too much for a rate over all of them."""
+
+    def render(self, task: Task) -> Text:
+        """The time left, once it can be told."""
+        ends = task.fields.get("ends")
+        if task.finished:
+            return Text(f"took {duration(task.elapsed or 0)}")
+        if ends is None:
+            return Text(f"{duration(task.elapsed or 0)} so far")
+        return Text(f"about {duration(max(ends - monotonic(), 0))} left")

@@ -15,6 +15,8 @@ from toughen.reports.text import attack_title, bounds, duration, p_value, percen
 def show_result(result: Mapping[str, Any], console: Console) -> None:
     """Print an evaluation: accuracy, 95 % interval, images and time of each attack, then what to be wary of.
 
+    An incomplete one says so in its heading and names the attacks that did not run.
+
     Args:
         result: what `result.json` holds.
         console: where it is printed.
@@ -23,12 +25,19 @@ def show_result(result: Mapping[str, Any], console: Console) -> None:
     for attack, figure in result["figures"].items():
         seconds = result["seconds"].get(attack)
         table.add_row(*_figure(attack_title(attack), figure), "" if seconds is None else duration(seconds))
+    planned = result.get("planned", {})
+    for attack in planned.get("attacks", []):
+        if attack not in result["figures"]:
+            table.add_row(Text(attack_title(attack)), "not run", "", "", "")
     table.add_section()
     table.add_row(*_figure("all together", result["robust_accuracy"]), style="bold")
     data = result["data"]
     console.print(
         Text(f"{data['name']} ({data['split']}), {threat_short(result['threat'])}, budget {result['budget']}")
     )
+    if not result.get("complete", True):
+        images = f"{result['robust_accuracy']['n']:,} of {planned['n']:,} planned images"
+        console.print(Text(f"INCOMPLETE: {images}", style="bold yellow"))
     console.print(table)
     for warning in result["warnings"]:
         console.print(Text(f"warning: {warning}", style="yellow"))

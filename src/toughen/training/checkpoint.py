@@ -43,14 +43,21 @@ def load_state(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: no checkpoint there, or a damaged one.
     """
+    # A kill between the two renames that replace a folder leaves the old one under this name.
+    old = folder.with_name(f".{folder.name}.old")
+    folder = old if old.is_dir() and not folder.exists() else folder
     try:
         tensors = load_file(folder / "tensors.safetensors")
         document = json.loads((folder / "state.json").read_text())
         return _restore(document, tensors)
     except FileNotFoundError as error:
-        raise RunError(f"no checkpoint in {folder}: the run stopped before its first one; start it again") from error
+        raise RunError(
+            f"no checkpoint in {folder}: the run stopped before its first one; start it again"
+        ) from error
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"the checkpoint in {folder} is damaged: {error}; start the run again with --overwrite") from error
+        raise RunError(
+            f"the checkpoint in {folder} is damaged: {error}; start the run again with --overwrite"
+        ) from error
 
 
 def _restore(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -1,11 +1,13 @@
 """The only training loop."""
 
+import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -18,12 +20,14 @@ from toughen.batch import Batch
 from toughen.data import Loader
 from toughen.errors import DivergedError, RunError, ToughenError
 from toughen.methods import Method, Perturbed, Terms, total
+from toughen.models.fold import fold
 from toughen.run import RunFolder, atomic
 from toughen.training.averaging import Average
 from toughen.training.checkpoint import GlobalRandomness, load_state, save_state
 from toughen.training.log import EpochSums, Observer, Row, append_row
 from toughen.training.optimizer import SGD, Schedule
 from toughen.training.validation import validate
+from toughen.training.weight_perturbation import AWP
 
 
 class Interrupted(ToughenError):
@@ -37,6 +41,8 @@ class Step(nn.Module):
         super().__init__()
         self.model = model
         self.method = method
+        # torch's name for what data parallelism does not broadcast from the first process in every step.
+        self._ddp_params_and_buffers_to_ignore = [f"method.{name}" for name in method.memories]
 
     def forward(self, batch: Batch, perturbed: Perturbed) -> Terms:
         """The method's terms on this batch."""
@@ -51,11 +57,13 @@ class Settings:
     optimizer: SGD
     schedule: Schedule
     average: Average | None
+    awp: AWP | None
     clip_grad_norm: float | None
     accumulate: int
     select: str
     log_every: int
     checkpoint_every: int | None
+    fast: bool
 
 
 class Trainer:
@@ -77,22 +85,29 @@ class Trainer:
         generators: dict[str, torch.Generator],
         observer: Observer,
         layout: torch.memory_format = torch.contiguous_format,
+        soften: Callable[[Batch], Batch] = lambda batch: batch,
     ) -> None:
         self.model, self.method, self.settings = model, method, settings
         self.train, self.first, self.validation = train, first, validation
         self.folder, self.accelerator, self.observer = folder, accelerator, observer
-        self.generators, self.layout = generators, layout
+        self.generators, self.layout, self.soften = generators, layout, soften
         self.model.to(memory_format=layout)
         optimizer = settings.optimizer.build([model, method])
         self.step, self.optimizer = accelerator.prepare(Step(model, method), optimizer)
         self.averaged = settings.average.build(model) if settings.average else None
+        self.replica = None
+        if settings.fast and method.attacks_outputs:
+            dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+            self.replica = fold(model, first.images[:2], dtype, layout)
         self.sums = EpochSums()
         self.epoch, self.batch, self.best, self.seconds = 0, 0, -1.0, 0.0
 
     @property
     def reported(self) -> nn.Module:
-        """The network that is validated and saved: the averaged one where there is an average."""
-        return self.method.deployed(self.averaged.module if self.averaged is not None else self.model)
+        """The network that is validated and saved: the averaged one from the average's first update on."""
+        averaged = self.averaged
+        begun = averaged is not None and int(averaged.n_averaged) > 0
+        return self.method.deployed(averaged.module if averaged is not None and begun else self.model)
 
     def fit(self) -> None:
         """Train to the last epoch.
@@ -131,7 +146,9 @@ class Trainer:
                 self.sums.check()
             at_update = last or self.batch % settings.accumulate == 0
             stopping = at_update and stop_requested()
-            if stopping or (at_update and settings.checkpoint_every and place % settings.checkpoint_every == 0):
+            if stopping or (
+                at_update and settings.checkpoint_every and place % settings.checkpoint_every == 0
+            ):
                 now = time.perf_counter()
                 self.seconds, began = self.seconds + now - began, now
                 self.save()
@@ -146,13 +163,16 @@ class Trainer:
         """One forward and backward pass; an update of the weights at the end of each accumulated group."""
         accelerator, settings, per_epoch = self.accelerator, self.settings, len(self.train)
         update = last or (self.batch + 1) % settings.accumulate == 0
+        updates = math.ceil(per_epoch / settings.accumulate)
         group_start = self.batch - self.batch % settings.accumulate
         group_size = min(settings.accumulate, per_epoch - group_start)
         self.model.train()
+        batch = self.soften(batch)
         batch = replace(batch, images=batch.images.contiguous(memory_format=self.layout))
+        attacked = self.model if self.replica is None else self.replica.refresh()
         with accelerator.autocast():
-            perturbed = self.method.perturb(self.model, batch)
-        with nullcontext() if update else accelerator.no_sync(self.step):
+            perturbed = self.method.perturb(attacked, batch)
+        with self._moved_weights(batch, perturbed), nullcontext() if update else accelerator.no_sync(self.step):
             terms = self.step(batch, perturbed)
             accelerator.backward(total(terms) / group_size)
         self.sums.add(terms, len(batch), self.epoch * per_epoch + self.batch + 1)
@@ -160,19 +180,39 @@ class Trainer:
             return
         if settings.clip_grad_norm is not None:
             accelerator.clip_grad_norm_(self.step.parameters(), settings.clip_grad_norm)
-        rate = settings.optimizer.lr * settings.schedule.factor(self.epoch + group_start / per_epoch, settings.epochs)
+        rate = settings.optimizer.lr * settings.schedule.factor(
+            self.epoch + group_start / per_epoch, settings.epochs
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if self.averaged is not None and settings.average is not None and settings.average.due(self.epoch, last):
-            self.averaged.update_parameters(self.model)
+        if (
+            self.averaged is not None
+            and settings.average is not None
+            and settings.average.due(self.epoch, last, self.epoch * updates + self.batch // settings.accumulate + 1)
+        ):
+            settings.average.update(self.averaged, self.model, self.method)
+
+    def _moved_weights(self, batch: Batch, perturbed: Perturbed) -> AbstractContextManager[None]:
+        awp = self.settings.awp
+        if awp is None or not awp.due(self.epoch):
+            return nullcontext()
+
+        def loss() -> Tensor:
+            # On the bare modules, as the inner maximum: the wrapper's gradients may be accumulating.
+            with self.accelerator.autocast():
+                return total(self.method.terms(self.model, batch, perturbed))
+
+        return awp.moved(self.model, self.method, loss, partial(self.accelerator.reduce, reduction="mean"))
 
     def _end_epoch(self) -> None:
         settings = self.settings
-        if self.averaged is not None and settings.average is not None:
+        if self.averaged is not None and settings.average is not None and int(self.averaged.n_averaged) > 0:
             self.train.start(self.epoch, 0)
-            settings.average.settle(self.averaged, (batch.images for batch in self.train))
+            network = self.reported
+            with self.accelerator.autocast():
+                settings.average.settle(network, (self.method.settle_images(network, batch) for batch in self.train))
         clean, robust = self._validate()
         row: Row = {
             "epoch": self.epoch + 1,
@@ -189,7 +229,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             append_row(self.folder.metrics, row)
             if settings.select == "last" or score >= self.best:
-                save_model(self.folder, self.reported)
+                save_model(self.folder, self.reported, self.method.companions())
         self.best = max(self.best, score)
         self.accelerator.log(row, step=int(row["step"]))
         self.observer.epoch_ended(row)
@@ -247,11 +287,15 @@ class Trainer:
         self.sums.load_state_dict(state["sums"], self.accelerator.device)
 
 
-def save_model(folder: RunFolder, model: nn.Module) -> None:
-    """Write model.safetensors."""
-    tensors: dict[str, Tensor] = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
-    with atomic(folder.model) as path:
-        save_file(tensors, path)
+def save_model(folder: RunFolder, model: nn.Module, companions: Mapping[str, nn.Module]) -> None:
+    """Write model.safetensors, and `<name>.safetensors` for each of the method's other networks."""
+    places = {folder.path / f"{name}.safetensors": network for name, network in companions.items()}
+    for place, network in {**places, folder.model: model}.items():
+        tensors: dict[str, Tensor] = {
+            name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()
+        }
+        with atomic(place) as path:
+            save_file(tensors, path)
 
 
 @contextmanager
@@ -265,7 +309,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     def request(number: int, frame: FrameType | None) -> None:
         nonlocal requested
         requested = True
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

@@ -71,18 +71,25 @@ class MultiStep(Schedule):
     Args:
         milestones: after how many epochs it drops.
         gamma: the factor.
+        first_epoch: a further factor during the first epoch, above 0; 0.2 is a careful start.
 
     >>> [MultiStep([100, 150]).factor(epoch, 200) for epoch in (99.9, 100, 150)]
     [1.0, 0.1, 0.010000000000000002]
+    >>> [MultiStep([100, 150], first_epoch=0.2).factor(epoch, 200) for epoch in (0, 0.9, 1)]
+    [0.2, 0.2, 1.0]
     """
 
-    def __init__(self, milestones: list[int], gamma: float = 0.1) -> None:
+    def __init__(self, milestones: list[int], gamma: float = 0.1, first_epoch: float = 1.0) -> None:
+        if not first_epoch > 0:
+            raise InputError(f"schedule.first_epoch: expected a factor above 0, got {first_epoch}")
         self.milestones = list(milestones)
         self.gamma = gamma
+        self.first_epoch = first_epoch
 
     def factor(self, epoch: float, epochs: int) -> float:
-        """`gamma` to the power of the number of milestones passed."""
-        return self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+        """`gamma` to the power of the number of milestones passed, times `first_epoch` in the first epoch."""
+        start = self.first_epoch if epoch < 1 else 1.0
+        return start * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
 
 
 class Cosine(Schedule):

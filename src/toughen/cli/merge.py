@@ -1,0 +1,19 @@
+"""Join the shards of an evaluation to one result and report."""
+
+from toughen.cli.parser import Parser
+
+EXAMPLES = """examples:
+  toughen merge runs/arr
+  toughen merge machine-1/arr machine-2/arr --out runs/arr-evaluated
+
+Each shard is made by `toughen evaluate ... --shard i/n`.
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, join, print the result."""
+    from toughen.cli.evaluate import report
+    from toughen.commands.merge import merge
+
+    request = Parser(merge, "folders", EXAMPLES).parse(arguments)
+    return 0 if request is None else report(merge(**request.settings))

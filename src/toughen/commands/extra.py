@@ -1,0 +1,57 @@
+"""Extra training images for `train`: labelled where they have no labels, and joined to the training set."""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from toughen.data import ExtraImages, Filling, ImageSet, ImageStore, hold
+from toughen.errors import RunError
+from toughen.evaluation.load import load_model
+from toughen.evaluation.pseudo_labels import pseudo_labels
+from toughen.run import RunFolder, atomic
+
+
+def hold_with_extra(
+    extra: ExtraImages | None, training_set: ImageSet, folder: RunFolder, device: torch.device
+) -> tuple[ImageSet, Filling | None]:
+    """The training set followed by the extra images, decoded on the device where they fit, and how they fill batches.
+
+    With a `pseudo_labeller` the labels are written to the run's folder, where a resumed run finds them again.
+
+    Raises:
+        DataError: the extra images cannot be used.
+        InputError: the `pseudo_labeller`'s model does not fit the images or the classes.
+        RunError: the `pseudo_labeller` is not a usable run folder.
+    """
+    if extra is None:
+        return hold(training_set, device), None
+    label = None
+    if extra.pseudo_labeller is not None:
+        labeller = RunFolder(Path(extra.pseudo_labeller).expanduser())
+        label = partial(_label_once, labeller, folder.pseudo_labels, len(training_set.classes), device)
+    # Decoded in memory: together with the extra images they may be too many for the device, and are then streamed.
+    joined = extra.join(hold(training_set, "cpu"), label)
+    first = len(training_set)
+    return hold(joined, device), Filling(first, len(joined) - first, extra.fraction)
+
+
+def _label_once(labeller: RunFolder, file: Path, classes: int, device: torch.device, images: ImageStore) -> Tensor:
+    """The labels in `file`, made by the labeller's model if the file is not there yet."""
+    if not file.exists():
+        labels = pseudo_labels(load_model(labeller), images, classes, device)
+        with atomic(file) as path:
+            save_file({"labels": labels}, path)
+    try:
+        labels = load_file(file)["labels"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise RunError(f"cannot read {file}: {error}; delete it, and the images are labelled again") from error
+    if len(labels) != len(images):
+        raise RunError(
+            f"{file} holds {len(labels)} labels for {len(images)} extra images: the images have changed; restore them "
+            "or start the run again with --overwrite"
+        )
+    return labels

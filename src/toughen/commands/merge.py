@@ -1,0 +1,55 @@
+"""Join the shards of an evaluation to its result and report."""
+
+from dataclasses import replace
+
+from toughen.commands.evaluate import check_place, check_replaced, finish
+from toughen.errors import InputError
+from toughen.evaluation import Evaluation, Requirement, find_parts, merge_parts
+from toughen.run import RunFolder
+
+
+def merge(
+    folders: list[str],
+    *,
+    out: str | None = None,
+    key: str | None = None,
+    require: str | None = None,
+    overwrite: bool = False,
+) -> Evaluation:
+    """Join the shards of an evaluation, and write the result and the report that one process would have given.
+
+    Args:
+        folders: where `toughen evaluate --shard i/n` left its verdicts: one folder that all shards share, or several.
+        out: folder for the result; default the folder, where it is only one.
+        key: first digits of the evaluation's key, where the folders hold parts of several.
+        require: what must be shown, such as 'robust >= 0.45 and clean >= 0.8', by the 95 % interval's worse end.
+        overwrite: replace the result of another evaluation there.
+
+    Returns:
+        Evaluation: verdicts, result and a few images; they lie in the folder too, with report.html.
+
+    Raises:
+        ToughenError: shards are missing (named), belong to different evaluations, or the folder is not usable.
+    """
+    if not folders:
+        raise InputError("merge: expected at least one folder, got none; for example `toughen merge shard-*`")
+    if out is None and len(folders) > 1:
+        raise InputError(f"merge: expected --out, the folder for the result of {len(folders)} folders")
+    runs = [RunFolder(folder) for folder in folders]
+    found = find_parts(runs, key)
+    outline = found[0].outline
+    requirement = None if require is None else Requirement.parse(require, outline.attacks)
+    place = RunFolder(out or folders[0])
+    own = any(place.path.resolve() == run.path.resolve() for run in runs)
+    check_place(place, own)
+    if not overwrite:
+        check_replaced(place, outline)
+    evaluation = merge_parts(found)
+    described = next((run for run in runs if run.config.exists()), None)
+    if not place.config.exists() and described is not None:
+        place.write_config(described.read_config())
+    finish(place, evaluation)
+    for parts in found:
+        if parts.path.resolve().is_relative_to(place.path.resolve()):
+            parts.remove()
+    return evaluation if requirement is None else replace(evaluation, ruling=requirement.judge(evaluation.result))

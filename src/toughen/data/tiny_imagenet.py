@@ -1,0 +1,105 @@
+"""Tiny ImageNet in its own folder layout."""
+
+from pathlib import Path
+
+import torch
+
+from toughen.data.encoded import Encoded, Files
+from toughen.data.source import DataSource, ImageSet, Split
+from toughen.errors import DataError
+
+FOLDER = "tiny-imagenet-200"
+
+
+class TinyImageNet(DataSource):
+    """Tiny ImageNet: 200 classes of 64 x 64 colour images, 100,000 to train and 10,000 to test.
+
+    Reads the folder that `tiny-imagenet-200.zip` (http://cs231n.stanford.edu/tiny-imagenet-200.zip) unpacks to:
+
+        PATH/train/n01443537/images/n01443537_0.JPEG   ...   PATH/val/images/val_0.JPEG   ...
+        PATH/val/val_annotations.txt                         PATH/wnids.txt   PATH/words.txt
+
+    The published test labels are not public: as in all published figures, the images of `val` are the test set. Labels
+    follow the sorted WordNet ids, as in the copies on the Hugging Face hub, which `Parquet` reads.
+
+    Args:
+        path: the unpacked folder, or the one that it lies in.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+
+    def load(self, split: Split) -> ImageSet:
+        """The training or the test images, still encoded.
+
+        Raises:
+            DataError: a missing or empty folder or file, or a test image without a class.
+        """
+        root = self._root()
+        ids = sorted(_lines(root / "wnids.txt"))
+        numbers = {wnid: number for number, wnid in enumerate(ids)}
+        train = _train_images(root, ids[0])
+        if split == "train":
+            each = [train, *(_train_images(root, wnid) for wnid in ids[1:])]
+            samples = [(path, number) for number, paths in enumerate(each) for path in paths]
+        else:
+            samples = _test_images(root, numbers)
+        like = Encoded(Files(train[:1]), channels=3)
+        images = Encoded(Files([path for path, _ in samples]), channels=3, like=like)
+        labels = torch.tensor([number for _, number in samples])
+        return ImageSet(images, labels, _names(root / "words.txt", ids), "Tiny ImageNet")
+
+    def _root(self) -> Path:
+        given = Path(self.path).expanduser()
+        for root in (given, given / FOLDER):
+            if (root / "wnids.txt").is_file():
+                return root
+        found = ", ".join(sorted(entry.name for entry in given.iterdir())[:5]) if given.is_dir() else "no folder"
+        raise DataError(
+            f"no Tiny ImageNet at {given}: expected wnids.txt, train/ and val/; found: {found or 'nothing'}. Unpack "
+            f"http://cs231n.stanford.edu/{FOLDER}.zip there, or name its folder with --data.path. Parquet shards are "
+            "read by --data parquet, other folders of class folders by --data image_folder"
+        )
+
+
+def _train_images(root: Path, wnid: str) -> list[str]:
+    folder = root / "train" / wnid / "images"
+    paths = sorted(str(path) for path in folder.glob("*.JPEG"))
+    if not paths:
+        raise DataError(f"{folder} has no *.JPEG, but wnids.txt names its class; unpack {FOLDER}.zip again")
+    return paths
+
+
+def _test_images(root: Path, numbers: dict[str, int]) -> list[tuple[str, int]]:
+    annotations = root / "val" / "val_annotations.txt"
+    samples = []
+    for line in _lines(annotations):
+        name, _, rest = line.partition("\t")
+        wnid = rest.partition("\t")[0]
+        if wnid not in numbers:
+            raise DataError(
+                f"{annotations}: expected an image and its class from wnids.txt, between tabs, got {line!r}; unpack "
+                f"{FOLDER}.zip again"
+            )
+        samples.append((str(root / "val" / "images" / name), numbers[wnid]))
+    return samples
+
+
+def _names(words: Path, ids: list[str]) -> tuple[str, ...]:
+    """The classes' first names, with all their names where two classes share the first, ids where there is no file."""
+    if not words.is_file():
+        return tuple(ids)
+    known = dict(line.split("\t", 1) for line in _lines(words) if "\t" in line)
+    names = [known.get(wnid, wnid) for wnid in ids]
+    first = [name.partition(",")[0] for name in names]
+    return tuple(short if first.count(short) == 1 else name for short, name in zip(first, names, strict=True))
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        lines = [line.rstrip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {file}: {error}; unpack {FOLDER}.zip again") from error
+    if not lines:
+        raise DataError(f"{file} is empty; unpack {FOLDER}.zip again")
+    return lines

@@ -1,0 +1,105 @@
+"""What an evaluation must show, such as `robust >= 0.45`, judged by the end of the interval that speaks against it."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from toughen.errors import InputError, did_you_mean
+
+_TERM = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*(\d*\.?\d+)\s*(%?)\s*")
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """Whether a requirement is met.
+
+    Attributes:
+        met: it is.
+        reason: one line that says why, or why not.
+    """
+
+    met: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Term:
+    """One comparison of a figure with a bound."""
+
+    figure: str
+    sign: str
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.figure} {self.sign} {self.bound:g}"
+
+    def judge(self, figure: Mapping[str, Any]) -> Ruling:
+        """A lower bound must lie below the whole 95 % interval, an upper bound above it."""
+        low, high = figure["interval"]
+        said = f"{self.figure} {figure['accuracy']:.4f}, 95 % interval {low:.4f} to {high:.4f} (n = {figure['n']:,})"
+        if self.sign in (">=", ">"):
+            met = low >= self.bound if self.sign == ">=" else low > self.bound
+            end = f"lower end {low:.4f} {'>=' if met else 'below'} {self.bound:g}"
+        else:
+            met = high <= self.bound if self.sign == "<=" else high < self.bound
+            end = f"upper end {high:.4f} {'<=' if met else 'above'} {self.bound:g}"
+        return Ruling(met, f"{self}: {said}: {end}")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Comparisons that must all hold.
+
+    >>> result = {"robust_accuracy": {"accuracy": 0.5, "interval": [0.42, 0.58], "n": 150}, "figures": {}}
+    >>> Requirement.parse("robust >= 0.4", []).judge(result).met
+    True
+    >>> Requirement.parse("robust >= 45 %", []).judge(result).reason
+    'robust >= 0.45: robust 0.5000, 95 % interval 0.4200 to 0.5800 (n = 150): lower end 0.4200 below 0.45'
+    """
+
+    terms: tuple[Term, ...]
+
+    @classmethod
+    def parse(cls, text: str, attacks: Iterable[str]) -> "Requirement":
+        """Read comparisons joined by `and`.
+
+        Args:
+            text: such as "robust >= 0.45 and clean >= 0.8"; figures are robust (under all attacks together), clean
+                and the attacks' names; bounds are shares or percentages.
+            attacks: names of the attacks that there are figures of.
+
+        Raises:
+            InputError: no comparison, an unknown figure, or a bound outside 0 .. 1.
+        """
+        known = ("robust", "clean", *attacks)
+        terms = []
+        for part in re.split(r"\band\b", text):
+            found = _TERM.fullmatch(part)
+            if not found:
+                raise InputError(
+                    f"require: cannot read {part.strip()!r}; expected comparisons such as "
+                    "'robust >= 0.45 and clean >= 0.8'"
+                )
+            figure, sign, bound, percent = found.groups()
+            if figure not in known:
+                raise InputError(f"require: unknown figure {figure!r}; {did_you_mean(figure, known)}")
+            value = float(bound) / (100 if percent else 1)
+            if not 0 <= value <= 1:
+                hint = f"; did you mean {value / 100:g}?" if value <= 100 else ""
+                raise InputError(f"require: expected a share from 0 to 1, or a percentage, got {part.strip()!r}{hint}")
+            terms.append(Term(figure, sign, value))
+        return cls(tuple(terms))
+
+    def judge(self, result: Mapping[str, Any]) -> Ruling:
+        """Judge an evaluation's result. One that lacks attacks, or a figure, meets nothing: it could only flatter."""
+        missing = [name for name in result.get("planned", {}).get("attacks", []) if name not in result["figures"]]
+        if missing:
+            return Ruling(False, f"the evaluation is incomplete: {', '.join(missing)} did not run")
+        rulings = [term.judge(_figure(result, term.figure)) for term in self.terms]
+        failed = [ruling.reason for ruling in rulings if not ruling.met]
+        return Ruling(not failed, "; ".join(failed or [ruling.reason for ruling in rulings]))
+
+
+def _figure(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return result["robust_accuracy"] if name == "robust" else result["figures"][name]

@@ -1,0 +1,169 @@
+"""From the units of an evaluation to its table and its figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from toughen.errors import RunError
+from toughen.evaluation.doubts import verdict_doubts
+from toughen.evaluation.gallery import gallery
+from toughen.evaluation.outline import Outline
+from toughen.evaluation.requirement import Ruling
+from toughen.evaluation.units import CLEAN, Unit, join_units
+from toughen.evaluation.verdicts import SCHEMA, Verdicts
+from toughen.run import RunFolder, atomic
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        verdicts: one row an image; all figures derive from it.
+        result: figures with intervals and the whole protocol, as plain data for `result.json`.
+        gallery: a few images for the report; see `gallery.gallery`.
+        reused: whether it was there already and nothing was computed.
+        ruling: whether it meets what was required of it; None where nothing was.
+    """
+
+    verdicts: Verdicts
+    result: dict[str, Any]
+    gallery: dict[str, Tensor]
+    reused: bool = False
+    ruling: Ruling | None = None
+
+    def save(self, folder: RunFolder) -> None:
+        """Write verdicts.parquet, gallery.safetensors and, last, result.json.
+
+        Raises:
+            RunError: the disk cannot be written.
+        """
+        folder.result.unlink(missing_ok=True)
+        self.verdicts.write(folder.verdicts)
+        folder.gallery.unlink(missing_ok=True)
+        if self.gallery:
+            with atomic(folder.gallery) as path:
+                save_file(self.gallery, path)
+        folder.write_result(self.result)
+
+    @classmethod
+    def load(cls, folder: RunFolder) -> "Evaluation":
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: a file is missing or damaged.
+        """
+        result, verdicts = folder.read_result(), Verdicts.read(folder.verdicts)
+        try:
+            pictures = load_file(folder.gallery) if folder.gallery.exists() else {}
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"cannot read {folder.gallery}: {error}; evaluate again with --overwrite") from error
+        return cls(verdicts, result, pictures, reused=True)
+
+
+def summarise(
+    outline: Outline,
+    units: Sequence[Unit],
+    *,
+    analyses: Mapping[str, Any] | None = None,
+    skipped: Sequence[str] = (),
+    reason: str = "",
+) -> Evaluation:
+    """The evaluation that some units amount to.
+
+    Where units are missing, the table holds the longest beginning of the attacks that at least one batch went through,
+    for the batches that went through it, and the result says `complete: false`: fewer images, and an upper bound where
+    attacks are missing. Every figure is then one of the images in the table.
+
+    Args:
+        outline: what was to be evaluated.
+        units: in any order.
+        analyses: what the analyses found, by name.
+        skipped: names of those that did not run.
+        reason: why units are missing, for the warning, such as "time limit of 60 s".
+
+    Raises:
+        RunError: no batch went through its first attack.
+    """
+    done: dict[int, dict[str, Unit]] = {}
+    for unit in units:
+        done.setdefault(unit.batch, {})[unit.name] = unit
+    names, numbers = _finished(outline, done)
+    batches = [[done[number][name] for name in (CLEAN, *names)] for number in numbers]
+    verdicts = join_units(batches, outline.protocol)
+    flat = [unit for batch in batches for unit in batch]
+    complete = names == outline.attacks and len(verdicts) == outline.n
+    warnings = [
+        *([] if complete else _incomplete(outline, names, len(verdicts), reason)),
+        *(f"not run ({reason}): {name}" for name in skipped),
+        *outline.warnings,
+        *(warning for unit in flat for warning in unit.warnings),
+        *verdict_doubts(verdicts),
+    ]
+    versions, differing = _versions(flat)
+    result = {
+        "schema": SCHEMA,
+        "key": outline.key,
+        "complete": complete,
+        "planned": {"n": outline.n, "attacks": list(outline.attacks)},
+        "robust_accuracy": verdicts.robust_accuracy(),
+        "figures": {name: verdicts.accuracy(name) for name in ("clean", *names)},
+        **outline.protocol,
+        "attacks": {name: outline.protocol["attacks"][name] for name in names},
+        "n": len(verdicts),
+        "versions": versions,
+        "seconds": {name: round(sum(u.seconds for u in flat if u.name == name), 3) for name in names},
+        "repeated": {name: sum(u.repeated for u in flat if u.name == name) for name in names},
+        "analyses": dict(analyses or {}),
+        "warnings": list(dict.fromkeys([*warnings, *differing])),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if outline.protocol["precision"] == "fp32":
+        del result["repeated"]
+    pictures = [[unit.pictures for unit in batch[1:]] for batch in batches]
+    held = verdicts.robust()
+    ends = [sum(outline.images_in(number) for number in numbers[: place + 1]) for place in range(len(numbers))]
+    robust = [held[end - outline.images_in(number) : end] for number, end in zip(numbers, ends, strict=True)]
+    return Evaluation(verdicts, result, gallery(pictures, robust))
+
+
+def _finished(outline: Outline, done: Mapping[int, Mapping[str, Unit]]) -> tuple[tuple[str, ...], list[int]]:
+    for count in range(len(outline.attacks), 0, -1):
+        names = outline.attacks[:count]
+        numbers = [number for number in sorted(done) if done[number].keys() >= {CLEAN, *names}]
+        if numbers:
+            return names, numbers
+    raise RunError(
+        f"nothing can be said yet: no batch of {outline.size} images has gone through its first attack; give more "
+        "time (--time_limit), or smaller batches (--batch_size)"
+    )
+
+
+def _incomplete(outline: Outline, names: tuple[str, ...], n: int, reason: str) -> list[str]:
+    why = f" ({reason})" if reason else ""
+    warnings = [f"incomplete{why}: {n:,} of {outline.n:,} planned images are evaluated"]
+    missing = [name for name in outline.attacks if name not in names]
+    if missing:
+        warnings.append(
+            f"incomplete{why}: not run: {', '.join(missing)}; the robust accuracy is an upper bound of what the "
+            "planned attacks would leave"
+        )
+    return warnings
+
+
+def _versions(units: Sequence[Unit]) -> tuple[dict[str, str], list[str]]:
+    """The first unit's, and a warning where others were computed by something else."""
+    first = dict(units[0].versions)
+    differing = []
+    for name in first:
+        found = sorted({str(unit.versions.get(name)) for unit in units})
+        if len(found) > 1:
+            differing.append(f"{name} {' and '.join(found)}")
+    if not differing:
+        return first, []
+    return first, [f"parts of the evaluation were computed by different versions or devices: {'; '.join(differing)}"]

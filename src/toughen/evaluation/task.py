@@ -1,0 +1,134 @@
+"""An evaluation before its first attack: everything is settled, checked and hashed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from toughen.batch import Batch
+from toughen.data.source import ImageSet, Split
+from toughen.errors import InputError, did_you_mean
+from toughen.evaluation.budgets import Budget, attacks_of
+from toughen.evaluation.doubts import model_doubts
+from toughen.evaluation.inference import choose_device, frozen
+from toughen.evaluation.mixed import SearchPrecision, choose_precision, in_precision
+from toughen.evaluation.named import NamedAttack
+from toughen.evaluation.outline import Outline, plain
+from toughen.evaluation.provenance import data_facts, model_facts
+from toughen.evaluation.transfer import check_source, transfers
+from toughen.threat import ThreatModel
+
+Sample = Literal["first", "random"]
+"""The first images of a split, or some drawn at random by the evaluation's seed."""
+
+
+def choose_images(n_total: int, test_images: int | None, sample: Sample, seed: int) -> Tensor:
+    """Which images of a split are evaluated, in which order: int64 (n,).
+
+    A random sample of n is the beginning of one of m > n with the same seed.
+
+    Raises:
+        InputError: an empty split, no image asked for or more than there are, an unknown way to sample.
+
+    >>> choose_images(5, 3, "first", seed=0)
+    tensor([0, 1, 2])
+    """
+    if sample not in get_args(Sample):
+        raise InputError(f"sample: unknown {sample!r}; {did_you_mean(str(sample), get_args(Sample))}")
+    n = n_total if test_images is None else test_images
+    if not 1 <= n <= n_total:
+        raise InputError(f"test_images: expected 1 .. {n_total} (the split has {n_total} images), got {n}")
+    if sample == "first":
+        return torch.arange(n)
+    return torch.randperm(n_total, generator=torch.Generator().manual_seed(seed))[:n]
+
+
+@dataclass(frozen=True)
+class Task:
+    """An evaluation before its first attack: everything is settled and checked.
+
+    Attributes:
+        model: images in [0, 1] to logits.
+        images: the split that images are taken from.
+        threat: what the attacker may do.
+        attacks: in the order in which they run.
+        indices: places of the evaluated images in the split.
+        device: where to compute.
+        outline: all of it as plain data, with its key.
+    """
+
+    model: nn.Module
+    images: ImageSet
+    threat: ThreatModel
+    attacks: tuple[NamedAttack, ...]
+    indices: Tensor
+    device: torch.device
+    outline: Outline
+
+    @property
+    def seed(self) -> int:
+        """Of the sample and the attacks."""
+        return int(self.outline.protocol["seed"])
+
+    def batch(self, number: int) -> Batch:
+        """A batch on the CPU, checked.
+
+        Raises:
+            InputError: images or labels that do not fit their contract.
+        """
+        indices = self.indices.split(self.outline.size)[number]
+        batch = Batch(*self.images.subset(indices), indices)
+        batch.check(len(self.images.classes))
+        return batch
+
+
+def prepare(
+    model: nn.Module,
+    images: ImageSet,
+    threat: ThreatModel,
+    *,
+    budget: Budget = "standard",
+    test_images: int | None = None,
+    sample: Sample = "first",
+    seed: int = 0,
+    batch_size: int = 250,
+    device: str | torch.device = "auto",
+    precision: SearchPrecision = "fp32",
+    transfer: Mapping[str, nn.Module] | None = None,
+    split: Split = "test",
+) -> Task:
+    """Settle everything that an evaluation does, and look at the model's outputs for the first images.
+
+    The settings are those of `evaluate_model`.
+
+    Raises:
+        InputError: images, labels or the model's outputs that do not fit each other; a setting out of range.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size: expected at least 1, got {batch_size}")
+    num_classes, where = len(images.classes), choose_device(device)
+    search = choose_precision(precision, where)
+    attacks = in_precision((*attacks_of(budget, num_classes), *transfers(transfer or {})), search)
+    chosen = choose_images(len(images), test_images, sample, seed)
+    protocol: dict[str, Any] = {
+        "threat": {"norm": threat.norm, "eps": threat.radius},
+        "budget": budget,
+        "attacks": {attack.name: attack.settings(threat) for attack in attacks},
+        "n": len(chosen),
+        "sample": sample,
+        "seed": seed,
+        "batch_size": batch_size,
+        "precision": search,
+        "data": data_facts(images, split, chosen.split(batch_size)),
+        "model": model_facts(model),
+    }
+    outline = Outline(plain(protocol))
+    task = Task(model, images, threat, attacks, chosen, where, outline)
+    first = task.batch(0).images.to(where)
+    with frozen(model, where) as judged:
+        doubts = model_doubts(judged, first, num_classes)
+        for name, source in (transfer or {}).items():
+            check_source(name, source, first, num_classes)
+    return replace(task, outline=replace(outline, warnings=tuple(doubts)))

@@ -1,0 +1,163 @@
+"""A network's eval-mode forward as fast as it goes: BatchNorm folded into convolutions, weights in one dtype.
+
+During an inner maximum the weights stand still and BatchNorm is a fixed scale and shift, so
+`BN(conv(x)) = conv'(x)` with `w' = w gamma / sqrt(var + eps)` and `b' = beta + (b - mean) gamma / sqrt(var + eps)`. The
+replica holds such weights, already cast, where autocast would cast them again in every forward pass.
+"""
+
+import copy
+from typing import cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from toughen.models.build import Normalize
+from toughen.models.mode import evaluating
+
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class _Tracer(fx.Tracer):
+    """Treats the input normalisation as one piece: it stays in fp32."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Normalize) or super().is_leaf_module(m, module_qualified_name)
+
+
+class FoldedReplica(nn.Module):
+    """A copy of a network for forward passes in eval mode, differentiable with respect to images only.
+
+    `refresh()` takes over the network's present weights and statistics; call it after every update.
+
+    Args:
+        model: the network that is followed.
+        dtype: of weights and activations; the input normalisation and the logits stay in fp32.
+        memory_format: layout of the convolutions' weights.
+
+    Raises:
+        Exception: whatever tracing raises for a network whose forward depends on values; see `fold`.
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+        super().__init__()
+        with evaluating(model):
+            graph = _Tracer().trace(model)
+            traced = fx.GraphModule(model, graph)
+        replica = copy.deepcopy(traced).eval().requires_grad_(False)
+        self._pairs: list[tuple[Convolution, nn.BatchNorm2d, Convolution]] = []
+        self._copied: list[tuple[Tensor, Tensor]] = []
+        folded = self._fold_pairs(model, replica)
+        _cast_around(replica, dtype)
+        replica.recompile()
+        replica.delete_all_unused_submodules()
+        for name, module in replica.named_modules():
+            if not isinstance(module, Normalize):
+                _cast_own(module, dtype, memory_format)
+            if name not in folded and name:
+                self._follow(model.get_submodule(name), module)
+        self.replica = replica
+        self.refresh()
+
+    def _fold_pairs(self, model: nn.Module, replica: fx.GraphModule) -> set[str]:
+        """Let each convolution that feeds only a BatchNorm do that BatchNorm's work too; names of those convolutions."""
+        modules = dict(replica.named_modules())
+        calls = [str(node.target) for node in replica.graph.nodes if node.op == "call_module"]
+        folded = set()
+        for node in list(replica.graph.nodes):
+            if node.op != "call_module" or not isinstance(modules[str(node.target)], _NORMALISATIONS):
+                continue
+            before = node.args[0]
+            if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+                continue
+            name, norm_name = str(before.target), str(node.target)
+            convolution, norm = modules[name], cast(nn.BatchNorm2d, modules[norm_name])
+            # A layer that is called twice cannot do the work of a BatchNorm that follows one of the calls.
+            once = calls.count(name) == 1 and calls.count(norm_name) == 1
+            if not isinstance(convolution, _CONVOLUTIONS) or norm.running_mean is None or not once:
+                continue
+            if convolution.bias is None:
+                zeros = torch.zeros_like(norm.running_mean)
+                convolution.register_parameter("bias", nn.Parameter(zeros, requires_grad=False))
+            source = cast(Convolution, model.get_submodule(name))
+            self._pairs.append((source, cast(nn.BatchNorm2d, model.get_submodule(norm_name)), convolution))
+            node.replace_all_uses_with(before)
+            replica.graph.erase_node(node)
+            folded.add(name)
+        return folded
+
+    def _follow(self, source: nn.Module, target: nn.Module) -> None:
+        for kind in ("_parameters", "_buffers"):
+            for name, tensor in getattr(target, kind).items():
+                original = getattr(source, kind).get(name)
+                if tensor is not None and original is not None:
+                    self._copied.append((tensor, original))
+
+    @torch.no_grad()
+    def refresh(self) -> "FoldedReplica":
+        """Take over the network's present weights and statistics."""
+        for target, source in self._copied:
+            target.copy_(source)
+        for convolution, norm, folded in self._pairs:
+            assert norm.running_mean is not None and norm.running_var is not None and folded.bias is not None
+            scale = torch.rsqrt(norm.running_var + norm.eps)
+            if norm.weight is not None:
+                scale = scale * norm.weight
+            folded.weight.copy_(convolution.weight * scale.view(-1, *[1] * (convolution.weight.ndim - 1)))
+            shift = -norm.running_mean if convolution.bias is None else convolution.bias - norm.running_mean
+            folded.bias.copy_(shift * scale if norm.bias is None else norm.bias + shift * scale)
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, fp32."""
+        return self.replica(images)
+
+
+def _cast_around(replica: fx.GraphModule, dtype: torch.dtype) -> None:
+    """Cast behind the input normalisation (or at the input, where there is none), and back at the output."""
+    graph, modules = replica.graph, dict(replica.named_modules())
+    entry = next(node for node in graph.nodes if node.op == "placeholder")
+    for node in graph.nodes:
+        if node.op == "call_module" and isinstance(modules[str(node.target)], Normalize):
+            entry = node
+            break
+    with graph.inserting_after(entry):
+        inside = graph.call_method("to", (entry, dtype))
+    entry.replace_all_uses_with(inside, delete_user_cb=lambda user: user is not inside)
+    output = next(node for node in graph.nodes if node.op == "output")
+    with graph.inserting_before(output):
+        outside = graph.call_method("float", (output.args[0],))
+    output.args = (outside,)
+
+
+def _cast_own(module: nn.Module, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+    for kind in ("_parameters", "_buffers"):
+        tensors = getattr(module, kind)
+        for name, tensor in tensors.items():
+            if tensor is not None and tensor.is_floating_point():
+                layout = memory_format if tensor.ndim == 4 else torch.contiguous_format
+                moved = tensor.detach().to(dtype=dtype, memory_format=layout)
+                tensors[name] = nn.Parameter(moved, requires_grad=False) if kind == "_parameters" else moved
+
+
+def fold(
+    model: nn.Module, images: Tensor, dtype: torch.dtype, memory_format: torch.memory_format = torch.channels_last
+) -> FoldedReplica | None:
+    """A replica of `model`, or None where its forward cannot be traced or the replica does not give the same logits.
+
+    Args:
+        model: the network to follow.
+        images: a few images to compare the two on.
+        dtype: of the replica.
+        memory_format: of the replica.
+    """
+    try:
+        exact = FoldedReplica(model, torch.float32, memory_format)
+        with evaluating(model), torch.no_grad():
+            expected, found = model(images), exact(images)
+        if found.shape != expected.shape or not torch.allclose(found, expected.float(), rtol=1e-3, atol=1e-3):
+            return None
+        return exact if dtype == torch.float32 else FoldedReplica(model, dtype, memory_format)
+    except Exception:  # noqa: BLE001 - any network may be given, and tracing may raise anything
+        return None

@@ -1,0 +1,126 @@
+"""Whole runs by the command line: the three doors agree, and what a run leaves goes back in."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from toughen.attacks import Ascent
+from toughen.commands.train import train
+from toughen.methods import TRADES
+from toughen.models import SmallCNN
+
+Toughen = Callable[..., Any]
+QUICK = "--epochs 1 --budget none --device cpu --trackers [] --batch_size 512 --method.attack.steps 1".split()  # noqa: SIM905
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoints" / "last" / "tensors.safetensors")
+
+
+def assert_same(first: Path, second: Path) -> None:
+    """The two runs ended with the same bits: weights, optimiser, random numbers."""
+    a, b = weights(first), weights(second)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_command_line_yaml_and_python_give_the_same_run(toughen: Toughen, tmp_path: Path) -> None:
+    first = toughen("train", *QUICK, "--method.beta", "3", "--model.width", "4", "--out", "first")
+    assert (first.status, first.err) == (0, "")
+    assert first.out.splitlines()[-1] == "run:    first"
+    assert toughen("train", "--config", "first/config.yaml", "--out", "second").status == 0
+    assert (tmp_path / "first/config.yaml").read_text() == (tmp_path / "second/config.yaml").read_text()
+    assert_same(tmp_path / "first", tmp_path / "second")
+    method = TRADES(beta=3, attack=Ascent(steps=1, start="normal"))
+    quick = {"epochs": 1, "budget": "none", "device": "cpu", "trackers": [], "batch_size": 512}
+    train(model=partial(SmallCNN, width=4), method=method, out="third", **quick)
+    assert_same(tmp_path / "first", tmp_path / "third")
+
+
+MINE = '''
+from torch import nn
+from toughen.batch import Batch
+from toughen.losses import cross_entropy
+from toughen.methods import Method, Perturbed, Term, Terms
+
+
+class Mine(Method):
+    """A method that is nowhere but in the working folder.
+
+    Args:
+        strength: factor of the loss.
+    """
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        self.strength = strength
+
+    def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
+        return Perturbed(batch.images)
+
+    def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
+        return {"mine": Term(cross_entropy(model(perturbed.images), batch.target), self.strength)}
+
+
+class Net(nn.Sequential):
+    """Needs the data's facts, which it has no defaults for."""
+
+    def __init__(self, num_classes: int, in_channels: int, scale: float = 1.0) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64 * in_channels, num_classes))
+'''
+
+
+def test_a_users_classes_from_the_working_folder(toughen: Toughen, tmp_path: Path) -> None:
+    package = tmp_path / "my_package_of_tests"
+    package.mkdir()
+    (package / "__init__.py").write_text(MINE)
+    quick = QUICK[:-2]
+    named = ["--method", "my_package_of_tests.Mine", "--model", "my_package_of_tests.Net"]
+    assert toughen("train", *quick, *named).err == (
+        "toughen: --method Mine needs --method.strength (factor of the loss)\n"
+    )
+    assert toughen("train", *quick, *named, "--method.strength", "2", "--out", "mine").err == ""
+    config = yaml.safe_load((tmp_path / "mine/config.yaml").read_text())
+    assert config["method"] == {"class_path": "my_package_of_tests.Mine", "init_args": {"strength": 2.0}}
+    assert config["model"]["init_args"] == {"scale": 1.0, "num_classes": 10, "in_channels": 1}
+    assert "loss/mine" in (tmp_path / "mine/metrics.csv").read_text()
+    assert toughen("train", "--resume", "mine").status == 0
+    text = toughen("train", "--method.help", "my_package_of_tests.Mine").out
+    assert "A method that is nowhere but in the working folder." in text
+    assert "--method.strength FLOAT\n                          factor of the loss. (needed)" in text
+
+
+def test_train_evaluate_and_compare(toughen: Toughen, tmp_path: Path) -> None:
+    for name, method in (("a", "TRADES"), ("b", "PGDAT")):
+        line = ["--method", method, "--budget", "quick", "--test_images", "20", "--out", f"runs/{name}"]
+        answer = toughen("train", *[word for word in QUICK if word not in ("--budget", "none")], *line)
+        assert (answer.status, answer.err) == (0, "")
+        assert f"report: runs/{name}/report.html" in answer.out
+        assert "PGD-20" in answer.out
+    refused = toughen("evaluate", "runs/a", "--budget", "quick")
+    assert refused.status == 2
+    assert "--overwrite" in refused.err
+    answer = toughen("evaluate", "--budget", "quick", "--overwrite", "--test_images", "20", "--device", "cpu", "runs/a")
+    assert (answer.status, answer.err) == (0, "")
+    answer = toughen("compare", "runs/a", "runs/b")
+    assert (answer.status, answer.err) == (0, "")
+    assert answer.out.splitlines()[-1] == "report: runs/compare.html"
+    assert (tmp_path / "runs/compare.html").is_file()
+    assert "TRADES" in answer.out
+    assert "PGDAT" in answer.out
+
+
+@pytest.mark.parametrize("line", ["train --out runs/x", "evaluate runs/x --budget quick"])
+def test_what_is_there_is_not_replaced_unasked(toughen: Toughen, tmp_path: Path, line: str) -> None:
+    (tmp_path / "runs/x").mkdir(parents=True)
+    (tmp_path / "runs/x/precious").write_text("data")
+    answer = toughen(*line.split())
+    assert (answer.status, answer.out) == (2, "")
+    assert "runs/x" in answer.err
+    assert (tmp_path / "runs/x/precious").read_text() == "data"

@@ -1,0 +1,46 @@
+"""The options of every method, from words and YAML: each takes one class, so its settings or its name are enough."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from toughen.cli.parser import Parser, Request
+from toughen.commands.train import train
+from toughen.config import describe
+from toughen.data import CutMix, ExtraImages
+from toughen.training import AWP
+
+OPTIONS = [
+    ("--awp", "awp", AWP()),
+    ("--awp awp", "awp", AWP()),
+    ("--awp AWP --awp.start 3", "awp", AWP(start=3)),
+    ("--awp.gamma 0.01", "awp", AWP(gamma=0.01)),
+    ("--cutmix cut_mix --cutmix.alpha 0.5", "cutmix", CutMix(alpha=0.5)),
+    ("--extra.path a.npz --extra.fraction 0.3", "extra", ExtraImages("a.npz", fraction=0.3)),
+    ("--awp null", "awp", None),
+    ("--label_smoothing 0.1", "label_smoothing", 0.1),
+]
+FILES = [
+    ({"awp": {"gamma": 0.01}}, "awp", AWP(gamma=0.01)),
+    ({"awp": {"class_path": "AWP", "init_args": {"start": 2}}}, "awp", AWP(start=2)),
+    ({"extra": describe(ExtraImages("a.npz"))}, "extra", ExtraImages("a.npz")),
+]
+
+
+def asked(words: list[str]) -> dict[str, Any]:
+    request = Parser(train, skip=["observer", "progress"]).parse(words)
+    assert isinstance(request, Request)
+    return request.settings
+
+
+@pytest.mark.parametrize(("line", "name", "value"), OPTIONS)
+def test_words(line: str, name: str, value: Any) -> None:
+    assert describe(asked(line.split())[name]) == describe(value)
+
+
+@pytest.mark.parametrize(("content", "name", "value"), FILES)
+def test_files(tmp_path: Path, content: dict[str, Any], name: str, value: Any) -> None:
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(content))
+    assert describe(asked(["--config", str(tmp_path / "a.yaml")])[name]) == describe(value)

@@ -1,0 +1,132 @@
+"""The folded replica gives the network's own eval-mode logits and gradients, and follows its training."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from toughen.attacks import PGD
+from toughen.losses import cross_entropy
+from toughen.models import PreActResNet18, ResNet18, SmallCNN, Timm, Torchvision, WideResNet, build_model
+from toughen.models.fold import FoldedReplica, fold
+from toughen.threat import ThreatModel
+
+NETWORKS = [
+    partial(SmallCNN, width=4),
+    partial(ResNet18, width=4),
+    partial(PreActResNet18, width=4),
+    partial(WideResNet, depth=10, width=1),
+    partial(Timm, name="resnet18"),
+    partial(Torchvision, name="resnet18"),
+]
+
+
+def trained_a_little(network: partial) -> nn.Module:
+    """With BatchNorm statistics and parameters that are not those of a new network."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_model(network, num_classes=5, in_channels=3, mean=[0.4] * 3, std=[0.2] * 3)
+        model.train()
+        for _ in range(3):
+            model(torch.rand(8, 3, 32, 32))
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias)
+    return model
+
+
+def images(n: int = 4) -> Tensor:
+    return torch.rand(n, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def gradient(model: nn.Module, x: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(cross_entropy(model(x), torch.arange(len(x))).sum(), x)[0]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.func.__name__)
+def test_same_logits_and_gradients(network: partial) -> None:
+    model = trained_a_little(network)
+    replica = fold(model, images(), torch.float32)
+    assert replica is not None
+    assert model.training  # left as it was
+    model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(replica(images()), model(images()), rtol=1e-4, atol=1e-4)
+    expected, found = gradient(model, images()), gradient(replica, images())
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+    assert all(not p.requires_grad for p in replica.parameters())
+
+
+def test_convolutions_take_over_their_batchnorms() -> None:
+    replica = FoldedReplica(trained_a_little(partial(ResNet18, width=4)), torch.float32, torch.channels_last)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in replica.modules())
+
+
+def test_refresh_follows_weights_and_statistics() -> None:
+    model = trained_a_little(partial(ResNet18, width=4))
+    replica = fold(model, images(), torch.float32)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    cross_entropy(model(images()), torch.arange(4)).mean().backward()
+    optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        assert not torch.allclose(replica(images()), model(images()), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(replica.refresh()(images()), model(images()), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("network", NETWORKS[:2], ids=lambda n: n.func.__name__)
+def test_bf16_perturbations_point_the_same_way_and_reach_the_same_loss(network: partial) -> None:
+    model = trained_a_little(network)
+    replica = fold(model, images(), torch.bfloat16)
+    model.eval()
+    agreement = (gradient(model, images(16).clamp(0.1, 0.9)[:5]).sign() == gradient(replica, images(16).clamp(0.1, 0.9)[:5]).sign())
+    assert agreement.float().mean() > 0.9
+    labels, threat, attack = torch.arange(5), ThreatModel("linf", 8 / 255), PGD(steps=10)
+    reached = []
+    for attacked in (model, replica):
+        adversarial = attack(attacked, images(5), labels, threat, torch.Generator().manual_seed(0))
+        threat.check(adversarial, images(5))
+        with torch.no_grad():
+            reached.append(cross_entropy(model(adversarial), labels).mean().item())
+    with torch.no_grad():
+        clean = cross_entropy(model(images(5)), labels).mean().item()
+    assert reached[1] - clean > 0.97 * (reached[0] - clean)
+
+
+class Branching(nn.Module):
+    """Its forward depends on values: cannot be traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3 * 32 * 32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x.flatten(1)) if x.mean() > 0 else x.flatten(1)[:, :5]
+
+
+class Shared(nn.Module):
+    """One convolution before two BatchNorms: folding one would spoil the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3)
+        self.a, self.b = nn.BatchNorm2d(5), nn.BatchNorm2d(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.a(self.conv(x)) + self.b(self.conv(x.flip(3)))).mean((2, 3))
+
+
+def test_what_cannot_be_traced_is_left_alone() -> None:
+    assert fold(Branching(), images(), torch.float32) is None
+
+
+def test_a_shared_convolution_is_not_folded() -> None:
+    model = Shared().train()
+    model(images())
+    replica = fold(model, images(), torch.float32)
+    assert replica is not None
+    with torch.no_grad():
+        torch.testing.assert_close(replica(images()), model.eval()(images()), rtol=1e-4, atol=1e-4)
