@@ -4,7 +4,7 @@
     python benchmarks/methods.py fashion           # a subset of Fashion-MNIST; downloads it, or set TOUGHEN_DATA
     python benchmarks/methods.py digits --only ARoW ARAT
 
-Each method is one `toughen.train` with the settings in METHODS below; whatever is not named there is the default. Writes
+Each method is one `toughen.train` with its default settings, into runs/methods-<data>/<method>. Writes
 benchmarks/results/methods-<data>.json after every run, so a stopped benchmark goes on where it was, and prints the table of
 docs/results.md.
 """
@@ -13,7 +13,6 @@ import argparse
 import json
 import platform
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,17 +48,14 @@ SETUPS = {
     ),
 }
 
-METHODS: dict[str, dict[str, Any]] = {}
-"""Settings of a method that differ from its defaults here, such as a helper network that it needs."""
-
-
-def run(name: str, setup: Setup, seed: int, out: Path) -> dict[str, Any]:
+def run(name: str, setup: Setup, seed: int, runs: Path) -> dict[str, Any]:
     """Train and evaluate one method; its figures."""
-    settings = METHODS.get(name, {})
+    # HAT asks a network that was trained without an adversary: the one of this table.
+    settings = {"standard": str(runs / "Standard")} if name == "HAT" else {}
     method = import_path(catalog.classes("methods")[name].path)(**settings)
     began = time.perf_counter()
     trained = toughen.train(
-        setup.data, SmallCNN, method, seed=seed, out=str(out), overwrite=True, trackers=[], **setup.settings
+        setup.data, SmallCNN, method, seed=seed, out=str(runs / name), overwrite=True, trackers=[], **setup.settings
     )
     assert trained.evaluation is not None
     result = trained.evaluation.result
@@ -99,15 +95,15 @@ def main() -> int:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"methods-{arguments.data}.json"
     report = json.loads(path.read_text()) if path.exists() else {"runs": {}}
-    report["machine"] = {"processor": platform.processor(), "cores": torch.get_num_threads(), "torch": torch.__version__}
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in arguments.only or sorted(catalog.classes("methods")):
-            if name in report["runs"] and not arguments.only:
-                continue
-            row = run(name, SETUPS[arguments.data], arguments.seed, Path(scratch) / name)
-            print(f"{name}: {row['robust_accuracy']['accuracy']:.1%} in {row['seconds']} s", flush=True)
-            report["runs"][name] = row
-            path.write_text(json.dumps(report, indent=1))
+    report["machine"] = {"platform": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    names = arguments.only or sorted(catalog.classes("methods"), key=lambda name: name != "Standard")
+    for name in names:
+        if name in report["runs"] and not arguments.only:
+            continue
+        row = run(name, SETUPS[arguments.data], arguments.seed, Path("runs") / f"methods-{arguments.data}")
+        print(f"{name}: {row['robust_accuracy']['accuracy']:.1%} in {row['seconds']} s", flush=True)
+        report["runs"][name] = row
+        path.write_text(json.dumps(report, indent=1))
     print(table(report))
     return 0
 
