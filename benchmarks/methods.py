@@ -48,6 +48,7 @@ SETUPS = {
     ),
 }
 
+
 def run(name: str, setup: Setup, seed: int, runs: Path) -> dict[str, Any]:
     """Train and evaluate one method; its figures."""
     # HAT asks a network that was trained without an adversary: the one of this table.
@@ -95,7 +96,11 @@ def main() -> int:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"methods-{arguments.data}.json"
     report = json.loads(path.read_text()) if path.exists() else {"runs": {}}
-    report["machine"] = {"platform": platform.platform(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    report["machine"] = {
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
     names = arguments.only or sorted(catalog.classes("methods"), key=lambda name: name != "Standard")
     for name in names:
         if name in report["runs"] and not arguments.only:

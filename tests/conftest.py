@@ -19,9 +19,7 @@ REFERENCE = json.loads((Path(__file__).parent / "reference" / "losses.json").rea
 def reference(request: pytest.FixtureRequest) -> dict:
     """One case of the authors' values: logits as float64 tensors, labels, and what is expected."""
     case = REFERENCE["cases"][request.param]
-    tensors = {
-        name: torch.tensor(case[name], dtype=torch.float64) for name in ("clean", "adv", "init", "guide")
-    }
+    tensors = {name: torch.tensor(case[name], dtype=torch.float64) for name in ("clean", "adv", "init", "guide")}
     predictor = {name: torch.tensor(value, dtype=torch.float64) for name, value in case["predictor"].items()}
     return {
         **tensors,

@@ -7,9 +7,7 @@ import torch.nn.functional as F
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, dlr, kl, kl_to, lq_distance, margin, squared_error
 
-EXTREME = torch.tensor(
-    [[1e4, -1e4, 0.0], [0.0, 0.0, 0.0], [1e4, 1e4, -1e4], [5.0, 5.0, 5.0]], dtype=torch.float32
-)
+EXTREME = torch.tensor([[1e4, -1e4, 0.0], [0.0, 0.0, 0.0], [1e4, 1e4, -1e4], [5.0, 5.0, 5.0]], dtype=torch.float32)
 
 
 def random_logits(seed: int, n: int = 5, k: int = 7) -> torch.Tensor:
@@ -49,8 +47,7 @@ def test_squared_error_averages_to_mse() -> None:
 def test_lq_distance_is_the_plain_sum_and_its_gradient_is_finite_at_zero(q: float) -> None:
     first, second = random_logits(0), random_logits(1)
     plain = [
-        sum(abs(a - b) ** q for a, b in zip(x, y, strict=True)) ** (1 / q)
-        for x, y in zip(first, second, strict=True)
+        sum(abs(a - b) ** q for a, b in zip(x, y, strict=True)) ** (1 / q) for x, y in zip(first, second, strict=True)
     ]
     torch.testing.assert_close(lq_distance(first, second, q), torch.stack(plain))
     equal = torch.zeros(2, 3, requires_grad=True)

@@ -80,9 +80,5 @@ def check_images(images: Tensor) -> None:
         return
     low, high = images.min().item(), images.max().item()
     if not (low >= 0 and high <= 1):
-        hint = (
-            "divide by 255"
-            if low >= 0 and high > 2
-            else "undo the normalisation: it is a layer of the model here"
-        )
+        hint = "divide by 255" if low >= 0 and high > 2 else "undo the normalisation: it is a layer of the model here"
         raise InputError(f"images: expected values in [0, 1], got [{low:.4g}, {high:.4g}]; {hint}")

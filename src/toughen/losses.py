@@ -73,9 +73,7 @@ def lq_distance(first: Tensor, second: Tensor, q: float) -> Tensor:
     # The q-th root has an infinite slope at 0: rows that are all zero take no part in the gradient.
     zero = (difference == 0).all(dim=1, keepdim=True)
     safe = torch.where(zero, torch.ones_like(difference), difference)
-    return torch.where(
-        zero.squeeze(1), difference.abs().sum(dim=1), torch.linalg.vector_norm(safe, ord=q, dim=1)
-    )
+    return torch.where(zero.squeeze(1), difference.abs().sum(dim=1), torch.linalg.vector_norm(safe, ord=q, dim=1))
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
@@ -93,9 +91,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """Difference of logits ratio, `-(z_y - max_{k != y} z_k) / (z_(1) - z_(3))` (Croce & Hein 2020); 3 classes or more."""
     if logits.shape[1] < 3:
-        raise InputError(
-            f"dlr: expected logits of at least 3 classes, got {logits.shape[1]}; use the margin loss"
-        )
+        raise InputError(f"dlr: expected logits of at least 3 classes, got {logits.shape[1]}; use the margin loss")
     top = at_least_fp32(logits).topk(3, dim=1).values
     return margin(logits, labels) / (top[:, 0] - top[:, 2] + 1e-12)
 

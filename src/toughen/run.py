@@ -74,9 +74,7 @@ def _writable(folder: Path) -> Path:
         if not os.access(folder, os.W_OK):
             raise PermissionError(13, "permission denied")
     except OSError as error:
-        raise RunError(
-            f"cannot write to {folder}: {error.strerror}; choose another folder with --out"
-        ) from error
+        raise RunError(f"cannot write to {folder}: {error.strerror}; choose another folder with --out") from error
     return folder
 
 
@@ -120,11 +118,18 @@ class RunFolder:
                     "or replace it (--overwrite)"
                 )
             if not self.path.is_dir() or not self.config.exists():
-                raise RunError(
-                    f"{self.path} is not a run folder (no config.yaml), so --overwrite does not delete it"
-                )
+                raise RunError(f"{self.path} is not a run folder (no config.yaml), so --overwrite does not delete it")
             shutil.rmtree(self.path)
         _writable(self.path)
+
+    @contextmanager
+    def discarded_on_error(self) -> Iterator[None]:
+        """Take the folder away again if what is prepared in it fails, so that the next try finds the name free."""
+        try:
+            yield
+        except BaseException:
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def require(self, *paths: Path) -> None:
         """Raise unless these files exist.

@@ -136,9 +136,7 @@ class ThreatModel:
 
     def contains(self, images: Tensor, center: Tensor) -> Tensor:
         """Whether each image lies in the ball around its centre and in [0, 1], up to rounding; shape (N,)."""
-        in_ball = self.norm_of(at_least_fp32(images) - at_least_fp32(center)) <= self.radius + self.slack(
-            center
-        )
+        in_ball = self.norm_of(at_least_fp32(images) - at_least_fp32(center)) <= self.radius + self.slack(center)
         flat = images.flatten(1)
         return in_ball & ((flat >= 0) & (flat <= 1)).all(dim=1)
 

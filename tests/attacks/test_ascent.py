@@ -46,9 +46,7 @@ def test_model_is_left_as_it_was(model: nn.Module, images: torch.Tensor, threat:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_model_is_left_as_it_was_after_an_error(
-    model: nn.Module, images: torch.Tensor, threat: ThreatModel
-) -> None:
+def test_model_is_left_as_it_was_after_an_error(model: nn.Module, images: torch.Tensor, threat: ThreatModel) -> None:
     model.train()
 
     def broken(logits: torch.Tensor) -> torch.Tensor:

@@ -49,14 +49,10 @@ def optimum(gradient: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:
     ids=str,
 )
 @pytest.mark.parametrize("spread", [0.1, 0.5], ids=["inside", "at-the-box"])
-def test_pgd_reaches_the_closed_form(
-    threat: ThreatModel, steps: int, step_size: float | None, spread: float
-) -> None:
+def test_pgd_reaches_the_closed_form(threat: ThreatModel, steps: int, step_size: float | None, spread: float) -> None:
     shape = (2, 4, 4)
     model, gradient = linear_model(0, shape)
-    x = 0.5 + spread * (
-        2 * torch.rand(3, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 1
-    )
+    x = 0.5 + spread * (2 * torch.rand(3, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 1)
     labels = torch.zeros(3, dtype=torch.int64)
     attack = PGD(steps=steps, step_size=step_size, keep_best=True, loss="margin", restarts=2)
     adversarial = attack(model, x, labels, threat, torch.Generator().manual_seed(2))

@@ -242,7 +242,7 @@ def test_a_file_that_is_not_text(toughen: Toughen, tmp_path: Path) -> None:
 def test_the_folder_of_a_run_as_configuration(toughen: Toughen, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("epochs: 3")
     message = refused(toughen("train", "--config", str(tmp_path)))
-    assert message.endswith(f"did you mean the run's {tmp_path / 'config.yaml'}?")
+    assert f"did you mean the run's {tmp_path / 'config.yaml'}?" in message
 
 
 def test_a_file_without_config_before_it(toughen: Toughen, tmp_path: Path) -> None:

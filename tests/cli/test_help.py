@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
@@ -142,9 +142,9 @@ def test_help_where_no_class_is_chosen_names_them(toughen: Toughen) -> None:
         assert " ".join(entry.summary.split()) in " ".join(text.split())
 
 
-def named() -> Iterator[tuple[str, str]]:
+def named() -> list[tuple[str, str]]:
     flags = {"methods": "method", "models": "model", "data": "data", "schedules": "schedule", "averages": "average"}
-    return ((flag, name) for kind, flag in flags.items() for name in classes(kind))
+    return [(flag, name) for kind, flag in flags.items() for name in classes(kind)]
 
 
 @pytest.mark.parametrize(("flag", "name"), named())

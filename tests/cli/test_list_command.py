@@ -60,8 +60,6 @@ def test_recipes_say_their_first_line(toughen: Toughen, tmp_path: Path, monkeypa
         (tmp_path / "mine.yaml").unlink()
         catalog.recipes.cache_clear()
         assert toughen("list", "recipes").out == "recipes\n  none yet\n"
-        message = toughen("train", "--config", "mine").err
-        assert message.endswith("no recipe 'mine'; expected a YAML file of settings; no recipes are installed\n")
     finally:
         catalog.recipes.cache_clear()
 

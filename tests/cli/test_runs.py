@@ -116,6 +116,21 @@ def test_train_evaluate_and_compare(toughen: Toughen, tmp_path: Path) -> None:
     assert "PGDAT" in answer.out
 
 
+@pytest.mark.parametrize("out", ["", "mine"])
+def test_stopped_in_the_final_evaluation(toughen: Toughen, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    def stop(*arguments: object, **settings: object) -> None:
+        raise KeyboardInterrupt
+
+    place = ["--test_images", "20", *(["--out", out] if out else [])]
+    with monkeypatch.context() as patch:
+        patch.setattr("toughen.commands.train.evaluate_into", stop)
+        answer = toughen("train", *[word if word != "none" else "quick" for word in QUICK], *place)
+    command = f"toughen train --resume {out or 'runs/digits-smallcnn-trades'}"
+    assert answer.status == 130
+    assert answer.err == f"toughen: stopped; go on with: {command}\n"
+    assert toughen(*command.split()[1:]).status == 0
+
+
 @pytest.mark.parametrize("line", ["train --out runs/x", "evaluate runs/x --budget quick"])
 def test_what_is_there_is_not_replaced_unasked(toughen: Toughen, tmp_path: Path, line: str) -> None:
     (tmp_path / "runs/x").mkdir(parents=True)

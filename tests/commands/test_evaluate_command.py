@@ -37,9 +37,7 @@ def run(tmp_path: Path, model: nn.Module) -> RunFolder:
     folder.create()
     save_file(model.state_dict(), folder.model)
     network = describe(SmallCNN(10, 1, width=3))
-    folder.write_config(
-        {"model": network, "data": describe(Digits()), "threat": describe(THREAT), "epochs": 3}
-    )
+    folder.write_config({"model": network, "data": describe(Digits()), "threat": describe(THREAT), "epochs": 3})
     return folder
 
 
@@ -131,9 +129,7 @@ def test_nothing_is_left_of_a_refused_evaluation(run: RunFolder, tmp_path: Path)
 
 
 def test_without_a_run_everything_else_is_needed(model: nn.Module):
-    with pytest.raises(
-        InputError, match=r"missing: --model, --weights, --data; expected `toughen evaluate runs"
-    ):
+    with pytest.raises(InputError, match=r"missing: --model, --weights, --data; expected `toughen evaluate runs"):
         evaluate()
     with pytest.raises(InputError, match="missing: --weights;"):
         evaluate(model=SmallCNN, data=Digits())

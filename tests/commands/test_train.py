@@ -59,9 +59,7 @@ def test_a_run_folder_is_complete(tmp_path: Path) -> None:
         assert path.is_file(), path
     rows = list(csv.DictReader(folder.metrics.open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert {"loss/natural", "loss/robust_kl", "val_clean", "val_pgd", "images_per_second", "lr"} <= set(
-        rows[0]
-    )
+    assert {"loss/natural", "loss/robust_kl", "val_clean", "val_pgd", "images_per_second", "lr"} <= set(rows[0])
     assert trained.evaluation.result["robust_accuracy"]["n"] == 50
 
 
@@ -101,16 +99,10 @@ def test_stopped_in_the_middle_of_an_epoch_and_resumed_is_bit_identical(
     assert RunFolder(stopped).metrics.read_text().count("\n") == 2  # the header and one whole epoch
     train(resume=stopped)
     assert same(tmp_path / "whole", tmp_path / "stopped")
-    whole, resumed = (
-        list(csv.DictReader((tmp_path / name / "metrics.csv").open())) for name in ("whole", "stopped")
-    )
+    whole, resumed = (list(csv.DictReader((tmp_path / name / "metrics.csv").open())) for name in ("whole", "stopped"))
     for a, b in zip(whole, resumed, strict=True):
-        assert {k: v for k, v in a.items() if "second" not in k} == {
-            k: v for k, v in b.items() if "second" not in k
-        }
-    assert (tmp_path / "whole/model.safetensors").read_bytes() == (
-        tmp_path / "stopped/model.safetensors"
-    ).read_bytes()
+        assert {k: v for k, v in a.items() if "second" not in k} == {k: v for k, v in b.items() if "second" not in k}
+    assert (tmp_path / "whole/model.safetensors").read_bytes() == (tmp_path / "stopped/model.safetensors").read_bytes()
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
@@ -192,9 +184,7 @@ class Explodes(Method):
 
 
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(
-        DivergedError, match=r"'boom' became NaN or infinite at step 8.*is kept.*--optimizer.lr"
-    ):
+    with pytest.raises(DivergedError, match=r"'boom' became NaN or infinite at step 8.*is kept.*--optimizer.lr"):
         train(model=small, method=Explodes(8), out=str(tmp_path / "a"), **QUICK)
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "a").values())
     assert RunFolder(tmp_path / "a").metrics.read_text().count("\n") == 2
@@ -234,9 +224,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
 )
 def test_bad_settings(tmp_path: Path, settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        train(
-            data=Digits(), method=Standard(), out=str(tmp_path / "a"), **{**QUICK, "model": small, **settings}
-        )
+        train(data=Digits(), method=Standard(), out=str(tmp_path / "a"), **{**QUICK, "model": small, **settings})
 
 
 def test_resume_without_a_run(tmp_path: Path) -> None:
@@ -249,7 +237,5 @@ def test_bf16_trains(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "a/metrics.csv").open()))
     assert float(rows[1]["loss/natural"]) < float(rows[0]["loss/natural"])
     assert all(
-        t.dtype == torch.float32
-        for n, t in load_file(tmp_path / "a/model.safetensors").items()
-        if "weight" in n
+        t.dtype == torch.float32 for n, t in load_file(tmp_path / "a/model.safetensors").items() if "weight" in n
     )

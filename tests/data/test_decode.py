@@ -66,9 +66,7 @@ def test_any_image_gets_the_size_asked_for(height: int, width: int, size: int) -
     image = Image.fromarray(np.full((height, width, 3), (10, 100, 200), np.uint8))
     pixels = decode(as_file(image), "it", 3, size)
     # A plain colour stays itself: the crop never reaches outside the image.
-    np.testing.assert_array_equal(
-        pixels, np.broadcast_to(np.array([10, 100, 200], np.uint8), (size, size, 3))
-    )
+    np.testing.assert_array_equal(pixels, np.broadcast_to(np.array([10, 100, 200], np.uint8), (size, size, 3)))
 
 
 def test_resize_keeps_the_middle_and_averages_what_it_shrinks(photo: np.ndarray) -> None:

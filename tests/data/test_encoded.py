@@ -27,9 +27,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-def test_take_gives_the_asked_images_in_the_asked_order(
-    files: list[str], scans: np.ndarray, threads: int
-) -> None:
+def test_take_gives_the_asked_images_in_the_asked_order(files: list[str], scans: np.ndarray, threads: int) -> None:
     store = Encoded(Files(files), channels=1)
     assert (len(store), store.shape) == (80, (1, 8, 8))
     wanted = torch.randint(0, 80, (3 * SPAN + 5,), generator=torch.Generator().manual_seed(0))

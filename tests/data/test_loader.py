@@ -253,17 +253,12 @@ def test_wrong_arguments(small_set: ImageSet, wrong: dict, message: str) -> None
         Loader(small_set, **arguments)
 
 
-def test_augmented_images_stay_in_zero_one_and_are_moved_scans(
-    small_set: ImageSet, scans: np.ndarray
-) -> None:
-    loader = Loader(
-        small_set, None, 80, device="cpu", augment=Augment(crop=2), generator=generator(), shuffle=False
-    )
+def test_augmented_images_stay_in_zero_one_and_are_moved_scans(small_set: ImageSet, scans: np.ndarray) -> None:
+    loader = Loader(small_set, None, 80, device="cpu", augment=Augment(crop=2), generator=generator(), shuffle=False)
     (batch,) = loader
     batch.check(10)
     moved = sum(
-        not torch.equal(new, old)
-        for new, old in zip(batch.images, small_set.subset(indices(batch))[0], strict=True)
+        not torch.equal(new, old) for new, old in zip(batch.images, small_set.subset(indices(batch))[0], strict=True)
     )
     assert moved > 70  # 1 in 50 keeps its place and is not mirrored
 

@@ -34,9 +34,7 @@ def test_what_does_not_fit_stays_encoded(encoded: ImageSet) -> None:
     assert isinstance(held.images, Encoded)
 
 
-def test_sizes_are_checked_before_a_run_even_where_nothing_is_decoded(
-    encoded: ImageSet, tmp_path: Path
-) -> None:
+def test_sizes_are_checked_before_a_run_even_where_nothing_is_decoded(encoded: ImageSet, tmp_path: Path) -> None:
     odd = sorted((tmp_path / "train" / "9").iterdir())[-1]
     Image.new("L", (9, 9)).save(odd)
     with pytest.raises(DataError, match=rf"{odd} is 9 x 9"):

@@ -50,9 +50,7 @@ def test_several_shards(root: Path, scans: np.ndarray, digits: np.ndarray) -> No
 
 
 @pytest.mark.parametrize("layout", ["data", "validation", "single", "folders"])
-def test_other_layouts(
-    root: Path, layout: str, write_shard: WriteShard, scans: np.ndarray, digits: np.ndarray
-) -> None:
+def test_other_layouts(root: Path, layout: str, write_shard: WriteShard, scans: np.ndarray, digits: np.ndarray) -> None:
     test = root / "test-00000-of-00001.parquet"
     if layout == "data":
         (root / "data").mkdir()

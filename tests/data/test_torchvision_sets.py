@@ -46,9 +46,7 @@ def fashion_root(tmp_path: Path, padded: np.ndarray, digits: np.ndarray) -> Path
 
 
 @pytest.mark.parametrize(("split", "part"), [("train", slice(0, 50)), ("test", slice(50, 80))])
-def test_fashion_mnist(
-    fashion_root: Path, padded: np.ndarray, digits: np.ndarray, split: Split, part: slice
-) -> None:
+def test_fashion_mnist(fashion_root: Path, padded: np.ndarray, digits: np.ndarray, split: Split, part: slice) -> None:
     images = FashionMNIST(str(fashion_root)).load(split)
     assert images.shape == (1, 28, 28)
     np.testing.assert_array_equal(images.images.take(torch.arange(len(images)))[:, 0].numpy(), padded[part])
@@ -56,9 +54,7 @@ def test_fashion_mnist(
     assert (images.name, images.classes[9], len(images.classes)) == ("Fashion-MNIST", "Ankle boot", 10)
 
 
-def test_the_folder_may_come_from_the_environment(
-    fashion_root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_may_come_from_the_environment(fashion_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOUGHEN_DATA", str(fashion_root))
     assert len(FashionMNIST().load("test")) == 30
 
@@ -110,9 +106,7 @@ def test_cifar(
     meta.write_bytes(pickle.dumps({published.meta["key"]: ["red", "green", "blue"]}))
     # torchvision accepts only files with the published checksums: let these be the published ones.
     monkeypatch.setattr(published, "train_list", [[name, md5(folder / name)] for name in files])
-    monkeypatch.setattr(
-        published, "test_list", [[name, md5(folder / name)] for name, _ in published.test_list]
-    )
+    monkeypatch.setattr(published, "test_list", [[name, md5(folder / name)] for name, _ in published.test_list])
     monkeypatch.setattr(published, "meta", {**published.meta, "md5": md5(meta)})
 
     train, test = (source(str(tmp_path), download=False).load(split) for split in SPLITS)
@@ -157,9 +151,7 @@ def test_without_files_and_network_the_error_says_what_belongs_where(
     monkeypatch.setattr(datasets.FashionMNIST, "mirrors", [NOWHERE])
     monkeypatch.setattr(datasets.CIFAR10, "url", NOWHERE)
     monkeypatch.setattr(datasets.CIFAR100, "url", NOWHERE)
-    unreachable = {
-        split: [NOWHERE, name, checksum] for split, (_, name, checksum) in datasets.SVHN.split_list.items()
-    }
+    unreachable = {split: [NOWHERE, name, checksum] for split, (_, name, checksum) in datasets.SVHN.split_list.items()}
     monkeypatch.setattr(datasets.SVHN, "split_list", unreachable)
     with pytest.raises(DataError) as caught:
         source(str(tmp_path), download=download).load("train")

@@ -21,9 +21,7 @@ def digits_of(num_classes: int) -> ImageSet:
     images = Digits().load("test")
     kept = images.labels < num_classes
     pixels = images.images.take(kept.nonzero().squeeze(1))
-    return replace(
-        images, images=Decoded(pixels), labels=images.labels[kept], classes=images.classes[:num_classes]
-    )
+    return replace(images, images=Decoded(pixels), labels=images.labels[kept], classes=images.classes[:num_classes])
 
 
 def trained_network(num_classes: int) -> nn.Module:

@@ -113,9 +113,7 @@ def test_the_headline_is_the_worst_case(standard: Evaluation):
     rows = standard.verdicts.table.to_pylist()
     worst = [row["clean"] and row["fgsm"] and row["pgd20"] and row["autoattack"] for row in rows]
     assert standard.result["robust_accuracy"]["held"] == sum(worst)
-    assert standard.result["figures"]["clean"]["held"] == sum(
-        row["clean_prediction"] == row["label"] for row in rows
-    )
+    assert standard.result["figures"]["clean"]["held"] == sum(row["clean_prediction"] == row["label"] for row in rows)
     assert 0 < sum(worst) < len(worst)
 
 

@@ -9,9 +9,7 @@ from toughen.evaluation.inference import choose_device, frozen, predict
 
 
 def small() -> nn.Sequential:
-    network = nn.Sequential(
-        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(72, 4)
-    )
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(72, 4))
     network.train()
     network[1].eval()
     network[0].weight.requires_grad_(False)

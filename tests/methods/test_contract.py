@@ -72,13 +72,9 @@ def test_terms_are_named_per_image_and_differentiable(case: Case) -> None:
     assert tuple(terms) == case.terms
     assert all(term.values.shape in ((len(batch),), ()) for term in terms.values())
     loss = total(terms)
-    assert loss.item() == pytest.approx(
-        sum(float(t.weight) * t.values.mean().item() for t in terms.values()), rel=1e-5
-    )
+    assert loss.item() == pytest.approx(sum(float(t.weight) * t.values.mean().item() for t in terms.values()), rel=1e-5)
     loss.backward()
-    assert all(
-        parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters()
-    )
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("case", ROWS)
@@ -132,8 +128,7 @@ def test_state_survives_saving_and_settings_survive_describing(case: Case) -> No
         tensor.zero_()
     other.load_state_dict(method.state_dict())
     assert all(
-        torch.equal(a, b)
-        for a, b in zip(method.state_dict().values(), other.state_dict().values(), strict=True)
+        torch.equal(a, b) for a, b in zip(method.state_dict().values(), other.state_dict().values(), strict=True)
     )
     described = describe(method)
     assert describe(instantiate(copy.deepcopy(described))) == described

@@ -46,7 +46,9 @@ def test_a_factor_of_one_leaves_the_label() -> None:
 
 
 def test_a_label_that_says_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match=r"method\.factor: expected more than 1/2 with 2 classes.*use --method\.factor 0.8"):
+    with pytest.raises(
+        InputError, match=r"method\.factor: expected more than 1/2 with 2 classes.*use --method\.factor 0.8"
+    ):
         relaxed(torch.tensor([0]), torch.zeros(1, 2), 0.5)
     relaxed(torch.tensor([0]), torch.zeros(1, 2), 0.8)
 
@@ -55,9 +57,7 @@ def test_gradcheck() -> None:
     draws = torch.Generator().manual_seed(0)
     final, initial = (torch.randn(3, 5, generator=draws, dtype=torch.float64, requires_grad=True) for _ in range(2))
     labels = torch.tensor([0, 4, 2])
-    assert torch.autograd.gradcheck(
-        lambda a, b: total(prior_guided_terms(a, b, labels, 0.5, 5.6)), (final, initial)
-    )
+    assert torch.autograd.gradcheck(lambda a, b: total(prior_guided_terms(a, b, labels, 0.5, 5.6)), (final, initial))
 
 
 @pytest.mark.parametrize("size", [0.0, 1e4])
@@ -130,7 +130,9 @@ def test_fgsm_pgk_measures_the_share_that_held(model: nn.Module) -> None:
     assert not method.held.requires_grad
 
 
-@pytest.mark.parametrize(("settings", "name"), [({"lam": -1.0}, "lam"), ({"factor": 0.0}, "factor"), ({"factor": 1.1}, "factor")])
+@pytest.mark.parametrize(
+    ("settings", "name"), [({"lam": -1.0}, "lam"), ({"factor": 0.0}, "factor"), ({"factor": 1.1}, "factor")]
+)
 def test_settings_out_of_range(settings: dict, name: str) -> None:
     with pytest.raises(InputError, match=rf"method\.{name}: expected"):
         FGSMPGI(**settings)

@@ -11,8 +11,8 @@ from toughen.batch import Batch
 from toughen.data import Augment
 from toughen.errors import InputError
 from toughen.methods import FGSMPGI, FGSMPGK, RegMix
-from toughen.methods.prior import PriorGuided, began, share_held
 from toughen.methods.method import Perturbed
+from toughen.methods.prior import PriorGuided, began, share_held
 from toughen.models import SmallCNN
 from toughen.placement import Placement
 from toughen.threat import ThreatModel
@@ -96,9 +96,7 @@ def test_memory_moves_as_published(model: nn.Module, make: type[PriorGuided], we
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_each_image_goes_on_from_its_own_perturbation_in_any_order(
-    model: nn.Module, make: type[PriorGuided]
-) -> None:
+def test_each_image_goes_on_from_its_own_perturbation_in_any_order(model: nn.Module, make: type[PriorGuided]) -> None:
     method = bound(make)
     method.perturb(model, batch_of(3, 8, 1))
     memory = method.perturbation.clone().float()
@@ -139,6 +137,19 @@ def test_what_a_crop_hides_keeps_its_memory(model: nn.Module) -> None:
     for new, old in zip((method.perturbation[0], method.velocity[0]), before, strict=True):
         assert torch.equal(new[:, :3], old[:, :3])  # rows 0 .. 2 were outside the crop
         assert not torch.equal(new[:, 3:], old[:, 3:])
+
+
+def test_velocity_follows_the_crop_and_the_flip(model: nn.Module) -> None:
+    """Where a gradient is 0, a visible pixel's velocity keeps its share and a hidden one's stays, wherever they moved."""
+    method = bound(FGSMPGI, momentum=0.5)
+    batch = batch_of(4, 6, placement=Augment(crop=2, flip=True).draw(2, generator(3)))
+    old = torch.randn(2, *SHAPE, generator=generator(8))
+    method.velocity[batch.indices] = old.half()
+    method._keep(batch, batch.images, torch.zeros_like(batch.images), 1.0, EPS)
+    visible = batch.placement.undo(torch.ones_like(old), like=torch.zeros_like(old)) == 1
+    assert 0 < visible.float().mean() < 1
+    expected = torch.where(visible, 0.5 * old, old)
+    torch.testing.assert_close(method.velocity[batch.indices].float(), expected, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("threat", [ThreatModel("l2", 0.5), ThreatModel("l1", 3.0)], ids=str)

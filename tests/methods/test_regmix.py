@@ -28,7 +28,9 @@ def test_reference(reference: dict) -> None:
     expected = reference["expected"]["regmix"]
     terms = amr_terms(reference["adv"], reference["init"], alpha=2.0, beta=0.5)
     assert terms["amr_main"].values.mean().item() == pytest.approx(expected["kl_final_to_initial"], abs=1e-6, rel=0)
-    assert terms["amr_auxiliary"].values.mean().item() == pytest.approx(expected["kl_initial_to_final"], abs=1e-6, rel=0)
+    assert terms["amr_auxiliary"].values.mean().item() == pytest.approx(
+        expected["kl_initial_to_final"], abs=1e-6, rel=0
+    )
     agr = kl(reference["adv"], reference["clean"]).mean().item()
     assert agr == pytest.approx(expected["kl_final_to_clean"], abs=1e-6, rel=0)
     assert mean_kl(reference["adv"], reference["init"]) == pytest.approx(expected["kl_final_to_initial"], abs=1e-6)
@@ -84,7 +86,8 @@ def test_a_weight_of_zero_takes_its_part_out_and_nothing_else(model: nn.Module, 
     assert set(whole) - set(without) == {names[switched]}
     torch.testing.assert_close(
         gradient(model, total(without)),
-        gradient(model, total(whole)) - gradient(model, total({"part": RegMix(**weights).terms(model, batch(), perturbed())[names[switched]]})),
+        gradient(model, total(whole))
+        - gradient(model, total({"part": RegMix(**weights).terms(model, batch(), perturbed())[names[switched]]})),
         rtol=1e-4,
         atol=1e-6,
     )

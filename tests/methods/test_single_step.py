@@ -95,7 +95,9 @@ def test_n_fgsm_takes_its_gradient_at_the_noisy_image() -> None:
 
 def test_the_step_size_is_a_setting(model: nn.Module, batch: Batch) -> None:
     method = NFGSM(k=0.0, attack=FGSM(step_size=EPS / 5)).under(ThreatModel("linf", EPS), generator())
-    torch.testing.assert_close(method.perturb(model, batch).images - batch.images, uphill(model).expand(64, -1, -1, -1) * EPS / 5)
+    torch.testing.assert_close(
+        method.perturb(model, batch).images - batch.images, uphill(model).expand(64, -1, -1, -1) * EPS / 5
+    )
 
 
 def test_settings_out_of_range(model: nn.Module, batch: Batch) -> None:

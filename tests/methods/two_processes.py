@@ -1,6 +1,6 @@
 """One of two processes that train with a memory of every image; started by test_prior_runs.py.
 
-    python two_processes.py FOLDER RANK
+python two_processes.py FOLDER RANK
 """
 
 import sys

@@ -82,7 +82,10 @@ def test_bf16_perturbations_point_the_same_way_and_reach_the_same_loss(network: 
     model = trained_a_little(network)
     replica = fold(model, images(), torch.bfloat16)
     model.eval()
-    agreement = (gradient(model, images(16).clamp(0.1, 0.9)[:5]).sign() == gradient(replica, images(16).clamp(0.1, 0.9)[:5]).sign())
+    agreement = (
+        gradient(model, images(16).clamp(0.1, 0.9)[:5]).sign()
+        == gradient(replica, images(16).clamp(0.1, 0.9)[:5]).sign()
+    )
     assert agreement.float().mean() > 0.9
     labels, threat, attack = torch.arange(5), ThreatModel("linf", 8 / 255), PGD(steps=10)
     reached = []

@@ -178,6 +178,9 @@ def test_a_choice_is_of_the_layers_of_one_network() -> None:
         assert in_use(copy.deepcopy(split)) == {"adversarial"}
         assert in_use(other.get_submodule("layer1")) == {"clean"}
         assert in_use(other.get_submodule("layer2")) == {"adversarial"}
+        with branch(other, "adversarial"):
+            assert in_use(other) == {"adversarial"}
+            assert in_use(split) == {"clean"}
 
 
 def test_threads_choose_for_themselves() -> None:

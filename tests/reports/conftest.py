@@ -59,9 +59,7 @@ def write_training(folder: RunFolder, epochs: int, method: str) -> None:
             clean, pgd = 0.97 - 0.6 * 0.02**done, 0.75 - 0.6 * 0.05**done
             losses = [2.4 - 1.6 * done, 2.0 - 1.5 * done, 0.4 - 0.1 * done]
             rate = 0.1 * (1 - abs(2 * done - 1))
-            writer.writerow(
-                [epoch, 11 * epoch, rate, *losses, clean, pgd if epoch % 2 == 0 else "", 21034.5, 0.8]
-            )
+            writer.writerow([epoch, 11 * epoch, rate, *losses, clean, pgd if epoch % 2 == 0 else "", 21034.5, 0.8])
 
 
 def write_evaluation(folder: RunFolder, *, n: int, seed: int, strength: float, **changes: Any) -> None:
@@ -80,9 +78,7 @@ def write_evaluation(folder: RunFolder, *, n: int, seed: int, strength: float, *
         "clean": held["clean"],
     }
     for attack in ATTACKS:
-        norms = [
-            None if holds else 0.1 * right for holds, right in zip(held[attack], held["clean"], strict=True)
-        ]
+        norms = [None if holds else 0.1 * right for holds, right in zip(held[attack], held["clean"], strict=True)]
         columns |= {attack: held[attack], f"{attack}_norm": norms}
     broken_by = np.where(held["autoattack"], None, np.where(held["clean"], "apgd-ce", "clean"))
     columns["autoattack_broken_by"] = broken_by
@@ -226,9 +222,7 @@ class Page(HTMLParser):
 
     def addresses(self) -> Iterator[str]:
         for _, attributes in self.elements:
-            yield from (
-                attributes[name] for name in ("src", "href", "data", "action", "poster") if name in attributes
-            )
+            yield from (attributes[name] for name in ("src", "href", "data", "action", "poster") if name in attributes)
 
 
 def check_self_contained(html: str) -> Page:
@@ -243,13 +237,9 @@ def check_self_contained(html: str) -> Page:
     ids = page.ids()
     assert len(ids) == len(set(ids))
     targets = {address[1:] for address in page.addresses() if address.startswith("#")}
-    labels = {
-        attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes
-    }
+    labels = {attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes}
     assert targets | labels <= set(ids)
-    policy = next(
-        meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"
-    )
+    policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'")
     return page
 

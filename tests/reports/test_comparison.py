@@ -67,9 +67,7 @@ def test_images_are_matched_by_index_not_by_row(make_run: MakeRun) -> None:
     folders = [make_run("a"), make_run("b", seed=1, strength=0.6)]
     in_order = compared(*folders).ranked[1].paired
     table = pq.read_table(folders[1].verdicts)
-    pq.write_table(
-        table.take(pa.array(np.random.default_rng(0).permutation(len(table)))), folders[1].verdicts
-    )
+    pq.write_table(table.take(pa.array(np.random.default_rng(0).permutation(len(table)))), folders[1].verdicts)
     assert compared(*folders).ranked[1].paired == in_order
 
 
@@ -99,12 +97,8 @@ def test_equal_runs_are_not_told_apart(make_run: MakeRun) -> None:
         ),
     ],
 )
-def test_a_run_of_another_protocol_is_listed_with_the_reason(
-    make_run: MakeRun, change: dict, reason: str
-) -> None:
-    result = compared(
-        make_run("odd", strength=1.2, **change), make_run("a"), make_run("b", seed=1, strength=0.9)
-    )
+def test_a_run_of_another_protocol_is_listed_with_the_reason(make_run: MakeRun, change: dict, reason: str) -> None:
+    result = compared(make_run("odd", strength=1.2, **change), make_run("a"), make_run("b", seed=1, strength=0.9))
     assert {run.name for run in result.ranked} == {"a", "b"}
     (odd,) = result.others
     assert (odd.name, odd.rank, odd.paired) == ("odd", None, None)
@@ -173,9 +167,7 @@ def test_folders_of_one_name_keep_their_paths(make_run: MakeRun) -> None:
     assert result.page.parent.name == "runs"
 
 
-def test_the_page_of_an_earlier_comparison_is_no_run(
-    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_page_of_an_earlier_comparison_is_no_run(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_run()
     monkeypatch.chdir(folder.path.parent)
     assert compare(["trades"]).page == Path("compare.html")
@@ -184,10 +176,7 @@ def test_the_page_of_an_earlier_comparison_is_no_run(
 
 def test_out(make_run: MakeRun, tmp_path: Path) -> None:
     folder = make_run()
-    assert (
-        compare([str(folder.path)], out=str(tmp_path / "new" / "page.html")).page
-        == tmp_path / "new" / "page.html"
-    )
+    assert compare([str(folder.path)], out=str(tmp_path / "new" / "page.html")).page == tmp_path / "new" / "page.html"
     assert (tmp_path / "new" / "page.html").exists()
     (tmp_path / "mine.html").write_text("<p>mine</p>")
     with pytest.raises(RunError, match=r"mine\.html exists and is not a page of toughen"):
@@ -206,9 +195,7 @@ def test_a_run_without_a_result_names_the_command(make_run: MakeRun) -> None:
 
 
 def test_no_run() -> None:
-    with pytest.raises(
-        InputError, match=r"at least one run folder, got none; for example `toughen compare runs/\*`"
-    ):
+    with pytest.raises(InputError, match=r"at least one run folder, got none; for example `toughen compare runs/\*`"):
         compare([])
 
 

@@ -69,9 +69,7 @@ def test_bars_of_the_headline_span_the_interval(make_run: MakeRun, report: Repor
     html, _ = report(folder)
     spans = re.findall(r'class="range" style="left: ([\d.]+)%; width: ([\d.]+)%"', html)
     result = folder.read_result()
-    for (left, width), figure in zip(
-        spans, (result["robust_accuracy"], result["figures"]["clean"]), strict=True
-    ):
+    for (left, width), figure in zip(spans, (result["robust_accuracy"], result["figures"]["clean"]), strict=True):
         low, high = figure["interval"]
         assert (float(left), float(width)) == pytest.approx((100 * low, 100 * (high - low)), abs=0.006)
 
@@ -142,9 +140,7 @@ def test_everything_given_by_a_user_is_escaped(make_run: MakeRun, report: Report
     result["figures"][evil] = result["figures"].pop("fgsm")
     result["attacks"] = {evil: {evil: evil}}
     folder.write_result(result)
-    folder.write_config(
-        folder.read_config() | {"method": {"class_path": f"my.{evil}", "init_args": {evil: evil}}}
-    )
+    folder.write_config(folder.read_config() | {"method": {"class_path": f"my.{evil}", "init_args": {evil: evil}}})
     folder.metrics.write_text(folder.metrics.read_text().replace("loss/kl", "loss/<u>k</u>_&amp;"))
     html, page = report(folder)
     assert not {"blink", "u", "script"} & {tag for tag, _ in page.elements}

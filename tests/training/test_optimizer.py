@@ -12,9 +12,7 @@ def test_schedules_against_torch_where_torch_has_them() -> None:
     model = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     torch_steps = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5], gamma=0.1)
-    torch_cosine = torch.optim.lr_scheduler.CosineAnnealingLR(
-        torch.optim.SGD(model.parameters(), lr=1.0), T_max=10
-    )
+    torch_cosine = torch.optim.lr_scheduler.CosineAnnealingLR(torch.optim.SGD(model.parameters(), lr=1.0), T_max=10)
     for epoch in range(10):
         assert MultiStep([3, 5]).factor(epoch, 10) == pytest.approx(torch_steps.get_last_lr()[0])
         assert Cosine().factor(epoch, 10) == pytest.approx(torch_cosine.get_last_lr()[0])

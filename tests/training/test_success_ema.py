@@ -67,7 +67,9 @@ def test_a_method_that_does_not_measure_its_attack_is_refused() -> None:
     model, average = network(), SuccessEMA()
     for method in (TRADES(), RegMix(alpha=0.0, beta=0.0)):
         name = type(method).__name__
-        with pytest.raises(InputError, match=rf"--average SuccessEMA follows .* which {name} does not measure; use --average EMA"):
+        with pytest.raises(
+            InputError, match=rf"--average SuccessEMA follows .* which {name} does not measure; use --average EMA"
+        ):
             average.update(average.build(model), model, method)
 
 

@@ -71,7 +71,7 @@ def overview() -> str:
         *lines,
         "",
         "examples:",
-        "  toughen train                digits, a small network, TRADES: a minute on a CPU",
+        "  toughen train               digits, a small network, TRADES: a minute on a CPU",
         "  toughen train --data cifar10 --model resnet18 --method ARR --threat.eps 8/255",
         "  toughen evaluate runs/digits-smallcnn-trades --budget quick --overwrite",
         "  toughen compare runs/*",

@@ -100,7 +100,7 @@ def _paragraphs(called: Callable[..., Any], width: int) -> list[str]:
 
 
 def _width() -> int:
-    return min(shutil.get_terminal_size().columns, 100)
+    return min(max(shutil.get_terminal_size().columns, 60), 100)
 
 
 def _find(settings: Mapping[str, Setting], layers: Layers, path: str) -> tuple[Setting, list[Asked]]:

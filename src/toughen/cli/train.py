@@ -28,12 +28,17 @@ GROUPS = {
     "the machine": ("device", "precision", "fast", "channels_last", "workers"),
 }  # fmt: skip
 
+PARTS = ("data", "model", "method")
+"""What a run is called after, where it is given no other name."""
+
 
 def run(arguments: list[str]) -> int:
     """Parse, train with a progress bar, print the result."""
+    from toughen.commands.settings import default_name
     from toughen.commands.train import train
     from toughen.reports.progress import EvaluationProgress, TrainingProgress
     from toughen.reports.terminal import show_result
+    from toughen.run import RunFolder
     from toughen.training import Interrupted
 
     request = Parser(train, examples=EXAMPLES, skip=["observer", "progress"], groups=GROUPS).parse(arguments)
@@ -47,6 +52,12 @@ def run(arguments: list[str]) -> int:
             trained = train(**settings, observer=TrainingProgress(console), progress=progress)
     except Interrupted as stopped:
         print(f"toughen: {stopped}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        # In the final evaluation: the loop itself saves the run and raises Interrupted.
+        folder = RunFolder(settings["resume"] or settings["out"] or f"runs/{default_name(*map(settings.get, PARTS))}")
+        hint = f"; go on with: toughen train --resume {folder.path}" if folder.checkpoint.exists() else ""
+        print(f"toughen: stopped{hint}", file=sys.stderr)
         return 130
     if trained.evaluation is not None:
         show_result(trained.evaluation.result, console)

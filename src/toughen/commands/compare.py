@@ -29,9 +29,7 @@ def compare(runs: list[str], *, out: str | None = None) -> Comparison:
     paths = [Path(run) for run in runs if not is_ours(Path(run))]
     folders = [RunFolder(path) for path in {path.resolve(): path for path in paths}.values()]
     if not folders:
-        raise InputError(
-            "compare: expected at least one run folder, got none; for example `toughen compare runs/*`"
-        )
+        raise InputError("compare: expected at least one run folder, got none; for example `toughen compare runs/*`")
     comparison = compare_runs(folders)
     page = Path(out) if out else _shared_folder(folders) / "compare.html"
     return replace(comparison, page=write_comparison(comparison, page))

@@ -46,9 +46,7 @@ class Files:
         try:
             return Path(self.paths[index]).open("rb")
         except OSError as error:
-            raise DataError(
-                f"cannot read {self.paths[index]}: {error.strerror}; restore it or leave it out"
-            ) from error
+            raise DataError(f"cannot read {self.paths[index]}: {error.strerror}; restore it or leave it out") from error
 
     def where(self, index: int) -> str:
         """The file's path."""
@@ -68,9 +66,7 @@ class Encoded:
         DataError: the first image cannot be read.
     """
 
-    def __init__(
-        self, source: Source, channels: int, size: int | None = None, like: "Encoded | None" = None
-    ) -> None:
+    def __init__(self, source: Source, channels: int, size: int | None = None, like: "Encoded | None" = None) -> None:
         self.source = source
         self.size = size
         if size is not None:

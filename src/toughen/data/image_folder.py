@@ -91,9 +91,7 @@ def _missing(root: Path, folder: Path | None, split: Split) -> str:
 
 
 def _classes(folder: Path) -> list[str]:
-    classes = sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
         raise DataError(f"{folder} has no class folders; expected one folder of images a class")
     return classes

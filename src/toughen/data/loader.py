@@ -74,13 +74,10 @@ class Loader:
     ) -> None:
         if batch_size < 1 or batch_size % world_size:
             raise InputError(
-                f"batch_size: expected a positive multiple of the number of processes ({world_size}), "
-                f"got {batch_size}"
+                f"batch_size: expected a positive multiple of the number of processes ({world_size}), got {batch_size}"
             )
         if augment is not None and generator is None:
-            raise InputError(
-                "generator: expected a torch.Generator on the device, as augment is given, got None"
-            )
+            raise InputError("generator: expected a torch.Generator on the device, as augment is given, got None")
         self.images = images
         self.indices = torch.arange(len(images)) if indices is None else indices.cpu()
         if len(self.indices) and not 0 <= int(self.indices.min()) <= int(self.indices.max()) < len(images):
@@ -126,9 +123,7 @@ class Loader:
             InputError: a negative epoch, or a step outside the epoch.
         """
         if epoch < 0 or not 0 <= step <= len(self):
-            raise InputError(
-                f"start: expected epoch >= 0 and step in 0 .. {len(self)}, got {epoch} and {step}"
-            )
+            raise InputError(f"start: expected epoch >= 0 and step in 0 .. {len(self)}, got {epoch} and {step}")
         self._position = (epoch, step)
 
     def __iter__(self) -> Iterator[Batch]:

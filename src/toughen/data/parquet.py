@@ -105,9 +105,7 @@ class Parquet(DataSource):
         return np.concatenate(parts)
 
     def _rows(self, shards: list[Path]) -> "Rows":
-        columns = [
-            read_column(shard, image_column(read_schema(shard), self.image, shard)) for shard in shards
-        ]
+        columns = [read_column(shard, image_column(read_schema(shard), self.image, shard)) for shard in shards]
         return Rows(shards, columns)
 
     def _like(self, shards: dict[Split, list[Path]], split: Split) -> Encoded | None:
@@ -138,9 +136,7 @@ class Rows:
         shard, row = self._place(index)
         data = self.columns[shard][row].as_py()
         if data is None:
-            raise DataError(
-                f"{self.where(index)} has no image bytes; write the data set with embedded images"
-            )
+            raise DataError(f"{self.where(index)} has no image bytes; write the data set with embedded images")
         return BytesIO(data)
 
     def where(self, index: int) -> str:

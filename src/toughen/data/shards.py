@@ -69,9 +69,7 @@ def _read(shard: Path, action: Callable[[Any], Any]) -> Any:
         with pq.ParquetFile(shard) as file:
             return action(file)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"{shard} is not a readable Parquet file: {error}; download or write it again"
-        ) from error
+        raise DataError(f"{shard} is not a readable Parquet file: {error}; download or write it again") from error
 
 
 def image_column(schema: Any, chosen: str | None, shard: Path) -> str:
@@ -92,8 +90,7 @@ def image_column(schema: Any, chosen: str | None, shard: Path) -> str:
         _struct_with_bytes(schema.field(chosen).type) or _binary(schema.field(chosen).type)
     ):
         raise DataError(
-            f"{shard} has no column {chosen!r} of encoded image bytes (--data.image); columns: "
-            f"{_columns(schema)}"
+            f"{shard} has no column {chosen!r} of encoded image bytes (--data.image); columns: {_columns(schema)}"
         )
     return chosen
 
@@ -107,9 +104,7 @@ def label_column(schema: Any, chosen: str | None, shard: Path) -> str:
     integers = [field.name for field in schema if pa.types.is_integer(field.type)]
     if chosen is not None:
         if chosen not in integers:
-            raise DataError(
-                f"{shard} has no integer column {chosen!r} (--data.label); columns: {_columns(schema)}"
-            )
+            raise DataError(f"{shard} has no integer column {chosen!r} (--data.label); columns: {_columns(schema)}")
         return chosen
     usual = next((name for name in LABELS if name in integers), None)
     if usual is None and len(integers) != 1:

@@ -53,9 +53,7 @@ class _Downloaded(DataSource):
                 f"Put {self._wanted(root)}{advice}; another folder is chosen with --data.root or TOUGHEN_DATA"
             ) from error
         images = torch.from_numpy(np.ascontiguousarray(pixels))
-        return ImageSet(
-            Decoded(images), torch.from_numpy(np.asarray(labels, dtype=np.int64)), classes, self.title
-        )
+        return ImageSet(Decoded(images), torch.from_numpy(np.asarray(labels, dtype=np.int64)), classes, self.title)
 
 
 class FashionMNIST(_Downloaded):
@@ -143,6 +141,4 @@ class SVHN(_Downloaded):
     def _wanted(self, root: Path) -> str:
         from torchvision import datasets
 
-        return (
-            f"{' and '.join(datasets.SVHN.split_list[split][1] for split in ('train', 'test'))} into {root}"
-        )
+        return f"{' and '.join(datasets.SVHN.split_list[split][1] for split in ('train', 'test'))} into {root}"

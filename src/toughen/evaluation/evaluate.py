@@ -117,9 +117,7 @@ class Work:
 
     def summary(self) -> Evaluation:
         """Its table and figures; see `summarise`."""
-        return summarise(
-            self.outline, self.units, analyses=self.analyses, skipped=self.skipped, reason=self.reason
-        )
+        return summarise(self.outline, self.units, analyses=self.analyses, skipped=self.skipped, reason=self.reason)
 
 
 def carry_out(

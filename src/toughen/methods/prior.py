@@ -102,7 +102,6 @@ class PriorGuided(Method, ABC):
         corner = self.threat.radius * self.threat.steepest(noise, images)
         delta = torch.where(known[rows].view(-1, 1, 1, 1), perturbation[rows].to(images.dtype), corner)
         perturbation[rows] = delta.to(perturbation.dtype)
-        known[rows] = True
         if batch.placement is not None:
             delta = batch.placement.apply(delta)
         return self.threat.project(images + delta, images)

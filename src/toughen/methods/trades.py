@@ -42,9 +42,7 @@ class TRADES(Method):
         """Ascent on the KL between the clean and the perturbed output."""
         with attacked(model, self.attack.mode), torch.no_grad():
             target = model(batch.images)
-        return Perturbed(
-            self.attack.maximise(model, kl_to(target), batch.images, self.threat, self.generator)
-        )
+        return Perturbed(self.attack.maximise(model, kl_to(target), batch.images, self.threat, self.generator))
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Cross-entropy of the clean images and KL to the adversarial ones."""

@@ -23,9 +23,7 @@ class Timm(nn.Module):
         pretrained: load the library's weights (needs a network).
     """
 
-    def __init__(
-        self, num_classes: int = 10, in_channels: int = 3, *, name: str, pretrained: bool = False
-    ) -> None:
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, *, name: str, pretrained: bool = False) -> None:
         super().__init__()
         try:
             import timm
@@ -38,9 +36,7 @@ class Timm(nn.Module):
         self.name = name
         self.pretrained = pretrained
         try:
-            self.network = timm.create_model(
-                name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels
-            )
+            self.network = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels)
         except (RuntimeError, OSError) as error:
             hint = "; pretrained weights need a network, or timm's cache from a machine with one" if pretrained else ""
             raise InputError(f"--model.name: timm cannot build {name!r}: {error}{hint}") from error
@@ -66,9 +62,7 @@ class Torchvision(nn.Module):
         weights: the name of the library's weights, such as DEFAULT (needs a network).
     """
 
-    def __init__(
-        self, num_classes: int = 10, in_channels: int = 3, *, name: str, weights: str | None = None
-    ) -> None:
+    def __init__(self, num_classes: int = 10, in_channels: int = 3, *, name: str, weights: str | None = None) -> None:
         super().__init__()
         known = torchvision.models.list_models(module=torchvision.models)
         if name not in known:
@@ -110,10 +104,7 @@ class Torchvision(nn.Module):
 
 def _nearest(name: str, known: list[str]) -> str:
     """The nearest name; the libraries know a thousand, too many to list."""
-    return (
-        did_you_mean(name, known).partition(" Known:")[0].partition("Known:")[0]
-        or "see the library's list_models()"
-    )
+    return did_you_mean(name, known).partition(" Known:")[0].partition("Known:")[0] or "see the library's list_models()"
 
 
 def _replace_last_linear(network: nn.Module, num_classes: int) -> None:

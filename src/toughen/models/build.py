@@ -72,9 +72,7 @@ def build_model(
     try:
         built = factory()
     except TypeError as error:
-        raise InputError(
-            f"--model {path_of(factory.func)} cannot be built with {factory.keywords}: {error}"
-        ) from error
+        raise InputError(f"--model {path_of(factory.func)} cannot be built with {factory.keywords}: {error}") from error
     if any(isinstance(module, Normalize) for module in built.modules()):
         return built
     return Classifier(Normalize(mean, std), built)
@@ -128,10 +126,7 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     if expected != found:
         names = sorted(expected.keys() | found.keys())
         differing = [name for name in names if expected.get(name) != found.get(name)]
-        lines = [
-            f"  {name}: model {expected.get(name, '-')}, file {found.get(name, '-')}"
-            for name in differing[:3]
-        ]
+        lines = [f"  {name}: model {expected.get(name, '-')}, file {found.get(name, '-')}" for name in differing[:3]]
         raise RunError(
             f"{path} holds weights of another architecture: {len(differing)} of {len(names)} tensors differ\n"
             + "\n".join(lines)

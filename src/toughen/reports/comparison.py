@@ -90,14 +90,11 @@ def compare_runs(folders: Sequence[RunFolder]) -> Comparison:
     runs = [_evaluated(name, folder) for name, folder in zip(_names(folders), folders, strict=True)]
     protocols = [run.protocol for run in runs]
     common = max(protocols, key=protocols.count)
-    others = tuple(
-        replace(run, obstacle=_obstacle(run.protocol, common)) for run in runs if run.protocol != common
-    )
+    others = tuple(replace(run, obstacle=_obstacle(run.protocol, common)) for run in runs if run.protocol != common)
     ordered = sorted((run for run in runs if run.protocol == common), key=lambda run: -run.robust["accuracy"])
     tests = paired_tests([(run.folder, run.robust) for run in ordered])
     ranked = tuple(
-        replace(run, rank=rank, paired=test)
-        for rank, (run, test) in enumerate(zip(ordered, tests, strict=True), 1)
+        replace(run, rank=rank, paired=test) for rank, (run, test) in enumerate(zip(ordered, tests, strict=True), 1)
     )
     shown = ("data", "test images", "threat", "budget")
     protocol = ", ".join(f"{name} {common[name]}" for name in shown)
@@ -142,8 +139,7 @@ def _obstacle(protocol: dict[str, str], common: dict[str, str]) -> str:
     different = [name for name in common | protocol if common.get(name) != protocol.get(name)]
     causes = [name for name in different if name in ("data", "test images", "threat", "budget")]
     return "; ".join(
-        f"{name}: {protocol.get(name, 'none')} instead of {common.get(name, 'none')}"
-        for name in causes or different
+        f"{name}: {protocol.get(name, 'none')} instead of {common.get(name, 'none')}" for name in causes or different
     )
 
 
@@ -151,10 +147,7 @@ def _names(folders: Sequence[RunFolder]) -> list[str]:
     """Folder names; whole paths where two folders have one name."""
     names = [folder.path.absolute().name for folder in folders]
     counts = Counter(names)
-    return [
-        name if counts[name] == 1 else folder.path.as_posix()
-        for name, folder in zip(names, folders, strict=True)
-    ]
+    return [name if counts[name] == 1 else folder.path.as_posix() for name, folder in zip(names, folders, strict=True)]
 
 
 def _differing(runs: Sequence[Evaluated]) -> dict[str, tuple[str, ...]]:

@@ -50,9 +50,7 @@ def write_page(path: Path, html: str) -> Path:
         RunError: something else has this name; the disk cannot be written.
     """
     if path.exists() and not is_ours(path):
-        raise RunError(
-            f"{path} exists and is not a page of toughen, so it stays; choose another name with --out"
-        )
+        raise RunError(f"{path} exists and is not a page of toughen, so it stays; choose another name with --out")
     with atomic(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return path

@@ -105,9 +105,7 @@ def legend(series: Mapping[str, Sequence[float]], unit: str = "") -> list[dict[s
     for key, color, dash in _looks(series):
         last = next((y for y in reversed(series[key]) if math.isfinite(y)), math.nan)
         value = "" if math.isnan(last) else percent(last) if unit == "%" else f"{last:.3g}"
-        entries.append(
-            {"name": key, "color": f"var(--series-{SERIES.index(color) + 1})", "dash": dash, "value": value}
-        )
+        entries.append({"name": key, "color": f"var(--series-{SERIES.index(color) + 1})", "dash": dash, "value": value})
     return entries
 
 
@@ -127,13 +125,9 @@ def clean_robust_plot(runs: Sequence[Mapping[str, Any]], name: str) -> Markup:
         for rank, run in reversed(list(enumerate(runs, 1))):
             color = ATTACKED if rank == 1 else CLEAN
             (x, x_error), (y, y_error) = (_cross(run[key]) for key in ("clean", "robust"))
-            axes.errorbar(
-                x, y, xerr=x_error, yerr=y_error, color=color, capsize=2.5, linewidth=1.2, alpha=0.75
-            )
+            axes.errorbar(x, y, xerr=x_error, yerr=y_error, color=color, capsize=2.5, linewidth=1.2, alpha=0.75)
             axes.plot(x, y, "o", markersize=13, color=color, markeredgecolor=PAPER, markeredgewidth=1)
-            axes.annotate(
-                str(rank), (x, y), ha="center", va="center_baseline", color=PAPER, fontsize=9, weight="bold"
-            )
+            axes.annotate(str(rank), (x, y), ha="center", va="center_baseline", color=PAPER, fontsize=9, weight="bold")
         axes.set(xlabel="clean accuracy, %", ylabel="robust accuracy, %")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(nbins=5))

@@ -93,9 +93,7 @@ def attack_title(name: str) -> str:
     steps = re.fullmatch(r"pgd(\d+)_?(.*)", name)
     if steps:
         return f"PGD-{steps[1]} {steps[2]}".strip()
-    return {"clean": "No attack", "fgsm": "FGSM", "autoattack": "AutoAttack", "square": "Square"}.get(
-        name, name
-    )
+    return {"clean": "No attack", "fgsm": "FGSM", "autoattack": "AutoAttack", "square": "Square"}.get(name, name)
 
 
 def threat_short(threat: Mapping[str, Any]) -> str:

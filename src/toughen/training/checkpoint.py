@@ -51,9 +51,7 @@ def load_state(folder: Path) -> dict[str, Any]:
         document = json.loads((folder / "state.json").read_text())
         return _restore(document, tensors)
     except FileNotFoundError as error:
-        raise RunError(
-            f"no checkpoint in {folder}: the run stopped before its first one; start it again"
-        ) from error
+        raise RunError(f"no checkpoint in {folder}: the run stopped before its first one; start it again") from error
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"the checkpoint in {folder} is damaged: {error}; start the run again with --overwrite"

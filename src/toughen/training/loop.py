@@ -146,9 +146,7 @@ class Trainer:
                 self.sums.check()
             at_update = last or self.batch % settings.accumulate == 0
             stopping = at_update and stop_requested()
-            if stopping or (
-                at_update and settings.checkpoint_every and place % settings.checkpoint_every == 0
-            ):
+            if stopping or (at_update and settings.checkpoint_every and place % settings.checkpoint_every == 0):
                 now = time.perf_counter()
                 self.seconds, began = self.seconds + now - began, now
                 self.save()
@@ -180,9 +178,7 @@ class Trainer:
             return
         if settings.clip_grad_norm is not None:
             accelerator.clip_grad_norm_(self.step.parameters(), settings.clip_grad_norm)
-        rate = settings.optimizer.lr * settings.schedule.factor(
-            self.epoch + group_start / per_epoch, settings.epochs
-        )
+        rate = settings.optimizer.lr * settings.schedule.factor(self.epoch + group_start / per_epoch, settings.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -291,9 +287,7 @@ def save_model(folder: RunFolder, model: nn.Module, companions: Mapping[str, nn.
     """Write model.safetensors, and `<name>.safetensors` for each of the method's other networks."""
     places = {folder.path / f"{name}.safetensors": network for name, network in companions.items()}
     for place, network in {**places, folder.model: model}.items():
-        tensors: dict[str, Tensor] = {
-            name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()
-        }
+        tensors: dict[str, Tensor] = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
         with atomic(place) as path:
             save_file(tensors, path)
 

@@ -36,9 +36,7 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def make_accelerator(
-    precision: Precision, device: str, trackers: list[Tracker], folder: RunFolder
-) -> Accelerator:
+def make_accelerator(precision: Precision, device: str, trackers: list[Tracker], folder: RunFolder) -> Accelerator:
     """Accelerate's handle on device, precision and trackers.
 
     Raises:
@@ -58,9 +56,7 @@ def make_accelerator(
             mixed_precision="bf16" if precision == "bf16" else "no",
             cpu=place.type == "cpu",
             log_with=list(trackers) or None,
-            project_config=ProjectConfiguration(
-                str(folder.path), logging_dir=str(folder.path / "tensorboard")
-            ),
+            project_config=ProjectConfiguration(str(folder.path), logging_dir=str(folder.path / "tensorboard")),
         )
 
 

@@ -9,9 +9,7 @@ from toughen.models.mode import evaluating
 from toughen.threat import ThreatModel
 
 
-def validate(
-    model: nn.Module, batches: list[Batch], threat: ThreatModel, seed: int = 0
-) -> tuple[float, float]:
+def validate(model: nn.Module, batches: list[Batch], threat: ThreatModel, seed: int = 0) -> tuple[float, float]:
     """Accuracy on clean images and under PGD-10 of the same batches, each in 0 .. 1.
 
     The attack's random start is the same in every epoch, so that epochs can be compared. Cheap on purpose: it chooses

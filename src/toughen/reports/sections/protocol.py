@@ -32,10 +32,7 @@ def build(run: RunData) -> dict[str, Any] | None:
     times = {attack_title(attack): duration(value) for attack, value in result.get("seconds", {}).items()}
     tables = [
         ("Evaluation", evaluation),
-        *(
-            (f"{attack_title(attack)} settings", flatten(settings))
-            for attack, settings in result["attacks"].items()
-        ),
+        *((f"{attack_title(attack)} settings", flatten(settings)) for attack, settings in result["attacks"].items()),
         ("Time", times),
         ("Environment", flatten(result.get("versions", {}))),
     ]

@@ -1,0 +1,89 @@
+"""A training run's settings as one mapping: completed from the data, checked, and read back from a config.yaml."""
+
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from toughen.config import describe, import_path, instantiate
+from toughen.data import Augment, ImageSet
+from toughen.errors import InputError
+from toughen.models import with_facts
+from toughen.threat import ThreatModel
+
+
+def with_data_facts(settings: dict[str, Any], images: ImageSet) -> dict[str, Any]:
+    """The settings with what depends on the data filled in."""
+    channels, height, _ = images.shape
+    filled = dict(settings)
+    if settings["threat"] is None:
+        filled["threat"] = settings["data"].threat
+    if not isinstance(settings["model"], nn.Module):
+        filled["model"] = with_facts(settings["model"], len(images.classes), channels)
+    if settings["augment"] is None:
+        filled["augment"] = Augment(crop=height // 8, flip=channels == 3)
+    if settings["val_images"] is None:
+        filled["val_images"] = max(1, min(len(images) // 10, 1000))
+    return filled
+
+
+def restore(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings from a `config.yaml`."""
+    settings: dict[str, Any] = {}
+    for name, value in config.items():
+        if name == "threat":
+            settings[name] = ThreatModel(**value)
+        elif name == "model":
+            settings[name] = partial(import_path(value["class_path"]), **(value.get("init_args") or {}))
+        elif isinstance(value, dict) and "class_path" in value:
+            settings[name] = instantiate(value)
+        else:
+            settings[name] = value
+    return settings
+
+
+def default_name(*parts: Any) -> str:
+    """`digits-small_cnn-trades` and the like, for the run's folder."""
+    names = [describe(part)["class_path"].rpartition(".")[2] for part in parts]
+    return "-".join(names).lower()
+
+
+def check_settings(settings: dict[str, Any]) -> None:
+    """Raise where a setting, or two together, make no sense.
+
+    Raises:
+        InputError: naming the option.
+    """
+    _check_counts(settings)
+    _check_options(settings)
+
+
+def _check_counts(settings: dict[str, Any]) -> None:
+    for name in (
+        "epochs",
+        "batch_size",
+        "accumulate",
+        "log_every",
+        "test_images",
+        "train_images",
+        "val_images",
+        "checkpoint_every",
+    ):
+        if settings[name] is not None and settings[name] < 1:
+            raise InputError(f"--{name}: expected at least 1, got {settings[name]}")
+
+
+def _check_options(settings: dict[str, Any]) -> None:
+    smoothing, awp = settings["label_smoothing"], settings["awp"]
+    if not 0 <= smoothing < 1:
+        raise InputError(f"--label_smoothing: expected a number from 0 to below 1 such as 0.1, got {smoothing}")
+    if smoothing and (off := settings["method"].own_smoothing()):
+        raise InputError(
+            f"--label_smoothing {smoothing}: {type(settings['method']).__name__} softens labels itself, and they would "
+            f"be softened twice; drop --label_smoothing, or add {off}"
+        )
+    if awp is not None and awp.start > settings["epochs"]:
+        raise InputError(
+            f"--awp.start: weights would be moved from epoch {awp.start} on, but the run has {settings['epochs']}; "
+            "lower --awp.start or raise --epochs"
+        )
