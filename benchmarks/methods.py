@@ -5,8 +5,8 @@
     python benchmarks/methods.py digits --only ARoW ARAT
 
 Each method is one `toughen.train` with its default settings, into runs/methods-<data>/<method>. Writes
-benchmarks/results/methods-<data>.json after every run, so a stopped benchmark goes on where it was, and prints the table of
-docs/results.md.
+benchmarks/results/methods-<data>.json after every run, so a stopped benchmark goes on where it was, and prints
+the table of docs/results.md.
 """
 
 import argparse

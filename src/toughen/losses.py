@@ -24,7 +24,7 @@ def log_probabilities(logits: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
-    """`-sum_k t_k log p_k`; t is `target` itself where it holds probabilities (N, K), `one_hot(target)` where labels (N,).
+    """`-sum_k t_k log p_k`; t is `target` where that holds probabilities (N, K), `one_hot(target)` where labels (N,).
 
     With smoothing s, t becomes `(1 - s) t + s / K`.
 
@@ -45,7 +45,7 @@ def kl(first: Tensor, second: Tensor) -> Tensor:
 
 
 def kl_to(target: Tensor) -> Callable[[Tensor], Tensor]:
-    """`logits -> KL(softmax(target) || softmax(logits))` with everything that hangs on the fixed target computed once."""
+    """`logits -> KL(softmax(target) || softmax(logits))` with all that hangs on the fixed target computed once."""
     log_p = log_probabilities(target.detach())
     p = log_p.exp()
     negative_entropy = (p * log_p).sum(dim=1)
@@ -89,7 +89,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """Difference of logits ratio, `-(z_y - max_{k != y} z_k) / (z_(1) - z_(3))` (Croce & Hein 2020); 3 classes or more."""
+    """Difference of logits ratio, `-(z_y - max_{k != y} z_k) / (z_(1) - z_(3))` (Croce & Hein 2020); from 3 classes."""
     if logits.shape[1] < 3:
         raise InputError(f"dlr: expected logits of at least 3 classes, got {logits.shape[1]}; use the margin loss")
     top = at_least_fp32(logits).topk(3, dim=1).values

@@ -140,7 +140,7 @@ def test_what_a_crop_hides_keeps_its_memory(model: nn.Module) -> None:
 
 
 def test_velocity_follows_the_crop_and_the_flip(model: nn.Module) -> None:
-    """Where a gradient is 0, a visible pixel's velocity keeps its share and a hidden one's stays, wherever they moved."""
+    """Where a gradient is 0, a visible pixel's velocity keeps its share and a hidden one's stays, wherever they are."""
     method = bound(FGSMPGI, momentum=0.5)
     batch = batch_of(4, 6, placement=Augment(crop=2, flip=True).draw(2, generator(3)))
     old = torch.randn(2, *SHAPE, generator=generator(8))

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def test_cosine_warms_up_linearly_and_ends_at_zero() -> None:
 
 def test_one_cycle_is_continuous_and_constant_is_one() -> None:
     values = [OneCycle(peak=0.3).factor(epoch / 100, 1) for epoch in range(101)]
-    assert max(abs(a - b) for a, b in zip(values, values[1:], strict=False)) < 0.04
+    assert max(abs(a - b) for a, b in pairwise(values)) < 0.04
     assert values[30] == pytest.approx(1)
     assert Constant().factor(5, 10) == 1
 

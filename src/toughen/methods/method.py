@@ -71,7 +71,7 @@ class Method(nn.Module, ABC):
         return self
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        """The network to train: the given one, unless the method changes it. Called once, before the optimiser is made."""
+        """The network to train: the given one, unless the method changes it. Called before the optimiser is made."""
         return model
 
     def remember(self, images: int, shape: tuple[int, int, int]) -> None:
@@ -118,7 +118,7 @@ class Method(nn.Module, ABC):
 
     @property
     def attacks_outputs(self) -> bool:
-        """Whether `perturb` needs only the model's outputs in eval mode, so that a faster replica of it can stand in."""
+        """Whether `perturb` needs only the model's outputs in eval mode, so that a faster replica can stand in."""
         attack = getattr(self, "attack", None)
         return isinstance(attack, Ascent) and attack.mode == "eval"
 

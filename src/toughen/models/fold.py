@@ -61,7 +61,7 @@ class FoldedReplica(nn.Module):
         self.refresh()
 
     def _fold_pairs(self, model: nn.Module, replica: fx.GraphModule) -> set[str]:
-        """Let each convolution that feeds only a BatchNorm do that BatchNorm's work too; names of those convolutions."""
+        """Let a convolution that feeds only a BatchNorm do its work too; the names of those convolutions."""
         modules = dict(replica.named_modules())
         calls = [str(node.target) for node in replica.graph.nodes if node.op == "call_module"]
         folded = set()

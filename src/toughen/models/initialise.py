@@ -4,7 +4,7 @@ from torch import nn
 
 
 def initialise(network: nn.Module) -> None:
-    """Kaiming-normal convolutions (fan out, ReLU), BatchNorm at weight 1 and bias 0; linear layers keep torch's default."""
+    """Kaiming-normal convolutions (fan out, ReLU), BatchNorm at weight 1 and bias 0; linear layers as torch's."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -152,7 +152,8 @@ class Trainer:
                 self.save()
             if stopping:
                 raise Interrupted(
-                    f"stopped in epoch {self.epoch + 1} and saved; go on with: toughen train --resume {self.folder.path}"
+                    f"stopped in epoch {self.epoch + 1} and saved; go on with: "
+                    f"toughen train --resume {self.folder.path}"
                 )
         self.seconds += time.perf_counter() - began
         self._end_epoch()
@@ -273,7 +274,8 @@ class Trainer:
                 self.averaged.load_state_dict(state["averaged"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise RunError(
-                f"the checkpoint in {self.folder.checkpoint} does not fit the configuration in {self.folder.config}: {error}"
+                f"the checkpoint in {self.folder.checkpoint} does not fit the configuration in "
+                f"{self.folder.config}: {error}"
             ) from error
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
