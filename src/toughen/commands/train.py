@@ -146,8 +146,10 @@ def train(
     accelerator = make_accelerator(settings["precision"], settings["device"], settings["trackers"], folder)
     with own_randomness(settings["seed"]):
         if resume is None:
-            folder.create(overwrite)
-            folder.write_config({name: describe(value) for name, value in settings.items()})
+            if accelerator.is_main_process:
+                folder.create(overwrite)
+                folder.write_config({name: describe(value) for name, value in settings.items()})
+            accelerator.wait_for_everyone()
             with folder.discarded_on_error():
                 trainer = assemble(folder, settings, training_set, accelerator, observer or Silent())
         else:

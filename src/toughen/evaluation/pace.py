@@ -60,7 +60,7 @@ class Pace:
         return sum(self._seconds[attack] / self._images[attack] * count for attack, count in images.items() if count)
 
 
-class TimeUp(Exception): - nothing went wrong
+class TimeUp(Exception):
     """The time limit has passed. It never leaves `evaluate_model`."""
 
 
