@@ -110,8 +110,13 @@ def test_module_is_the_command(process: Callable[..., Any]) -> None:
 
 def test_a_reader_that_has_gone_hears_nothing(process: Callable[..., Any]) -> None:
     """As `toughen list | head -0`: the pipe is closed before anything is written."""
-    for command in ("list", "--help"):
-        started = process("-m", "toughen", command)
+    tables = (
+        "import sys; from toughen.cli import list, main; from toughen.cli.console import Terminal\n"
+        "list.run = lambda words: Terminal().print('figures') or 0\n"
+        "sys.exit(main(['list']))"
+    )
+    for arguments in (("-m", "toughen", "list"), ("-m", "toughen", "--help"), ("-c", tables)):
+        started = process(*arguments)
         started.stdout.close()
         started.wait(timeout=60)
         assert (started.returncode, started.stderr.read()) == (141, "")

@@ -17,7 +17,7 @@ from toughen.commands.evaluate import evaluate
 from toughen.commands.train import train
 from toughen.config import describe
 from toughen.data import CIFAR10, Augment, Digits, FashionMNIST, ImageFolder
-from toughen.methods import ARR, TRADES, Standard
+from toughen.methods import ARR, TRADES, Method, Standard
 from toughen.models import ResNet18, SmallCNN, Timm
 from toughen.threat import ThreatModel
 from toughen.training import EMA, SGD, MultiStep, OneCycle
@@ -124,6 +124,16 @@ def test_what_the_default_object_was_built_with_stays() -> None:
     """TRADES starts from normal noise; asking for fewer steps leaves that."""
     method = asked("--method.attack.steps 3")["method"]
     assert same(method, TRADES(attack=Ascent(steps=3, start="normal")))
+
+
+def test_what_a_functions_own_default_was_built_with_stays() -> None:
+    def own(method: Method = TRADES(beta=2, attack=Ascent(steps=3))) -> None:
+        """Train."""
+
+    assert same(asked("--method.beta 4", own)["method"], TRADES(beta=4, attack=Ascent(steps=3)))
+    method = asked("--method.attack.start clean", own)["method"]
+    assert same(method, TRADES(beta=2, attack=Ascent(steps=3, start="clean")))
+    assert same(asked("--method trades", own)["method"], TRADES())
 
 
 def test_a_class_that_is_named_has_its_own_defaults() -> None:
