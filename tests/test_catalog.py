@@ -15,6 +15,7 @@ from torch import nn
 from toughen import attacks, data, methods, models, training
 from toughen.batch import Batch
 from toughen.catalog import KINDS, RECIPES, classes, find, find_recipe, kind_of, recipes
+from toughen.config import path_of
 from toughen.errors import InputError
 
 BASES: dict[str, tuple[ModuleType, type]] = {
@@ -76,7 +77,8 @@ def test_summary_is_the_first_line_of_the_docstring(kind: str) -> None:
 @kinds
 def test_package_exports_what_can_be_named(kind: str) -> None:
     package, _ = BASES[kind]
-    assert classes(kind).keys() <= set(package.__all__)
+    assert classes(kind).keys() <= set(dir(package))
+    assert all(path_of(getattr(package, name)) == entry.path for name, entry in classes(kind).items())
 
 
 @kinds

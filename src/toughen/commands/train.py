@@ -14,7 +14,8 @@ from toughen.commands.settings import check_settings, default_name, restore, wit
 from toughen.config import describe
 from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages
 from toughen.evaluation import Budget, Evaluation, Progress, Sample
-from toughen.methods import TRADES, Method
+from toughen.methods import Method
+from toughen.methods.trades import TRADES
 from toughen.models import SmallCNN, load_weights
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
