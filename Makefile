@@ -20,9 +20,9 @@ lint: $(VENV)/.test$(HERE)
 types: $(VENV)/.test$(HERE)
 	$(BIN)/mypy
 
-# One thread a process: the networks of the tests are small, and two processes use both cores.
+# One thread a process: the networks of the tests are small, and two processes use both cores. xdist needs one hash seed.
 unit: $(VENV)/.test$(HERE)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not nightly"
+	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not nightly"
 
 nightly: $(VENV)/.test$(HERE)
 	$(BIN)/python -m pytest -q -m nightly

@@ -5,9 +5,9 @@
 Measures: accuracy under PGD-10, in the l-inf balls of 0.1 and of 0.2 (each with a network of its own that was trained
 for it), of 400 training images that are held out, at the end of 30 epochs of the default recipe (SmallCNN, batch 128,
 one-cycle), for seeds 0, 1 and 2 (each with its own network, order and held-out images). The test set is not touched.
-Three stages: the two weights of AMR with gamma 0; gamma with the best AMR, and alone; the baselines. A setting is
-better if its mean over balls and seeds is higher. Writes benchmarks/results/regmix-weights.json after every setting, so
-a stopped benchmark goes on where it was.
+Stages: no regulariser and the MSE; the two weights of AMR with gamma 0; gamma with the best AMR, and alone. A setting
+is better if its mean over balls and seeds is higher. Writes benchmarks/results/regmix-weights.json after every setting,
+so a stopped benchmark goes on where it was.
 """
 
 import json

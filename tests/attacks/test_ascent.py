@@ -147,3 +147,16 @@ def test_default_step_sizes() -> None:
 def test_bad_settings(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         PGD(**settings)
+
+
+def test_whoever_watches_sees_the_gradient_of_every_step(
+    model: nn.Module, images: torch.Tensor, threat: ThreatModel
+) -> None:
+    seen: list[torch.Tensor] = []
+    attack = Ascent(steps=3, restarts=2)
+    begin = threat.random_start(images, torch.Generator().manual_seed(0))
+    attack.maximise(model, lambda logits: cross_entropy(logits, LABELS), images, threat, begin=begin, watch=seen.append)
+    assert len(seen) == 6
+    x = begin.clone().requires_grad_(True)
+    cross_entropy(model.eval()(x), LABELS).sum().backward()
+    torch.testing.assert_close(seen[0], x.grad)

@@ -20,7 +20,7 @@ from toughen.data import CIFAR10, Augment, Digits, FashionMNIST, ImageFolder
 from toughen.methods import ARR, TRADES, Method, Standard
 from toughen.models import ResNet18, SmallCNN, Timm
 from toughen.threat import ThreatModel
-from toughen.training import EMA, SGD, MultiStep, OneCycle
+from toughen.training import EMA, SGD, MultiStep, OneCycle, Schedule
 
 
 def asked(line: str, function: Callable[..., Any] = train) -> dict[str, Any]:
@@ -127,13 +127,14 @@ def test_what_the_default_object_was_built_with_stays() -> None:
 
 
 def test_what_a_functions_own_default_was_built_with_stays() -> None:
-    def own(method: Method = TRADES(beta=2, attack=Ascent(steps=3))) -> None:
+    def own(method: Method = TRADES(beta=2, attack=Ascent(steps=3)), schedule: Schedule = MultiStep([5])) -> None:
         """Train."""
 
     assert same(asked("--method.beta 4", own)["method"], TRADES(beta=4, attack=Ascent(steps=3)))
     method = asked("--method.attack.start clean", own)["method"]
     assert same(method, TRADES(beta=2, attack=Ascent(steps=3, start="clean")))
     assert same(asked("--method trades", own)["method"], TRADES())
+    assert same(asked("--schedule.gamma 0.5", own)["schedule"], MultiStep([5], 0.5))
 
 
 def test_a_class_that_is_named_has_its_own_defaults() -> None:

@@ -1,20 +1,24 @@
 """`evaluate` on a run's folder and on a model from elsewhere: what it reads, writes and refuses."""
 
+import io
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from rich.console import Console
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from toughen import evaluate
 from toughen.config import describe
 from toughen.data import Digits
 from toughen.errors import InputError, RunError
-from toughen.evaluation import Verdicts, evaluate_model
+from toughen.evaluation import Step, Verdicts, evaluate_model
+from toughen.evaluation.pace import Deadline, TimeUp
 from toughen.models import SmallCNN, build_model
+from toughen.reports.terminal import show_result
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
@@ -96,14 +100,135 @@ def test_the_threat_defaults_to_8_255(tmp_path: Path, model: nn.Module):
     assert result["threat"] == {"norm": "linf", "eps": 8 / 255}
 
 
-def test_a_result_is_not_replaced_unasked(run: RunFolder):
+def test_the_result_of_another_evaluation_is_not_replaced_unasked(run: RunFolder):
     first = evaluate(str(run.path), **QUICK).result
-    with pytest.raises(RunError, match=r"has a result already.*--overwrite.*--out"):
-        evaluate(str(run.path), **QUICK)
+    with pytest.raises(RunError, match=r"has a result already.*differs in n \(5, 12\).*--overwrite.*--out"):
+        evaluate(str(run.path), **{**QUICK, "test_images": 5})
+    with pytest.raises(RunError, match=r"differs in threat\.eps \(0\.5, 0\.4\)"):
+        evaluate(str(run.path), threat=ThreatModel("l2", 0.5), **QUICK)
     assert run.read_result() == first
     again = evaluate(str(run.path), overwrite=True, **{**QUICK, "test_images": 5}).result
     assert run.read_result() == again
     assert run.model.exists()
+
+
+def test_the_same_evaluation_is_not_computed_again(run: RunFolder):
+    first = evaluate(str(run.path), **QUICK)
+    steps: list[Step] = []
+    again = evaluate(str(run.path), progress=steps.append, **QUICK)
+    assert steps == []
+    assert (first.reused, again.reused) == (False, True)
+    assert again.result == first.result
+    assert again.verdicts.table.equals(first.verdicts.table, check_metadata=True)
+    afresh = evaluate(str(run.path), overwrite=True, progress=steps.append, **QUICK)
+    assert len(steps) == 3
+    assert afresh.verdicts.table.equals(first.verdicts.table)
+    assert not afresh.reused
+
+
+def test_changed_weights_are_another_model(run: RunFolder):
+    evaluate(str(run.path), **QUICK)
+    weights = load_file(run.model)
+    name = next(name for name in weights if name.endswith("bias"))
+    weights[name][0] += 1e-6
+    save_file(weights, run.model)
+    with pytest.raises(RunError, match=r"differs in model\.sha256"):
+        evaluate(str(run.path), **QUICK)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_at(place: int):
+    seen: list[Step] = []
+
+    def progress(step: Step) -> None:
+        seen.append(step)
+        if len(seen) > place:
+            raise Stopped
+
+    return progress
+
+
+def test_a_stopped_evaluation_goes_on_and_leaves_no_parts(run: RunFolder, tmp_path: Path):
+    settings = {**QUICK, "batch_size": 4}
+    out = RunFolder(tmp_path / "out")
+    with pytest.raises(Stopped):
+        evaluate(str(run.path), out=str(out.path), progress=stop_at(3), **settings)
+    assert not out.result.exists()
+    assert len(list(out.path.glob("verdicts/*/*.parquet"))) == 5
+    steps: list[Step] = []
+    evaluation = evaluate(str(run.path), out=str(out.path), progress=steps.append, **settings)
+    assert [(step.done, step.attack) for step in steps[:-1]] == [(4, "pgd20_margin"), (8, "fgsm"), (8, "pgd20_margin")]
+    whole = evaluate(str(run.path), **settings)
+    assert evaluation.verdicts.table.equals(whole.verdicts.table, check_metadata=True)
+    assert not (out.path / "verdicts").exists()
+    assert out.config.exists()
+
+
+def test_parts_of_another_evaluation_are_kept(run: RunFolder):
+    with pytest.raises(Stopped):
+        evaluate(str(run.path), progress=stop_at(1), **QUICK)
+    evaluate(str(run.path), **{**QUICK, "seed": 1})
+    assert len(list(run.path.glob("verdicts/*/evaluation.json"))) == 1
+
+
+def test_an_incomplete_result_is_gone_on_with(run: RunFolder, monkeypatch: pytest.MonkeyPatch):
+    """The time is up after the first batch: a result that says so, and the same call completes it."""
+    settings = {**QUICK, "batch_size": 4}
+
+    def late(self: Deadline) -> None:
+        if self.seconds is not None and len(list(run.path.glob("verdicts/*/*.parquet"))) >= 3:
+            raise TimeUp
+
+    monkeypatch.setattr(Deadline, "check", late)
+    cut = evaluate(str(run.path), time_limit=60, **settings)
+    assert run.read_result() == cut.result
+    assert (cut.result["complete"], cut.result["n"]) == (False, 4)
+    assert run.report.is_file()
+    console = Console(file=io.StringIO(), width=200)
+    show_result(cut.result, console)
+    assert "INCOMPLETE: 4 of 12 planned images" in console.file.getvalue()
+    full = evaluate(str(run.path), **settings)
+    assert (full.result["complete"], full.result["n"], full.reused) == (True, 12, False)
+    assert run.read_result() == full.result
+
+
+@pytest.mark.parametrize(("require", "met"), [("clean >= 0 and robust <= 1", True), ("robust >= 0.99", False)])
+def test_a_requirement_is_ruled_on(run: RunFolder, require: str, met: bool):
+    assert evaluate(str(run.path), require=require, **QUICK).ruling.met is met
+    assert evaluate(str(run.path), require=require, **QUICK).ruling.met is met, "also of a result that was there"
+    assert evaluate(str(run.path), **QUICK).ruling is None
+
+
+def test_a_requirement_is_read_before_the_first_attack(run: RunFolder):
+    with pytest.raises(InputError, match="unknown figure 'autoattack'"):
+        evaluate(str(run.path), require="autoattack >= 0.4", progress=stop_at(0), **QUICK)
+    with pytest.raises(InputError, match="toughen merge"):
+        evaluate(str(run.path), require="robust >= 0.4", shard="1/2", **QUICK)
+
+
+def test_transfer_from_other_runs(run: RunFolder, tmp_path: Path):
+    result = evaluate(str(run.path), transfer=[str(run.path)], out=str(tmp_path / "out"), **QUICK).result
+    assert list(result["figures"]) == ["clean", "fgsm", "pgd20_margin", "transfer_mine"]
+    assert result["attacks"]["transfer_mine"]["source_sha256"] == result["model"]["sha256"]
+    config = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert config["transfer"] == [str(run.path)]
+    with pytest.raises(RunError, match="no run folder at"):
+        evaluate(str(run.path), transfer=["nowhere"], out=str(tmp_path / "out2"), **QUICK)
+
+
+def test_a_shard_writes_no_result(run: RunFolder):
+    settings = {**QUICK, "batch_size": 4}
+    part = evaluate(str(run.path), shard="2/3", **settings)
+    assert [row["index"] for row in part.verdicts.table.to_pylist()] == [4, 5, 6, 7]
+    assert not run.result.exists()
+    assert not run.report.exists()
+    with pytest.raises(InputError, match="at most 3 shards"):
+        evaluate(str(run.path), shard="4/4", **settings)
+    with pytest.raises(InputError, match="expected i/n"):
+        evaluate(str(run.path), shard="0/3", **settings)
 
 
 def test_other_folders_are_left_alone(run: RunFolder, tmp_path: Path, model: nn.Module):

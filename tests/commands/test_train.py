@@ -12,7 +12,7 @@ from torch import nn
 
 from toughen import train
 from toughen.attacks import Ascent
-from toughen.data import Augment, Digits
+from toughen.data import Augment, Digits, split_validation
 from toughen.errors import DivergedError, InputError, RunError
 from toughen.evaluation import load_model
 from toughen.methods import TRADES, Method, Perturbed, Standard, Term, Terms
@@ -239,3 +239,21 @@ def test_bf16_trains(tmp_path: Path) -> None:
     assert all(
         t.dtype == torch.float32 for n, t in load_file(tmp_path / "a/model.safetensors").items() if "weight" in n
     )
+
+
+def test_the_checkpoint_is_chosen_by_what_the_method_trains_for(tmp_path: Path) -> None:
+    for name, method, figure in (("standard", Standard(), "val_clean"), ("robust", trades(), "val_pgd")):
+        out = tmp_path / name
+        train(model=SmallCNN, method=method, out=str(out), **{**QUICK, "epochs": 6}, optimizer=SGD(lr=0.5))
+        rows = list(csv.DictReader((out / "metrics.csv").open()))
+        best = max(rows, key=lambda row: (float(row[figure]), int(row["epoch"])))
+        other = "val_pgd" if figure == "val_clean" else "val_clean"
+        ties = [row for row in rows if row[figure] == best[figure]]
+        best = max(ties, key=lambda row: (float(row[other]), int(row["epoch"])))
+        reported = load_model(RunFolder(out))
+        images = Digits().load("train")
+        held_out = split_validation(len(images), 143, 0)[1]
+        x, y = images.subset(held_out)
+        with torch.no_grad():
+            accuracy = (reported(x).argmax(1) == y).float().mean().item()
+        assert accuracy == pytest.approx(float(best["val_clean"]))

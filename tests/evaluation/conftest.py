@@ -95,3 +95,29 @@ def few_classes() -> Callable[[int], tuple[nn.Module, Tensor, Tensor]]:
         return trained_network(num_classes), *digits_of(num_classes).subset(torch.arange(8))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def untrained() -> Callable[[int, int, int], tuple[nn.Module, Tensor, Tensor]]:
+    """A maker of networks of so many classes for images of so many channels and pixels; see `untrained_network`."""
+    return untrained_network
+
+
+def untrained_network(num_classes: int, channels: int, size: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """A network with random weights, and images of which it classifies all but the first as they are labelled."""
+    generator = torch.Generator().manual_seed(num_classes * size + channels)
+    stride = max(2, size // 8)
+    network = nn.Sequential(
+        nn.Conv2d(channels, 6, stride, stride=stride), nn.ReLU(), nn.Flatten(), nn.LazyLinear(num_classes)
+    )
+    images = torch.rand(6, channels, size, size, generator=generator)
+    with torch.no_grad():
+        network(images)
+        for name, parameter in network.named_parameters():
+            parameter.normal_(std=parameter[0].numel() ** -0.5 if "weight" in name else 0.01, generator=generator)
+        # No class is preferred: the mean of its logit over the images is 0.
+        network[-1].bias -= network(images).mean(0)
+        labels = network(images).argmax(1)
+    labels[0] = (labels[0] + 1) % num_classes
+    count = 6 if size < 100 else 3
+    return network.eval(), images[:count], labels[:count]

@@ -1,4 +1,4 @@
-"""AutoAttack and Square against direct calls of pyautoattack, and what they must leave alone."""
+"""AutoAttack against direct calls of pyautoattack, and what it must leave alone."""
 
 import copy
 import sys
@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 from pyautoattack import AutoAttack
-from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from toughen.evaluation import AutoAttackResult, auto_attack
-from toughen.evaluation.autoattack import plan, square_attack
+from toughen.evaluation.autoattack import plan
 from toughen.threat import Norm, ThreatModel
 
 LIBRARY_NORM = {"linf": "Linf", "l2": "L2", "l1": "L1"}
@@ -104,26 +103,6 @@ def test_plan_of_l1_is_the_librarys(network):
     assert not plan("l1", 9).standard
 
 
-def untrained(num_classes: int, channels: int, size: int) -> tuple[nn.Module, Tensor, Tensor]:
-    """A network with random weights, and images of which it classifies all but the first as they are labelled."""
-    generator = torch.Generator().manual_seed(num_classes * size + channels)
-    stride = max(2, size // 8)
-    network = nn.Sequential(
-        nn.Conv2d(channels, 6, stride, stride=stride), nn.ReLU(), nn.Flatten(), nn.LazyLinear(num_classes)
-    )
-    images = torch.rand(6, channels, size, size, generator=generator)
-    with torch.no_grad():
-        network(images)
-        for name, parameter in network.named_parameters():
-            parameter.normal_(std=parameter[0].numel() ** -0.5 if "weight" in name else 0.01, generator=generator)
-        # No class is preferred: the mean of its logit over the images is 0.
-        network[-1].bias -= network(images).mean(0)
-        labels = network(images).argmax(1)
-    labels[0] = (labels[0] + 1) % num_classes
-    count = 6 if size < 100 else 3
-    return network.eval(), images[:count], labels[:count]
-
-
 @pytest.mark.parametrize(
     ("num_classes", "channels", "size", "norm", "eps"),
     [
@@ -146,7 +125,7 @@ def untrained(num_classes: int, channels: int, size: int) -> tuple[nn.Module, Te
     ],
 )
 def test_any_classes_channels_and_sizes_are_the_librarys(
-    short_autoattack, num_classes: int, channels: int, size: int, norm: Norm, eps: float
+    short_autoattack, untrained, num_classes: int, channels: int, size: int, norm: Norm, eps: float
 ):
     """Images and verdicts of the library, told by hand of so few classes; a tenth of the iterations."""
     network, images, labels = untrained(num_classes, channels, size)
@@ -167,25 +146,6 @@ def test_any_classes_channels_and_sizes_are_the_librarys(
     assert result.broken_by[0] == "clean"
 
 
-@pytest.mark.parametrize(("norm", "eps"), [("l2", 0.4), ("l1", 2.0)])
-@pytest.mark.parametrize(("height", "width"), [(12, 12), (14, 14), (24, 24), (12, 20), (4, 4)])
-def test_square_copes_with_sizes_on_which_the_library_fails(norm: Norm, eps: float, height: int, width: int):
-    network, images, labels = untrained(3, 1, 24)
-    network = nn.Sequential(nn.Upsample((24, 24)), network)
-    images = images[1:, :, :height, :width].contiguous()
-    labels = network(images).argmax(1)
-    threat = ThreatModel(norm, eps)
-    found = square_attack(network, images, labels, threat, queries=300, seed=SEED)
-    assert found.shape == images.shape
-    assert bool(threat.contains(found, images).all())
-    broken = network(found).argmax(1) != labels
-    assert broken.sum() > 0
-    assert torch.equal(found[~broken], images[~broken])
-    attack = SquareAttack(network, norm=LIBRARY_NORM[norm], eps=eps, n_queries=300, seed=SEED, device="cpu")
-    with torch.random.fork_rng(devices=[]), pytest.raises((RuntimeError, ZeroDivisionError)):
-        attack.perturb(images, labels)
-
-
 @pytest.mark.nightly
 @pytest.mark.parametrize(("num_classes", "eps"), [(2, 0.25), (3, 0.25), (5, 0.15)])
 def test_few_classes_with_all_iterations(few_classes, num_classes: int, eps: float):
@@ -195,19 +155,6 @@ def test_few_classes_with_all_iterations(few_classes, num_classes: int, eps: flo
         assert torch.equal(network(result.adversarial).argmax(1) == labels, result.held)
     assert 0 < result.held.sum() < len(labels)
     assert set(result.broken_by) <= {*plan("linf", num_classes).components, "clean", None}
-
-
-@pytest.mark.parametrize(("norm", "eps"), SETTINGS)
-def test_square_is_the_librarys(network, batch, norm: Norm, eps: float):
-    images, labels = batch
-    found = square_attack(network, images, labels, ThreatModel(norm, eps), queries=60, seed=SEED)
-    attack = SquareAttack(
-        network, norm=LIBRARY_NORM[norm], eps=eps, n_queries=60, seed=SEED, resc_schedule=True, device="cpu"
-    )
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        assert torch.equal(found, attack.perturb(images, labels))
-    with torch.no_grad():
-        assert 0 < (network(found).argmax(1) == labels).sum() < len(labels)
 
 
 def test_random_state_and_model_are_left_as_they_were(short_autoattack, network, batch):

@@ -198,7 +198,7 @@ def test_which_outputs_each_term_reaches(reference: dict, name: str, reached: tu
         ({"gradient": "mixture", "guide_share": 0.9}, set()),
         ({"save_guide": True}, set()),
     ],
-    ids=str,
+    ids=lambda value: "+".join(sorted(map(str, value))),  # a set has no order of its own: xdist needs one
 )
 def test_a_setting_changes_the_gradients_of_its_term_and_of_no_other(
     reference: dict, settings: dict, changed: set[str]

@@ -75,11 +75,16 @@ def write_evaluation(folder: RunFolder, *, n: int, seed: int, strength: float, *
         "index": np.arange(n),
         "label": labels,
         "clean_prediction": predictions,
+        "clean_confidence": np.where(held["clean"], 0.9, 0.6),
         "clean": held["clean"],
     }
     for attack in ATTACKS:
         norms = [None if holds else 0.1 * right for holds, right in zip(held[attack], held["clean"], strict=True)]
         columns |= {attack: held[attack], f"{attack}_norm": norms}
+        columns |= {
+            f"{attack}_prediction": np.where(held[attack], labels, (labels + 3) % 10),
+            f"{attack}_confidence": np.where(held[attack], 0.7, 0.5),
+        }
     broken_by = np.where(held["autoattack"], None, np.where(held["clean"], "apgd-ce", "clean"))
     columns["autoattack_broken_by"] = broken_by
     Verdicts(pa.table(columns, schema=verdict_schema(ATTACKS, ["autoattack"]))).write(folder.verdicts)

@@ -1,8 +1,7 @@
 """Attack a model on test images, record a verdict an image, and write the report."""
 
 import copy
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,33 +9,26 @@ from typing import Any
 import torch
 from torch import nn
 
+from toughen.commands.into_folder import check_place, check_replaced, finished, run_in
 from toughen.config import describe, instantiate
 from toughen.data.source import DataSource, ImageSet
 from toughen.errors import InputError, RunError
 from toughen.evaluation import (
-    Analysis,
     Budget,
     Crew,
     Evaluation,
-    Outline,
     Progress,
     Requirement,
     Sample,
     SearchPrecision,
     Shard,
     Task,
-    carry_out,
     load_model,
-    merge_parts,
     prepare,
     with_weights,
 )
-from toughen.evaluation.evaluate import analyse
-from toughen.evaluation.outline import plain
-from toughen.evaluation.parts import Parts, has_parts
 from toughen.evaluation.transfer import short_names
 from toughen.models.build import build_model, with_facts
-from toughen.reports.html import write_report
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
@@ -107,7 +99,7 @@ def evaluate(
     config = _read(source, [name for name, value in sections.items() if value is None])
     folder = RunFolder(out or run or f"runs/evaluate-{_name(model, weights)}")
     own = source is not None and folder.path.resolve() == source.path.resolve()
-    with Crew() as crew:
+    with Crew.from_environment() as crew:
         if part is not None and crew.size > 1:
             raise InputError("shard: torchrun's processes share the evaluation out by themselves; leave --shard away")
         check_place(folder, own)
@@ -163,12 +155,13 @@ def evaluate_into(
     seed: int = 0,
     batch_size: int = 250,
     device: str | torch.device = "auto",
+    crew: Crew | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate a model that is at hand, and write verdicts, result, images and report into a folder.
 
-    The settings are those of `evaluate`. An earlier result is replaced, unless it is the same evaluation's. It is one
-    process's work, also under torchrun.
+    The settings are those of `evaluate`. An earlier result is replaced, unless it is the same evaluation's. The work is
+    shared by the processes of `crew`, which all call this; by default it is this process's alone.
     """
     task = prepare(
         model,
@@ -181,108 +174,10 @@ def evaluate_into(
         batch_size=batch_size,
         device=device,
     )
-    return run_in(folder, task, finished(folder, task.outline), progress=progress)
-
-
-def run_in(
-    folder: RunFolder,
-    task: Task,
-    before: Evaluation | None,
-    *,
-    crew: Crew | None = None,
-    shard: Shard | None = None,
-    analyses: Sequence[Analysis] = (),
-    time_limit: float | None = None,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Carry out in a folder what is not there yet, and write the result.
-
-    Args:
-        folder: a run's folder.
-        task: what is to be evaluated.
-        before: its complete result, where the folder has it already.
-        crew: the processes that share the work; each calls this.
-        shard: one part only: then no result is written.
-        analyses: further studies; those that `before` holds with the same settings are not made again.
-        time_limit: in seconds.
-        progress: told of each step.
-    """
-    crew, parts = crew or Crew(), Parts(folder, task.outline)
-    if before is not None:
-        return _with_analyses(folder, task, before, analyses, crew)
-    work = carry_out(
-        task,
-        analyses=analyses,
-        shard=shard or crew.shard,
-        time_limit=time_limit,
-        folder=folder,
-        progress=progress,
-    )
-    if shard is not None:
-        return work.summary()
-    crew.wait()
-    if crew.first:
-        evaluation = (
-            work.summary()
-            if crew.size == 1
-            else merge_parts([parts], partial=time_limit is not None, reason=work.reason)
-        )
-        finish(folder, evaluation)
-        if evaluation.result["complete"]:
-            parts.remove()
-    crew.wait()
-    return evaluation if crew.first else Evaluation.load(folder)
-
-
-def _with_analyses(
-    folder: RunFolder, task: Task, before: Evaluation, analyses: Sequence[Analysis], crew: Crew
-) -> Evaluation:
-    """A finished evaluation with the analyses that it lacks."""
-    known = before.result["analyses"]
-    wanted = [a for a in analyses if known.get(a.name, {}).get("settings") != plain(a.settings())]
-    if not wanted:
-        return before
-    if crew.first:
-        result = {**before.result, "analyses": {**known, **analyse(task, wanted)}}
-        finish(folder, Evaluation(before.verdicts, result, before.gallery))
-    crew.wait()
-    return replace(Evaluation.load(folder), reused=False)
-
-
-def finish(folder: RunFolder, evaluation: Evaluation) -> None:
-    """Write verdicts, result, images and report."""
-    evaluation.save(folder)
-    write_report(folder)
-
-
-def finished(folder: RunFolder, outline: Outline) -> Evaluation | None:
-    """The complete result of this evaluation, where the folder has it.
-
-    Raises:
-        RunError: a result that cannot be read.
-    """
-    if not folder.result.exists():
-        return None
-    result = folder.read_result()
-    return Evaluation.load(folder) if result.get("key") == outline.key and result["complete"] else None
-
-
-def check_replaced(folder: RunFolder, outline: Outline) -> None:
-    """Raise where the folder has the result of another evaluation, which would be lost.
-
-    Raises:
-        RunError: naming what differs.
-    """
-    if not folder.result.exists():
-        return
-    result = folder.read_result()
-    if result.get("key") != outline.key:
-        there = Outline({name: result.get(name) for name in outline.protocol})
-        differing = ", ".join(outline.differences(there)[:3]) or "the version of toughen that made it"
-        raise RunError(
-            f"{folder.path} has a result already, of another evaluation (it differs in {differing}); replace it with "
-            "--overwrite, or write this one to another folder with --out"
-        )
+    before = finished(folder, task.outline)
+    if crew is not None:
+        crew.wait()  # nobody writes before all have looked
+    return run_in(folder, task, before, crew=crew, progress=progress)
 
 
 def _earlier(folder: RunFolder, task: Task, overwrite: bool) -> Evaluation | None:
@@ -322,28 +217,6 @@ def _read(source: RunFolder | None, needed: list[str]) -> dict[str, Any]:
             f"`toughen train`, or --{' --'.join(missing)}"
         )
     return config
-
-
-def check_place(folder: RunFolder, own: bool) -> None:
-    """Refuse to put an evaluation into a folder that is something else, or that cannot be written.
-
-    Args:
-        folder: where the result is to lie.
-        own: whether it is the folder of the evaluated run.
-
-    Raises:
-        RunError: a training run of its own, a folder without an evaluation in it, or a read-only one.
-    """
-    path = folder.path
-    if not own and (folder.model.exists() or folder.checkpoint.exists()):
-        raise RunError(f"{path} is a training run of its own; give another folder with --out")
-    if not path.exists():
-        return
-    ours = own or folder.result.exists() or has_parts(folder)
-    if not ours and (not path.is_dir() or any(path.iterdir())):
-        raise RunError(f"{path} exists and holds no evaluation; give another folder with --out")
-    if not os.access(path, os.W_OK):
-        raise RunError(f"cannot write to {path}: permission denied; choose another folder with --out")
 
 
 def _name(model: Callable[..., nn.Module] | None, weights: str | None) -> str:

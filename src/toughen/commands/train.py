@@ -109,7 +109,7 @@ def train(
         extra: more training images with labels or pseudo-labels, from an .npz file, for a fraction of every batch.
         train_images: train on so many images, drawn with the seed; default all that are not held out.
         val_images: training images held out to choose the checkpoint by; default a tenth, at most 1,000.
-        select: report the checkpoint with the best robust accuracy on the held-out images, or the last one.
+        select: report the checkpoint with the best robust accuracy on held-out images (Standard: clean), or the last.
         precision: fp32, or bf16 for the network's passes; auto takes bf16 on a GPU that has it.
         device: auto, cpu, cuda, cuda:1, mps.
         channels_last: hold images and weights in the channels-last layout, which convolutions like.

@@ -1,24 +1,19 @@
 """AutoAttack (Croce & Hein 2020), run by pyautoattack component by component on one batch of images."""
 
-import itertools
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from pyautoattack import AutoAttack, checks
-from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from toughen.errors import InputError
 from toughen.evaluation.doubts import PROBABILITIES
 from toughen.evaluation.inference import frozen
+from toughen.evaluation.square import LIBRARY_NORMS, SquareOfAnySize, own_random_state
 from toughen.threat import Norm, ThreatModel
-
-_NORMS: dict[str, str] = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 
 # What the library's own checks say, in words that need no file of its repository.
 _MEANINGS = {
@@ -99,7 +94,7 @@ def auto_attack(
 
     With 10 classes or more, images and verdicts are bit-identical to
     `AutoAttack(model, norm=..., eps=..., seed=seed, version="standard",
-    device=...).run_standard_evaluation(images, labels, batch_size=len(images))`, save for the sizes of `_Square`, on
+    device=...).run_standard_evaluation(images, labels, batch_size=len(images))`, save for the sizes of `SquareOfAnySize`, on
     which the library ends in an error. The model is judged in eval mode and fp32; it and the global random number
     generators, which the library reseeds, are left as they were.
 
@@ -116,7 +111,7 @@ def auto_attack(
     broken_by: list[str | None] = [None] * len(images)
     images = images.contiguous()
     adversarial = images.clone()
-    with frozen(model, images.device) as judged, _own_random_state(), torch.no_grad():
+    with frozen(model, images.device) as judged, own_random_state(), torch.no_grad():
         attack = _attack(judged, threat, chosen, seed, images.device, findings.logger)
         _check(judged, images, labels, findings.logger)
         held = judged(images).argmax(1) == labels
@@ -133,28 +128,6 @@ def auto_attack(
     return AutoAttackResult(adversarial, held, broken_by, findings.meanings())
 
 
-def square_attack(
-    model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, *, queries: int, seed: int
-) -> Tensor:
-    """Square alone, with another number of queries than AutoAttack's 5,000; its squares shrink over all of them.
-
-    Images are identical to those of `SquareAttack(model, norm=..., eps=..., p_init=0.8, n_queries=queries, seed=seed,
-    resc_schedule=True).perturb(images, labels)`: images that are misclassified already come back as they are.
-    """
-    with frozen(model, images.device) as judged, _own_random_state(), torch.no_grad():
-        attack = SquareAttack(
-            judged,
-            norm=_NORMS[threat.norm],
-            eps=threat.radius,
-            p_init=0.8,
-            n_queries=queries,
-            seed=seed,
-            resc_schedule=True,
-            device=images.device,
-        )
-        return _Square(attack).perturb(images.contiguous(), labels)
-
-
 def _attack(
     model: nn.Module,
     threat: ThreatModel,
@@ -163,7 +136,7 @@ def _attack(
     device: torch.device,
     logger: logging.Logger,
 ) -> AutoAttack:
-    norm = _NORMS[threat.norm]
+    norm = LIBRARY_NORMS[threat.norm]
     attack = AutoAttack(model, norm=norm, eps=threat.radius, seed=seed, version="standard", device=device)
     attack.apgd_targeted.n_target_classes = chosen.apgd_targets
     attack.fab.n_target_classes = chosen.fab_targets
@@ -179,40 +152,7 @@ def _component(attack: AutoAttack, name: str) -> Any:
     if name == "fab-t":
         attack.fab.targeted = True
         return attack.fab
-    return attack.apgd_targeted if name == "apgd-t" else _Square(attack.square)
-
-
-class _Square:
-    """The library's Square, also where its l2 and l1 forms end in an error.
-
-    They lay tiles of a fifth of the height over the image, and on some sizes (such as 12, 14, 18, 19 and 24 pixels, or
-    where height and width differ) the last tile lies over the edge. There the image gets a black rim that the model
-    never sees, up to the next size that fits; what the attack spends on the rim is lost, so the image that is cut out
-    lies in the ball.
-    """
-
-    def __init__(self, attack: SquareAttack) -> None:
-        self.attack = attack
-
-    def perturb(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Adversarial images, like the given ones where nothing was found."""
-        height, width = images.shape[2:]
-        if self.attack.norm == "Linf" or _tiles_fit(height, width):
-            return self.attack.perturb(images, labels)
-        side = next(side for side in itertools.count(max(height, width)) if _tiles_fit(side, side))
-        model = self.attack.predict
-        self.attack.predict = lambda padded: model(padded[:, :, :height, :width])
-        try:
-            padded = nn.functional.pad(images, (0, side - width, 0, side - height))
-            return self.attack.perturb(padded, labels)[:, :, :height, :width].contiguous()
-        finally:
-            self.attack.predict = model
-
-
-def _tiles_fit(height: int, width: int) -> bool:
-    side = height // 5
-    start = (height - 5 * side) // 2
-    return side == 1 or (side > 1 and all(start + extent // side * side <= extent for extent in (height, width)))
+    return attack.apgd_targeted if name == "apgd-t" else SquareOfAnySize(attack.square)
 
 
 def _check(model: nn.Module, images: Tensor, labels: Tensor, logger: logging.Logger) -> None:
@@ -233,14 +173,6 @@ def _mark(broken_by: list[str | None], where: Tensor, name: str) -> None:
     indices = where.nonzero().squeeze(1) if where.dtype == torch.bool else where
     for index in indices.tolist():
         broken_by[index] = name
-
-
-@contextmanager
-def _own_random_state() -> Iterator[None]:
-    """Give the caller's global generators back: the library seeds those of the CPU and of every GPU."""
-    gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=gpus):
-        yield
 
 
 class _Findings(logging.Handler):

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from toughen.attacks import PGD
 from toughen.config import describe
-from toughen.evaluation.autoattack import auto_attack, plan, square_attack
+from toughen.evaluation.autoattack import auto_attack, plan
+from toughen.evaluation.square import square_attack
 from toughen.threat import ThreatModel
 
 SURVIVORS = "what the attacks before it left"

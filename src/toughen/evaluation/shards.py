@@ -47,16 +47,21 @@ class Shard:
 
 
 class Crew:
-    """The processes that torchrun started for one evaluation; a context manager. Alone where there is one process.
+    """The processes that share one evaluation; a context manager.
 
     Attributes:
         rank: this process, from 0.
         size: number of processes.
     """
 
-    def __init__(self) -> None:
-        self.rank, self.size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
         self._own = False
+
+    @classmethod
+    def from_environment(cls) -> "Crew":
+        """The processes that torchrun started; one where it did not."""
+        return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 
     @property
     def first(self) -> bool:

@@ -24,6 +24,7 @@ def relaxed(target: Tensor, logits: Tensor, factor: float) -> Tensor:
     Raises:
         InputError: the true class would not keep more than each other one.
 
+    >>> import torch
     >>> relaxed(torch.tensor([1]), torch.zeros(1, 3), 0.5)
     tensor([[0.2500, 0.5000, 0.2500]])
     """

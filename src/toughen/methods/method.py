@@ -15,7 +15,8 @@ class Perturbed(NamedTuple):
     """What the inner maximum gives.
 
     Attributes:
-        images: the adversarial images, N x C x H x W, inside the threat model around the clean ones.
+        images: the adversarial images, N x C x H x W, in [0, 1] and, unless the method says otherwise, inside the
+            threat model around the clean ones.
         start: the images that the ascent began with, for methods that compare the two.
     """
 
@@ -62,6 +63,8 @@ class Method(nn.Module, ABC):
     """The perturbations to withstand; set by `under`."""
     generator: torch.Generator | None = None
     """Source of random starts, on the model's device; None is torch's global one. Set by `under`."""
+    defends: bool = True
+    """Whether it trains for robustness; if so the checkpoint is chosen by robust accuracy, else by clean accuracy."""
     memories: tuple[str, ...] = ()
     """Buffers of a row for every training image. The method keeps them equal in all processes; the loop does not."""
 

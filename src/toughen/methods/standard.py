@@ -13,6 +13,8 @@ class Standard(Method):
     `CE(f(x), y)`
     """
 
+    defends = False
+
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """The clean images."""
         return Perturbed(batch.images)

@@ -221,8 +221,8 @@ class Trainer:
             "images_per_second": self.sums.images * self.accelerator.num_processes / max(self.seconds, 1e-9),
             "seconds": self.seconds,
         }
-        # Ties go to the later epoch: it has seen more. Without a method there is no robustness to choose by.
-        score = robust + clean / 1000
+        # Ties go to the later epoch: it has seen more.
+        score = robust + clean / 1000 if self.method.defends else clean + robust / 1000
         if self.accelerator.is_main_process:
             append_row(self.folder.metrics, row)
             if settings.select == "last" or score >= self.best:

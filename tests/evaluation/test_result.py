@@ -1,0 +1,107 @@
+"""What some units of an evaluation amount to, complete or not."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from toughen.errors import RunError
+from toughen.evaluation import Evaluation, evaluate_model, prepare
+from toughen.evaluation.evaluate import carry_out
+from toughen.evaluation.result import summarise
+from toughen.evaluation.units import Unit
+from toughen.threat import ThreatModel
+
+THREAT = ThreatModel("linf", 0.08)
+SETTINGS = {"budget": "quick", "test_images": 25, "batch_size": 10, "seed": 3, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def task(network, images):
+    return prepare(network, images, THREAT, **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def units(task) -> tuple[Unit, ...]:
+    return carry_out(task).units
+
+
+@pytest.fixture(scope="module")
+def whole(network, images) -> Evaluation:
+    return evaluate_model(network, images, THREAT, **SETTINGS)
+
+
+def without(units: Sequence[Unit], *missing: tuple[int, str]) -> list[Unit]:
+    return [unit for unit in units if (unit.batch, unit.name) not in missing]
+
+
+def test_units_are_batches_under_attacks(units):
+    names = ("clean", "fgsm", "pgd20_margin")
+    assert [(unit.batch, unit.name) for unit in units] == [(b, name) for b in range(3) for name in names]
+
+
+def test_all_units_are_the_evaluation(task, units, whole):
+    made = summarise(task.outline, list(reversed(units)))
+    assert made.verdicts.table.equals(whole.verdicts.table, check_metadata=True)
+    ignored = ("created", "seconds")
+    assert {k: v for k, v in made.result.items() if k not in ignored} == {
+        k: v for k, v in whole.result.items() if k not in ignored
+    }
+    assert made.result["complete"]
+
+
+def test_without_a_batch_the_figures_are_over_the_others(task, units, whole):
+    made = summarise(task.outline, without(units, (1, "pgd20_margin")), reason="time limit of 5 s")
+    rows = whole.verdicts.table.to_pylist()
+    assert made.verdicts.table.to_pylist() == rows[:10] + rows[20:]
+    result = made.result
+    assert (result["complete"], result["n"]) == (False, 15)
+    assert result["planned"] == {"n": 25, "attacks": ["fgsm", "pgd20_margin"]}
+    assert {figure["n"] for figure in result["figures"].values()} == {15}
+    assert result["robust_accuracy"]["held"] == int(made.verdicts.robust().sum())
+    assert result["warnings"] == ["incomplete (time limit of 5 s): 15 of 25 planned images are evaluated"]
+
+
+def test_without_an_attack_the_figure_is_an_upper_bound(task, units, whole):
+    missing = [(batch, "pgd20_margin") for batch in range(3)]
+    made = summarise(task.outline, without(units, *missing, (2, "fgsm")), reason="time limit of 5 s")
+    assert made.verdicts.attacks == ("fgsm",)
+    assert (
+        made.verdicts.table.to_pylist()
+        == whole.verdicts.table.select(made.verdicts.table.column_names).to_pylist()[:20]
+    )
+    result = made.result
+    assert (result["complete"], result["n"]) == (False, 20)
+    assert list(result["figures"]) == ["clean", "fgsm"]
+    assert list(result["attacks"]) == ["fgsm"]
+    assert result["robust_accuracy"] == result["figures"]["fgsm"]
+    assert "not run: pgd20_margin; the robust accuracy is an upper bound" in result["warnings"][1]
+    # The shown images are of the attack that ran.
+    assert len(made.gallery["clean"]) > 0
+
+
+def test_without_any_attack_nothing_is_said(task, units):
+    only_clean = [unit for unit in units if unit.name == "clean"]
+    with pytest.raises(RunError, match=r"nothing can be said yet.*--time_limit.*--batch_size"):
+        summarise(task.outline, only_clean)
+
+
+def test_units_of_different_machines_are_joined_with_a_warning(task, units, whole):
+    other = [replace(u, versions={**u.versions, "device": "cuda: X"}) if u.batch == 1 else u for u in units]
+    made = summarise(task.outline, other)
+    assert made.verdicts.table.equals(whole.verdicts.table)
+    assert made.result["versions"] == whole.result["versions"]
+    assert any("different versions or devices: device cpu: " in warning for warning in made.result["warnings"])
+    assert whole.result["warnings"] == []
+
+
+def test_units_of_other_images_do_not_join(task, units):
+    moved = replace(units[1], batch=1)
+    with pytest.raises(RunError, match="other images"):
+        summarise(task.outline, [*without(units, (1, "fgsm")), moved])
+
+
+def test_an_analysis_that_did_not_run_is_named(task, units):
+    made = summarise(task.outline, units, skipped=["curve"], reason="time limit of 5 s")
+    assert made.result["warnings"] == ["not run (time limit of 5 s): curve"]
+    assert made.result["complete"]
