@@ -62,6 +62,12 @@ def test_a_source_that_does_not_fit_is_named(network, images):
         check_source("flat", nn.Linear(3, 10), torch.rand(2, 1, 8, 8), 10)
 
 
+def test_two_sources_of_one_column_are_refused(network, images):
+    sources = {"a b": network, "a_b": network}
+    with pytest.raises(InputError, match="two models give the column transfer_a_b"):
+        evaluate_model(network, images, THREAT, budget="quick", transfer=sources, device="cpu")
+
+
 def test_names():
     assert [attack.name for attack in transfers({"a": nn.Flatten(), "b": nn.Flatten()})] == ["transfer_a", "transfer_b"]
     assert short_names(["runs/a/", "/x/b"]) == ["a", "b"]

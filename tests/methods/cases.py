@@ -148,9 +148,12 @@ CASES: dict[str, list[Case]] = {
     ],
     "PGDAT": [Case(lambda: PGDAT(attack=PGD(steps=2)), ("adversarial_ce",))],
     "RegMix": [
-        Case(RegMix, ("adversarial_ce", "amr_main", "amr_auxiliary", "agr")),
+        Case(RegMix, ("adversarial_ce", "amr_final_to_init", "amr_init_to_final", "agr")),
         Case(lambda: RegMix(alpha=0.0, beta=0.0), ("adversarial_ce", "agr")),
-        Case(lambda: RegMix(beta=0.0, gamma=0.0, prior=False, attack=PGD(steps=2)), ("adversarial_ce", "amr_main")),
+        Case(
+            lambda: RegMix(beta=0.0, gamma=0.0, prior=False, attack=PGD(steps=2)),
+            ("adversarial_ce", "amr_final_to_init"),
+        ),
         Case(lambda: RegMix(gamma=0.0, regularizer="mse"), ("adversarial_ce", "mse")),
     ],
     "Standard": [Case(Standard, ("ce",), perturbs=False)],

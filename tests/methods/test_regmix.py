@@ -27,8 +27,10 @@ def mean_kl(first: torch.Tensor, second: torch.Tensor) -> float:
 def test_reference(reference: dict) -> None:
     expected = reference["expected"]["regmix"]
     terms = amr_terms(reference["adv"], reference["init"], alpha=2.0, beta=0.5)
-    assert terms["amr_main"].values.mean().item() == pytest.approx(expected["kl_final_to_initial"], abs=1e-6, rel=0)
-    assert terms["amr_auxiliary"].values.mean().item() == pytest.approx(
+    assert terms["amr_final_to_init"].values.mean().item() == pytest.approx(
+        expected["kl_final_to_initial"], abs=1e-6, rel=0
+    )
+    assert terms["amr_init_to_final"].values.mean().item() == pytest.approx(
         expected["kl_initial_to_final"], abs=1e-6, rel=0
     )
     agr = kl(reference["adv"], reference["clean"]).mean().item()
@@ -79,7 +81,7 @@ def gradient(model: nn.Module, loss: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("switched", ["alpha", "beta", "gamma"])
 def test_a_weight_of_zero_takes_its_part_out_and_nothing_else(model: nn.Module, switched: str) -> None:
     weights = {"alpha": 0.7, "beta": 0.2, "gamma": 1.3}
-    names = {"alpha": "amr_main", "beta": "amr_auxiliary", "gamma": "agr"}
+    names = {"alpha": "amr_final_to_init", "beta": "amr_init_to_final", "gamma": "agr"}
     whole = RegMix(**weights).terms(model, batch(), perturbed())
     part = whole[names[switched]]
     without = RegMix(**{**weights, switched: 0.0}).terms(model, batch(), perturbed())

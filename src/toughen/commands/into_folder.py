@@ -61,11 +61,11 @@ def run_in(
         return work.summary()
     crew.wait()
     if crew.first:
-        evaluation = (
-            work.summary()
-            if crew.size == 1
-            else merge_parts([parts], partial=time_limit is not None, reason=work.reason)
-        )
+        if crew.size == 1:
+            evaluation = work.summary()
+        else:
+            reason = "" if time_limit is None else f"time limit of {time_limit:g} s"
+            evaluation = merge_parts([parts], partial=time_limit is not None, reason=reason)
         finish(folder, evaluation)
         if evaluation.result["complete"]:
             parts.remove()

@@ -94,9 +94,9 @@ def auto_attack(
 
     With 10 classes or more, images and verdicts are bit-identical to
     `AutoAttack(model, norm=..., eps=..., seed=seed, version="standard",
-    device=...).run_standard_evaluation(images, labels, batch_size=len(images))`, save for the sizes of `SquareOfAnySize`, on
-    which the library ends in an error. The model is judged in eval mode and fp32; it and the global random number
-    generators, which the library reseeds, are left as they were.
+    device=...).run_standard_evaluation(images, labels, batch_size=len(images))`, save for the sizes of
+    `SquareOfAnySize`, on which the library ends in an error. The model is judged in eval mode and fp32; it and the
+    global random number generators, which the library reseeds, are left as they were.
 
     Args:
         model: images in [0, 1] to logits.

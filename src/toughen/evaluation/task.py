@@ -111,6 +111,10 @@ def prepare(
     num_classes, where = len(images.classes), choose_device(device)
     search = choose_precision(precision, where)
     attacks = in_precision((*attacks_of(budget, num_classes), *transfers(transfer or {})), search)
+    names = [attack.name for attack in attacks]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"transfer: two models give the column {twice}; rename one of their folders")
     chosen = choose_images(len(images), test_images, sample, seed)
     protocol: dict[str, Any] = {
         "threat": {"norm": threat.norm, "eps": threat.radius},

@@ -16,18 +16,18 @@ Regularizer = Literal["kl", "mse"]
 
 
 def amr_terms(final: Tensor, initial: Tensor, alpha: float, beta: float) -> Terms:
-    """AMR: `alpha KL(p(x + d_final) || p(x + d_init))`, the main part, and beta times its reverse, the auxiliary one.
+    """AMR: `alpha KL(p(x + d_final) || p(x + d_init))` and `beta KL(p(x + d_init) || p(x + d_final))`, (N,) each.
 
     From logits, N x K; a part of weight 0 is left out.
 
     >>> {name: term.weight for name, term in amr_terms(torch.zeros(1, 2), torch.ones(1, 2), 2.0, 0.5).items()}
-    {'amr_main': 2.0, 'amr_auxiliary': 0.5}
+    {'amr_final_to_init': 2.0, 'amr_init_to_final': 0.5}
     """
     terms = {}
     if alpha:
-        terms["amr_main"] = Term(kl(final, initial), alpha)
+        terms["amr_final_to_init"] = Term(kl(final, initial), alpha)
     if beta:
-        terms["amr_auxiliary"] = Term(kl(initial, final), beta)
+        terms["amr_init_to_final"] = Term(kl(initial, final), beta)
     return terms
 
 
@@ -39,13 +39,18 @@ class RegMix(PriorGuided):
         AMR = alpha KL(p(x + d_final) || p(x + d_init)) + beta KL(p(x + d_init) || p(x + d_final)), alpha != beta,
         AGR = gamma KL(p(x + d_final) || p(x)),
 
-    d_init the attack's start and d_final its result. Gradients flow through both sides of every term.
+    d_init the attack's start and d_final its result. The larger of alpha and beta makes the main objective, the other
+    the auxiliary one. Gradients flow through both sides of every term.
 
     With `prior` the attack is one FGSM step from the perturbation that is remembered of every image, as FGSM-PGI's;
     without it, `attack` from its own start: `--method.prior false --method.attack PGD` is the multi-step form.
 
     Source: Liu and Ojha, RegMix: Adversarial Mutual and Generalization Regularization for Enhancing DNN Robustness,
-    2025; CIFAR-10, CIFAR-100 and Tiny ImageNet at several eps. The weights are not published in text.
+    2025; CIFAR-10, CIFAR-100 and Tiny ImageNet at several eps. The weights are not published in text. The defaults
+    were chosen on digits, by PGD-10 accuracy on 400 held-out training images after 30 epochs, mean of 3 seeds, at l-inf
+    eps 0.1 and 0.2 (`python benchmarks/regmix_weights.py`): they had the best mean of 16 settings, 77.2 % and 51.6 %.
+    No regulariser: 76.2 and 44.3; the MSE: 77.2 and 50.7; AMR alone: 77.0 and 49.9; AGR alone: 76.7 and 50.4. Seeds
+    differ by 1 to 4 points, so tune the weights on the held-out images of other data.
 
     Ablations: alpha = beta = 0 leaves AGR alone, gamma = 0 AMR alone; alpha = beta is the symmetric form. regularizer
     mse is the baseline of the paper's tables: `lam MSE(f(x + d_final), f(x + d_init))` of the logits, FGSM-PGK's
@@ -61,8 +66,8 @@ class RegMix(PriorGuided):
     further step of the attack. Standard training has 1 and 1.
 
     Args:
-        alpha: weight of the main part of AMR, at least 0.
-        beta: weight of its auxiliary part, at least 0 and other than alpha.
+        alpha: weight in AMR of the KL from the attack's end to its start, at least 0.
+        beta: weight in AMR of the KL from the attack's start to its end, at least 0 and other than alpha.
         gamma: weight of AGR, at least 0.
         regularizer: kl (AMR) or mse, between the outputs at the attack's end and its start.
         lam: weight of the MSE where regularizer is mse, at least 0.
@@ -76,9 +81,9 @@ class RegMix(PriorGuided):
 
     def __init__(
         self,
-        alpha: float = 2.0,
-        beta: float = 1.0,
-        gamma: float = 1.0,
+        alpha: float = 3.0,
+        beta: float = 10.0,
+        gamma: float = 3.0,
         regularizer: Regularizer = "kl",
         lam: float = 5.6,
         prior: bool = True,
