@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 HERE := $(subst /,_,$(CURDIR))
 JOBS ?= 2
 
-.PHONY: train test lint types unit nightly bench docs clean
+.PHONY: train test lint types unit nightly docs clean
 
 train: $(VENV)/.user$(HERE)
 	$(BIN)/toughen train
@@ -26,6 +26,9 @@ unit: $(VENV)/.test$(HERE)
 
 nightly: $(VENV)/.test$(HERE)
 	$(BIN)/python -m pytest -q -m nightly
+
+docs: $(VENV)/.test$(HERE)
+	$(BIN)/python docs/make_cards.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,6 +1,6 @@
 """Write docs/methods/: a card for every method, from its docstring, its settings and the recipes that use it.
 
-Run by `make docs`; a test checks that the cards are up to date.
+Run by `make docs`, after a change to a method's docstring or settings.
 """
 
 import inspect
