@@ -111,3 +111,10 @@ def test_target_is_the_soft_labels_where_there_are_any() -> None:
     hard, soft = torch.tensor([0, 2]), torch.tensor([[0.9, 0.05, 0.05], [0.1, 0.1, 0.8]])
     assert batch(labels=hard).target is hard
     assert Batch(batch().images, hard, soft=soft).target is soft
+
+
+def test_soft_labels_of_another_shape() -> None:
+    images, labels = torch.rand(2, 1, 2, 2), torch.tensor([0, 2])
+    Batch(images, labels, soft=torch.full((2, 3), 1 / 3)).check(num_classes=3)
+    with pytest.raises(InputError, match=r"soft labels: .* shape \(2, 3\), got \(2, 4\)"):
+        Batch(images, labels, soft=torch.full((2, 4), 1 / 4)).check(num_classes=3)

@@ -43,3 +43,7 @@ def test_wrong_input_is_a_value_error() -> None:
 
 def test_warning_can_be_silenced_like_any_users_warning() -> None:
     assert issubclass(ToughenWarning, UserWarning)
+
+
+def test_known_names_stand_in_the_order_of_the_alphabet() -> None:
+    assert did_you_mean("zzz", ["TRADES", "ARoW", "ARAT"]) == "Known: ARAT, ARoW, TRADES"

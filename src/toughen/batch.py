@@ -49,7 +49,7 @@ class Batch:
 
         Raises:
             InputError: images not floating point, not 4-D, or outside [0, 1]; labels not integers, of another
-                length, or outside 0 .. num_classes - 1.
+                length, or outside 0 .. num_classes - 1; soft labels of another shape.
         """
         check_images(self.images)
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
@@ -61,6 +61,11 @@ class Batch:
             raise InputError(
                 f"labels: expected values in 0 .. {num_classes - 1} for {num_classes} classes, got "
                 f"{int(self.labels.min())} .. {int(self.labels.max())}"
+            )
+        if self.soft is not None and self.soft.shape != (len(self), num_classes):
+            raise InputError(
+                f"soft labels: expected a probability of every class, shape ({len(self)}, {num_classes}), got "
+                f"{tuple(self.soft.shape)}"
             )
 
 

@@ -34,7 +34,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     >>> did_you_mean("TRADE", ["TRADES", "ARR"])
     "did you mean 'TRADES'? Known: ARR, TRADES"
     """
-    names = sorted(known)
+    names = sorted(known, key=str.lower)
     lowered = {name.lower(): name for name in names}
     near = get_close_matches(given.lower(), lowered, n=1, cutoff=0.5)
     hint = f"did you mean '{lowered[near[0]]}'? " if near else ""

@@ -91,6 +91,14 @@ def test_pretrained_timm_network_for_grey_images() -> None:
     torch.testing.assert_close(outputs(model, grey), outputs(model.network, NORMALISED[:, :1]))
 
 
+@pytest.mark.usefixtures("timm_weights")
+def test_pretrained_timm_network_for_images_of_more_channels() -> None:
+    model = Timm(5, 4, name=SMALL_TIMM, pretrained=True)
+    mean = model.normalize.mean.flatten()
+    assert mean[3] == mean[0]
+    assert model(torch.rand(2, 4, 64, 64)).shape == (2, 5)
+
+
 @pytest.fixture
 def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder where torchvision looks for weights before it downloads them."""

@@ -30,6 +30,9 @@ class ALP(Method):
     attack is the untargeted one of PGD-AT. Its robustness did not hold under stronger attacks (Engstrom et al.
     2018): evaluate with AutoAttack.
 
+    When to use it: as a baseline of pairing losses; its published robustness did not hold under stronger attacks, so
+    trust only a full evaluation.
+
     Deviations: clean and adversarial images pass through the network one after the other; the code joins them to one
     batch, which share BatchNorm's statistics.
 

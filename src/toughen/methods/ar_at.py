@@ -109,11 +109,14 @@ class ARAT(Method):
     x0.1 after 76 and 91. With weight averaging: SWA(start=76, every_steps=500), its BatchNorm statistics estimated
     on adversarial images that are found in train mode.
 
+    When to use it: where both clean and robust accuracy matter and the network has BatchNorm. Without BatchNorm layers
+    to split, give `split_bn` false, which loses part of the gain.
+
     Deviations: the code measures a on augmented, shuffled images; the KL distance has no temperature. In a loop of
     one's own, a is 0.5 until `begin_epoch` has been called. A batch of one image passes the predictors by their
     running statistics.
 
-    Cost a step: 12 forward and 12 backward passes; standard training has 1 and 1.
+    Cost: 12 forward and 12 backward passes a step; standard training has 1 and 1.
 
     Args:
         gamma: weight of the invariance loss, at least 0; 30 for ResNet-18, 100 for WRN-34-10.

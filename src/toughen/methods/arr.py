@@ -33,6 +33,14 @@ class ARR(Method):
     momentum 0.9, learning rate 0.1, x0.1 at epochs 100 and 150. Where D is an Lq norm, the gradient where both outputs
     are equal is set to 0.
 
+    When to use it: where clean accuracy or cost forbids full adversarial training: with FGSM it costs about three times
+    standard training, and `lam` slides between standard and robust training.
+
+    Deviations: the default step size follows eps (2.5 eps / steps), because none is published.
+
+    Cost: 5 forward and 5 backward passes a step with the default 3 attack steps, 3 and 3 with FGSM; standard training
+    has 1 and 1.
+
     Args:
         lam: weight of the distance, at least 0; choose it on the validation split.
         distance: kl, l1, l2, or lq with the order `q`.

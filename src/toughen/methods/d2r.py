@@ -87,6 +87,9 @@ class D2R(Method):
     arXiv 2506.07056, 2025, and its code. Published: weights 1, 20, 30; start x + 0.001 N(0, 1), 10 steps of 0.007
     in the l-inf ball of 0.031; SGD, lr 0.1 (0.02 in epoch 1), weight decay 2e-4, x0.1 at epochs 76, 91 and 101.
 
+    When to use it: where a guide network can be afforded and clean accuracy must not fall far; the guide may be larger
+    than the network that is deployed.
+
     Deviations: the code's divergences are means over the classes too, so that a weight is K times lighter than on
     the usual sum: `over_classes`. The code adds 1e-5 to the probability inside the log of the first argument, which
     raises each such mean by 0 to 1e-5: `log_offset`; the default is 0, from a log-softmax. The guide's clean output

@@ -58,6 +58,9 @@ class FGSMPGI(PriorGuided):
     Source: Jia et al., Prior-Guided Adversarial Initialization for Fast Adversarial Training, ECCV 2022, and its code.
     The defaults are those of FGSM-PGK's code for CIFAR-10; FGSM-PGI's has lam 10, factor 0.6 and reset 40 there.
 
+    When to use it: where only one attack step can be afforded and the training set is fixed: each image's memory costs
+    as much as the image as a float tensor.
+
     Deviations: the code keeps perturbations in the coordinates of the augmented image, here they are cropped and
     mirrored with the image; its first d_init may push an image out of [0, 1], here it is projected. The attack sees
     BatchNorm in eval mode (`attack.mode` train is the code's way), so f(x + d_init) is computed a second time for the

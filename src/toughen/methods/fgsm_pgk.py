@@ -23,6 +23,8 @@ class FGSMPGK(FGSMPGI):
     CIFAR-10 with ResNet-18 as the defaults, SuccessEMA threshold 0.82; CIFAR-100 with ResNet-18 and Tiny ImageNet
     with PreActResNet-18 lam 1, factor 0.8, momentum 0.1, reset 40, threshold 0.9.
 
+    When to use it: as FGSM-PGI, and as the baseline of RegMix' single-step tables.
+
     Deviations: those of FGSM-PGI. The memory takes h from the step before, since this step's is known only after the
     loss is computed; SuccessEMA takes this step's. Where none is right at d_init h stays as it was (the code divides
     by 0), and it is at most 1.

@@ -50,6 +50,9 @@ class HAT(Method):
     steps of 2/255 in the l-inf ball of 8/255, SGD with learning rate 0.21 (one cycle), Nesterov momentum and weight
     decay 5e-4, 50 epochs.
 
+    When to use it: where TRADES loses too much clean accuracy and a standard-trained network of the same data is at
+    hand.
+
     Deviations: none in the loss; the default step size follows eps (2.5 eps / steps = 2/255 at 8/255).
 
     Cost: 14 forward and 13 backward passes of f and 1 forward of f_std a step; standard training has 1 and 1.

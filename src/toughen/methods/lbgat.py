@@ -35,11 +35,14 @@ class LBGAT(Method):
     1), 10 steps of 0.007 in the l-inf ball of 0.031, SGD with learning rate 0.1 (0.02 in the first epoch) and
     weight decay 2e-4, batch 128, 100 epochs, x0.1 from epochs 76 and 91.
 
+    When to use it: where the clean accuracy of a naturally trained guide is wanted in the robust network, at one more
+    network's memory.
+
     Deviations: the clean output is computed once for the attack instead of in every step. With beta 0 the clean
     images still pass through f, without gradient: as in the code, they take part in its BatchNorm statistics.
 
-    Cost: 13 forward and 12 backward passes of f (11 with beta 0) and 1 and 1 of g a step; standard training has 1
-    and 1.
+    Cost: 13 forward and 11 backward passes of f (12 backward with beta above 0) and 1 and 1 of g a step; standard
+    training has 1 and 1.
 
     Args:
         guide: the network that learns from clean images: default the architecture of the trained one, fresh.

@@ -16,7 +16,12 @@ class PGDAT(Method):
     Source: Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018. Published for
     CIFAR-10: uniform start, 10 steps of 2/255 in the l-inf ball of 8/255, which are the defaults.
 
+    When to use it: as the reference of every comparison, and where robust accuracy matters more than clean accuracy or
+    cost.
+
     Deviation: the attack sees BatchNorm in eval mode (`attack.mode`), so that statistics are those of one clean use.
+
+    Cost: 11 forward and 11 backward passes a step; standard training has 1 and 1.
 
     Args:
         attack: the inner maximum, an attack on the label.

@@ -56,6 +56,9 @@ class RegMix(PriorGuided):
     mse is the baseline of the paper's tables: `lam MSE(f(x + d_final), f(x + d_init))` of the logits, FGSM-PGK's
     regulariser, in place of AMR.
 
+    When to use it: for robust accuracy at single-step cost, with weights chosen on the validation split; with PGD where
+    multi-step cost is acceptable.
+
     Deviations: those of FGSM-PGI in how an image's perturbation is remembered; its velocity takes every gradient with
     weight 1 (FGSM-PGK's follows the attack's success).
 

@@ -11,6 +11,14 @@ class Standard(Method):
     """Standard training, no adversary: the baseline that every robust figure is compared with.
 
     `CE(f(x), y)`
+
+    When to use it: as the baseline beside every robust figure, and as HAT's helper; it withstands nothing by itself.
+
+    Source: no paper; cross-entropy on clean images.
+
+    Deviations: none.
+
+    Cost: 1 forward and 1 backward passes a step.
     """
 
     defends = False

@@ -23,8 +23,12 @@ class TRADES(Method):
     Source: Zhang et al., Theoretically Principled Trade-off between Robustness and Accuracy, ICML 2019. Published for
     CIFAR-10: beta 6, start x + 0.001 N(0, 1), 10 steps of 0.007 in the l-inf ball of 0.031.
 
+    When to use it: as the default: stable, few settings, and one weight to trade robust against clean accuracy.
+
     Deviations: the clean output is computed once for the attack instead of in every inner step (the same figures, a
     third of the cost); the default step size follows eps (2.5 eps / steps = 2/255 at 8/255).
+
+    Cost: 13 forward and 12 backward passes a step; standard training has 1 and 1.
 
     Args:
         beta: weight of the KL term, at least 0; a higher one buys robust accuracy with clean accuracy.

@@ -58,6 +58,8 @@ class VAT(Method):
     Source: Miyato et al., Virtual Adversarial Training, TPAMI 2018, and its code. Published: one iteration, lam 1,
     the l2 norm; here r is the steepest step in whatever norm the threat model has.
 
+    When to use it: as the baseline that smooths without labels; cheap, and weak against strong attacks.
+
     Deviations: the code's probe, of l2 length 1e-6, is lost in the rounding of fp32; here a pixel of it moves by
     `xi`, 0.01 by default. BatchNorm is in eval mode in the iteration; in the loss the images x + r use and update
     its statistics, which the code leaves untouched. `stop_gradient=False` is the form in which tables of this field

@@ -1,5 +1,6 @@
 """Networks of other libraries."""
 
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ class Timm(nn.Module):
             raise InputError(f"--model.name: timm cannot build {name!r}: {error}{hint}") from error
         if pretrained:
             settings: Any = self.network.pretrained_cfg
-            self.normalize = Normalize(settings["mean"][:in_channels], settings["std"][:in_channels])
+            # timm repeats the weights of the three colours for further channels; so are their statistics.
+            mean, std = (list(islice(cycle(settings[name]), in_channels)) for name in ("mean", "std"))
+            self.normalize = Normalize(mean, std)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, N x num_classes."""
