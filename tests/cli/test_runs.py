@@ -1,5 +1,6 @@
 """Whole runs by the command line: the three doors agree, and what a run leaves goes back in."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -139,3 +140,13 @@ def test_what_is_there_is_not_replaced_unasked(toughen: Toughen, tmp_path: Path,
     assert (answer.status, answer.out) == (2, "")
     assert "runs/x" in answer.err
     assert (tmp_path / "runs/x/precious").read_text() == "data"
+
+
+def test_another_radius_keeps_the_norm_that_the_run_was_trained_for(toughen: Toughen, tmp_path: Path) -> None:
+    short = ["--model", "small_cnn", "--model.width", "4", "--method", "Standard", "--epochs", "1", "--budget", "none"]
+    trained = toughen("train", *short, "--train_images", "200", "--threat.norm", "l2", "--out", "runs/l2")
+    assert trained.status == 0, trained.err
+    line = ["evaluate", "runs/l2", "--budget", "quick", "--test_images", "5"]
+    assert toughen(*line, "--threat.eps", "0.25", "--out", "runs/quarter").status == 0
+    found = json.loads((tmp_path / "runs/quarter/result.json").read_text())["threat"]
+    assert found == {"norm": "l2", "eps": 0.25}

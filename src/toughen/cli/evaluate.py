@@ -36,9 +36,13 @@ def run(arguments: list[str]) -> int:
     from toughen.commands.evaluate import evaluate
     from toughen.reports.progress import EvaluationProgress
 
-    request = Parser(evaluate, "run", EXAMPLES, skip=["progress"], groups=GROUPS).parse(arguments)
+    parser = Parser(evaluate, "run", EXAMPLES, skip=["progress"], groups=GROUPS)
+    request = parser.parse(arguments)
     if request is None:
         return 0
+    if request.settings["run"] and _asks_for_eps_alone(arguments):
+        request = parser.parse([*arguments, "--threat.norm", _norm_of(request.settings["run"])])
+        assert request is not None
     # Of several processes only the first one speaks.
     first = os.environ.get("RANK", "0") == "0"
     try:
@@ -69,3 +73,16 @@ def report(evaluation: "Evaluation") -> int:
         return 0
     print(f"toughen: requirement not met: {evaluation.ruling.reason}", file=sys.stderr)
     return 1
+
+
+def _asks_for_eps_alone(arguments: list[str]) -> bool:
+    """Whether another radius is asked for, and nothing said of the norm, which then is the run's."""
+    options = {argument.partition("=")[0] for argument in arguments}
+    return "--threat.eps" in options and options.isdisjoint({"--threat", "--threat.norm", "--config"})
+
+
+def _norm_of(run: str) -> str:
+    """The norm that a run was trained for; l-inf where it does not say."""
+    from toughen.run import RunFolder
+
+    return str(RunFolder(run).read_config().get("threat", {}).get("norm", "linf"))
