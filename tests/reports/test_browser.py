@@ -7,14 +7,18 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from toughen.commands.compare import compare
+from toughen.evaluation.transfer_matrix import TransferMatrix
 from toughen.reports import write_report
+from toughen.reports.comparison import compare_runs
+from toughen.reports.comparison_page import write_comparison
 from toughen.run import RunFolder
 
 pytestmark = pytest.mark.nightly
@@ -51,11 +55,16 @@ def console_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-def probe(page: Path, profile: Path, width: int, scheme: str = LIGHT) -> dict[str, Any]:
-    """How a page lies in a frame of this width: the browser's own window cannot be as narrow as a phone."""
+def probe(page: Path, profile: Path, width: int, scheme: str = LIGHT, media: str = "screen") -> dict[str, Any]:
+    """How a page lies in a frame of this width: the browser's own window cannot be as narrow as a phone.
+
+    For the medium print, what the page says of it holds on the screen instead.
+    """
     source = page.read_text(encoding="utf-8").replace(
         "default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'"
     )
+    if media == "print":
+        source = source.replace("@media screen", "@media none").replace("@media print", "@media all")
     copy = page.with_name("probed.html")
     copy.write_text(source.replace("</body>", f"<script>{PROBE}</script></body>"), encoding="utf-8")
     frame = page.with_name("frame.html")
@@ -68,31 +77,54 @@ def probe(page: Path, profile: Path, width: int, scheme: str = LIGHT) -> dict[st
 
 
 @pytest.fixture
-def pages(make_run: MakeRun) -> Pages:
-    """A complete report, one of an evaluated model, and a comparison."""
-    full = make_run("digits-smallcnn-trades", warnings=["gradient masking suspected"])
+def pages(make_run: MakeRun, make_studies: Callable[..., dict[str, Any]]) -> Pages:
+    """A report with everything, one of many classes, one of an evaluated model, and a comparison with everything."""
+    full = make_run("digits-smallcnn-trades", studied=True, warnings=["the model's logits saturate"])
+    many = make_run("many-classes", seed=3, strength=0.9, **make_studies(num_classes=200, failed=()))
     bare = make_run("weights", epochs=0, seed=1, strength=0.6)
     other = make_run("eps", seed=2, threat={"norm": "l2", "eps": 0.5})
-    comparison = compare([str(run.path) for run in (full, bare, other)])
-    assert comparison.page
-    return {"full": write_report(full), "evaluated": write_report(bare), "comparison": comparison.page}
+    many.write_config(many.read_config() | {"seed": 1})
+    full.write_config(full.read_config() | {"seed": 0})
+    reports = {"full": write_report(full), "many": write_report(many), "evaluated": write_report(bare)}
+    comparison = compare_runs([full, many, bare, other])
+    held = np.random.default_rng(0).random((4, 4, 200)) < 0.5
+    names = tuple(run.name for run in comparison.runs)
+    matrix = TransferMatrix(names, np.ones((4, 200), dtype=bool), held, {"attack": "PGD", "steps": 50})
+    page = write_comparison(replace(comparison, transfer=matrix), full.path.parent / "compare.html")
+    return {**reports, "comparison": page}
 
 
-KINDS = pytest.mark.parametrize("kind", ["full", "evaluated", "comparison"])
+KINDS = pytest.mark.parametrize("kind", ["full", "many", "evaluated", "comparison"])
+SECTIONS = {"full": 13, "many": 13, "evaluated": 4, "comparison": 5}
 
 
 @KINDS
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [360, 768, 1280])
 def test_layout(pages: Pages, tmp_path: Path, kind: str, width: int) -> None:
     layout = probe(pages[kind], tmp_path / "profile", width)
     assert layout["width"] == width
     assert layout["content"] <= width
     assert layout["outside"] == []
     assert layout["broken"] == 0
-    assert layout["images"] == {"full": 24, "evaluated": 24, "comparison": 0}[kind]
-    assert len(layout["reachable"]) == {"full": 6, "evaluated": 4, "comparison": 2}[kind]
-    assert all(layout["reachable"])
+    assert layout["images"] == (0 if kind == "comparison" else 24)
+    assert layout["reachable"] == [True] * SECTIONS[kind]
+    assert layout["nowhere"] == []
+    assert layout["navigation"] < 60
     assert layout["plot_text"] >= 9
+
+
+@KINDS
+def test_on_paper(pages: Pages, tmp_path: Path, kind: str) -> None:
+    """A4 between margins of 1 cm is 718 CSS pixels wide."""
+    layout = probe(pages[kind], tmp_path / "profile", 718, DARK, media="print")
+    assert layout["content"] <= 718
+    assert layout["outside"] == []
+    assert layout["hidden"] == []
+    assert layout["navigation"] == 0
+    assert luminance(layout["background"]) > 0.9
+    paper = tmp_path / "paper.pdf"
+    browse(pages[kind], tmp_path / "profile", f"--print-to-pdf={paper}")
+    assert paper.read_bytes().count(b"/Type /Page\n") > 1
 
 
 @KINDS
@@ -113,16 +145,25 @@ def luminance(color: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+def contrast(one: float, other: float) -> float:
+    dim, bright = sorted((one, other))
+    return (bright + 0.05) / (dim + 0.05)
+
+
+TEXT = 4.5
+"""WCAG's AA level for text."""
+
+
 @pytest.mark.parametrize("scheme", [LIGHT, DARK])
 @pytest.mark.parametrize("kind", ["full", "comparison"])
 def test_contrast_in_both_schemes(pages: Pages, tmp_path: Path, kind: str, scheme: str) -> None:
     layout = probe(pages[kind], tmp_path / "profile", 1280, scheme)
     background = luminance(layout["background"])
     assert (background < 0.1) == (scheme == DARK)
-    for color in ("ink", "tick"):
-        bright, dim = sorted([luminance(layout[color]), background], reverse=True)
-        # 4.5 is WCAG's AA level for text.
-        assert (bright + 0.05) / (dim + 0.05) >= 4.5
+    for color, behind in (("ink", background), ("tick", background), ("badge", luminance(layout["badge_paper"]))):
+        assert contrast(luminance(layout[color]), behind) >= TEXT, color
+    for paper, ink in layout["heat"]:
+        assert contrast(luminance(ink), luminance(paper)) >= TEXT
 
 
 @pytest.mark.parametrize("scheme", [LIGHT, DARK])

@@ -136,6 +136,22 @@ def test_page(make_run: MakeRun, self_contained: ReadPage) -> None:
     assert "threat: l2 1 instead of linf 0.1" in page.cells
 
 
+def test_a_run_that_failed_a_self_check_is_marked(make_run: MakeRun, self_contained: ReadPage) -> None:
+    masked = make_run("masked", studied=True)
+    write_report(masked)
+    result = compared(masked, make_run("calm", seed=1, strength=0.8))
+    assert [run.masked for run in result.ranked] == [("A larger radius never helps the model",), ()]
+    assert result.page is not None
+    page = self_contained(result.page.read_text())
+    assert page.text.index("gradient masking suspected") < page.text.index("Ranking")
+    assert "masked failed: A larger radius never helps the model" in page.text
+    assert "masked/report.html#checks" in list(page.addresses())
+    assert page.text.count("masking suspected") == 3
+    calm = compared(make_run("x"), make_run("y", seed=1)).page
+    assert calm is not None
+    assert "masking" not in self_contained(calm.read_text()).text
+
+
 def test_settings_that_differ(make_run: MakeRun) -> None:
     folders = [
         make_run("a"),

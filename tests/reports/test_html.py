@@ -37,7 +37,7 @@ def sections_of(page: Any) -> list[str]:
 
 def test_every_section_of_a_complete_run(make_run: MakeRun, report: Report) -> None:
     html, page = report(make_run())
-    expected = ["summary", "attacks", "training", "gallery", "protocol", "configuration"]
+    expected = ["summary", "attacks", "gallery", "training", "protocol", "configuration"]
     assert sections_of(page) == expected
     assert [a["href"] for a in page.all("a")] == [f"#{name}" for name in expected]
     assert len(page.all("h1")) == 1
@@ -92,8 +92,8 @@ def test_protocol_and_configuration_are_complete(make_run: MakeRun, report: Repo
 
 
 def test_warnings_come_before_the_figures(make_run: MakeRun, report: Report) -> None:
-    _, page = report(make_run("warned", warnings=["gradient masking suspected", "the model is random"]))
-    assert page.text.index("gradient masking suspected") < page.text.index("Robust accuracy (under attack)")
+    _, page = report(make_run("warned", warnings=["the logits saturate", "the model is random"]))
+    assert page.text.index("the logits saturate") < page.text.index("Robust accuracy (under attack)")
     assert "the model is random" in page.text
     _, page = report(make_run("calm"))
     assert "Read this before" not in page.text
@@ -154,6 +154,10 @@ def png(address: str) -> np.ndarray:
     return np.asarray(image)
 
 
+ORDER = [1, 3, 4, 0, 2]
+"""Of the cases below: the worst one, the typical ones, those that held."""
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_gallery_shows_the_images_themselves(
     make_run: MakeRun, report: Report, fill_gallery: Callable[..., None], channels: int
@@ -171,21 +175,26 @@ def test_gallery_shows_the_images_themselves(
     for case in range(5):
         delta = gallery["adversarial"][case] - gallery["clean"][case]
         expected = [gallery["clean"][case], 0.5 + 5 * delta, gallery["adversarial"][case]]
-        for attributes, picture in zip(shown[3 * case : 3 * case + 3], expected, strict=True):
+        place = ORDER.index(case)
+        for attributes, picture in zip(shown[3 * place : 3 * place + 3], expected, strict=True):
             pixels = np.rint(255 * np.clip(picture, 0, 1)).transpose(1, 2, 0)
             assert np.array_equal(png(attributes["src"]).reshape(pixels.shape), pixels)
     assert "amplified 5 times" in page.text
     assert "9 x 12 pixels" in page.text
     badges = [a["class"] for a in page.all("span") if a.get("class", "").startswith("badge")]
     assert badges == [
-        "badge held",
         "badge fooled",
-        "badge held",
         "badge fooled",
         "badge wrong without attack",
+        "badge held",
+        "badge held",
     ]
-    assert shown[5]["alt"] == "Adversarial image of class 1, predicted 7"
-    assert shown[11]["alt"] == "Adversarial image of class 3, predicted nothing (NaN)"
+    assert shown[2]["alt"] == "Adversarial image of class 1, predicted 7 with confidence 85.2 %"
+    assert shown[5]["alt"] == "Adversarial image of class 3, predicted nothing (NaN)"
+    assert shown[9]["alt"] == "Clean image of class 0, predicted 0 with confidence 99.0 %"
+    assert "predicted 0 99.0 %" in page.text
+    titles = ["Worst cases", "Typical cases", "Held"]
+    assert sorted(titles, key=page.text.index) == titles
 
 
 def test_large_images_stay_small_in_the_page(
@@ -193,10 +202,12 @@ def test_large_images_stay_small_in_the_page(
 ) -> None:
     folder = make_run()
     images = np.random.default_rng(1).random((12, 3, 224, 160), dtype=np.float32)
-    fill_gallery(folder, images, *[np.arange(12) % 10] * 3)
+    labels = np.arange(12) % 10
+    fill_gallery(folder, images, labels, labels, np.where(np.arange(12) < 6, labels, 0))
     _, page = report(folder)
     shown = page.all("img")
-    assert len(shown) >= 3 * 4
+    assert 3 * 4 <= len(shown) < 3 * 12
+    assert all(title in page.text for title in ("Worst cases", "Typical cases", "Held"))
     assert png(shown[0]["src"]).shape == (96, 69, 3)
     assert "160 x 224 pixels, shown with 96 on the longer side" in page.text
 
@@ -229,6 +240,6 @@ def test_sections_and_templates_belong_together() -> None:
     sections = all_sections()
     places = [section.place for section in sections]
     assert places == sorted(set(places))
-    shared = {"base", "style.css", "report", "comparison"}
+    shared = {"base", "style.css", "macros", "report", "comparison", "comparison_seeds", "comparison_transfer"}
     templates = {name.removesuffix(".j2").removesuffix(".html") for name in environment().list_templates()}
     assert templates - shared == {section.name for section in sections}

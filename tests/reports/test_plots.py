@@ -8,7 +8,16 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from toughen.reports.plots import attack_plot, clean_robust_plot, legend, line_plot
+from toughen.reports.plots import (
+    attack_plot,
+    class_plot,
+    clean_robust_plot,
+    curve_plot,
+    legend,
+    line_plot,
+    norm_plot,
+    reliability_plot,
+)
 
 ReadPage = Callable[[str], Any]
 
@@ -58,6 +67,68 @@ def test_clean_robust_plot_is_to_scale_and_numbered() -> None:
     assert ax > bx
     # SVG's y grows downwards.
     assert ay < by
+
+
+def test_curve_is_to_scale_with_its_band_and_radius(read_page: ReadPage) -> None:
+    accuracies = [0.9, 0.6, 0.25]
+    curve = [
+        {"eps": eps, "accuracy": a, "interval": [a - 0.1, a + 0.05]}
+        for eps, a in zip((0, 4 / 255, 8 / 255), accuracies, strict=True)
+    ]
+    svg = curve_plot(curve, 6 / 255, "linf", "c")
+    drawn = points(svg)[1:]  # the first is the band
+    assert all(f">{text}<" in svg for text in ("4/255", "8/255", "evaluated: 6/255"))
+    # Linear in both directions: x by radius, y by accuracy, and y grows downwards.
+    x, y = drawn[:, 0], drawn[:, 1]
+    assert x[1] - x[0] == pytest.approx(x[2] - x[1])
+    assert (y[1] - y[0]) / (y[2] - y[1]) == pytest.approx(0.3 / 0.35, rel=1e-3)
+    (drawing,) = read_page(svg).all("svg")
+    assert "8/255: 25.0 % (95 % interval 15.0 to 30.0 %)" in drawing["aria-label"]
+
+
+def test_a_radius_beyond_the_curve_is_not_marked() -> None:
+    curve = [{"eps": eps, "accuracy": 0.5, "interval": [0.4, 0.6]} for eps in (0.0, 0.1)]
+    assert "evaluated" not in curve_plot(curve, 0.2, "l2", "c")
+
+
+def test_bars_of_classes_are_to_scale(read_page: ReadPage) -> None:
+    rows = [
+        {"name": name, "clean": FIGURES["clean"], "robust": FIGURES[robust]}
+        for name, robust in (("cat", "pgd20"), ("an extraordinarily long name", "autoattack"))
+    ]
+    svg = class_plot(rows, "k")
+    numbers = re.findall(r'x="([\d.]+)" y="[\d.]+"[^>]*>(\d+)<', svg)
+    scale, offset = np.polyfit([float(value) for _, value in numbers], [float(x) for x, _ in numbers], 1)
+    drawn = sorted(round((x - offset) / scale, 1) for x, _ in points(svg))
+    assert drawn == pytest.approx([20, 50, 90, 90], abs=0.1)
+    assert ">an extraordin\u2026<" in svg
+    (drawing,) = read_page(svg).all("svg")
+    assert "an extraordinarily long name 90.0 % and 20.0 %" in drawing["aria-label"]
+
+
+def test_perfect_calibration_lies_on_the_diagonal() -> None:
+    bins = [{"confidence": c, "accuracy": c, "interval": [c - 0.1, c]} for c in (0.2, 0.5, 0.9)]
+    off = [{"confidence": c, "accuracy": c - 0.2, "interval": [0, 1]} for c in (0.2, 0.5)]
+    svg = reliability_plot({"clean": bins, "adversarial": off}, "r")
+    drawn = points(svg)
+    on, below = drawn[:3], drawn[3:]
+    slope, offset = np.polyfit(on[:, 0], on[:, 1], 1)
+    assert on[:, 1] == pytest.approx(slope * on[:, 0] + offset, abs=1e-3)
+    # SVG's y grows downwards.
+    assert (below[:, 1] > slope * below[:, 0] + offset + 5).all()
+    assert "90.0 % sure, 90.0 % right" in svg
+
+
+def test_histogram_of_norms_counts_every_image(read_page: ReadPage) -> None:
+    norms = np.random.default_rng(0).uniform(0.01, 0.2, 57).tolist()
+    svg = norm_plot(norms, 0.1, "linf", "n")
+    line = r"L [\d.]+ ([\d.]+) \n"
+    bars = re.findall(rf'd="M [\d.]+ [\d.]+ \n{line}{line}{line}z\n"[^>]*fill: var\(--series-2\)', svg)
+    heights = np.array([float(bottom) - float(top) for bottom, top, _ in bars])
+    counts, _ = np.histogram(norms, bins=20, range=(0, max(norms) * 1.02))
+    assert heights / heights.max() == pytest.approx(counts / counts.max(), abs=1e-4)
+    (drawing,) = read_page(svg).all("svg")
+    assert f"{sum(norm <= 0.1 for norm in norms)} within the radius of 0.1" in drawing["aria-label"]
 
 
 def test_lines_leave_out_what_was_not_measured(read_page: ReadPage) -> None:

@@ -1,10 +1,13 @@
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from toughen.commands.compare import compare
+from toughen.evaluation.transfer_matrix import TransferMatrix
 from toughen.reports import show_comparison, show_result
 from toughen.run import RunFolder
 
@@ -40,6 +43,25 @@ def test_result(make_run: MakeRun) -> None:
     assert "digits (test), linf 0.1, budget standard" in text
     assert "warning: [red]the model is random[/red]" in text
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_transfer_and_failed_checks(make_run: MakeRun) -> None:
+    folders = [make_run("first", studied=True), make_run("second", seed=1, strength=0.5)]
+    held = np.ones((2, 2, 50), dtype=bool)
+    held[0, 0, :20] = held[1, 1, :10] = False
+    held[0, 1, :40] = False
+    matrix = TransferMatrix(("first", "second"), np.ones((2, 50), dtype=bool), held, {"attack": "PGD", "steps": 50})
+    comparison = replace(compare([str(folder.path) for folder in folders]), transfer=matrix)
+    target = console()
+    show_comparison(comparison, target)
+    text = " ".join(printed(target).split())
+    assert "1 first 60.0 20.0" in text
+    assert "2 second 100.0 80.0" in text
+    assert "no attack 100.0 100.0" in text
+    assert "! gradient masking suspected: second is broken more often by images of first than by its own" in text
+    assert "! gradient masking suspected: first failed: A larger radius never helps the model" in text
+    assert f"{100 * folders[0].read_result()['robust_accuracy']['accuracy']:.1f} % !" in text
+    assert "\u2026" not in text
 
 
 @pytest.mark.parametrize("width", [80, 120])

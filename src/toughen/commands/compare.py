@@ -1,9 +1,11 @@
 """Rank evaluated runs and test them against the best."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from toughen.commands.transfer import matrix_of_runs
 from toughen.errors import InputError
 from toughen.reports.comparison import Comparison, compare_runs
 from toughen.reports.comparison_page import write_comparison
@@ -11,18 +13,33 @@ from toughen.reports.page import is_ours
 from toughen.run import RunFolder
 
 
-def compare(runs: list[str], *, out: str | None = None) -> Comparison:
+def compare(
+    runs: list[str],
+    *,
+    transfer: bool = False,
+    transfer_images: int = 200,
+    device: str = "auto",
+    out: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Comparison:
     """Rank evaluated runs by robust accuracy and test each against the best on the same images.
+
+    Runs that differ in nothing but the seed are also summed up: mean, standard deviation and 95 % interval.
 
     Args:
         runs: run folders, such as runs/*.
+        transfer: also craft PGD-50 images on each run's model and show them to every other model.
+        transfer_images: number of test images for that.
+        device: where that is computed: auto, cpu, cuda or cuda:1.
         out: HTML page to write; default compare.html in the folder that holds the runs.
+        progress: told the name of each run before its images are crafted.
 
     Returns:
-        Comparison: ranking, paired tests (exact McNemar, Holm-corrected), settings that differ, the page.
+        Comparison: ranking, paired tests (exact McNemar, Holm-corrected), seeds, transfer, settings that differ, the
+        page.
 
     Raises:
-        InputError: no run was named.
+        InputError: no run was named; for `transfer`, runs evaluated on other images or under another threat model.
         RunError: a folder without a result; the message says the command that makes it.
     """
     # `runs/*` also names the page that an earlier comparison left there.
@@ -31,6 +48,9 @@ def compare(runs: list[str], *, out: str | None = None) -> Comparison:
     if not folders:
         raise InputError("compare: expected at least one run folder, got none; for example `toughen compare runs/*`")
     comparison = compare_runs(folders)
+    if transfer:
+        matrix = matrix_of_runs(comparison.runs, transfer_images, device, progress)
+        comparison = replace(comparison, transfer=matrix)
     page = Path(out) if out else _shared_folder(folders) / "compare.html"
     return replace(comparison, page=write_comparison(comparison, page))
 

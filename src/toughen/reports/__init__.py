@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from toughen.reports.comparison import Comparison
     from toughen.reports.html import write_report
-    from toughen.reports.terminal import show_comparison, show_result
+    from toughen.reports.terminal import show_result
+    from toughen.reports.terminal_comparison import show_comparison
 
 _HOME = {
     "Comparison": "comparison",
-    "show_comparison": "terminal",
+    "show_comparison": "terminal_comparison",
     "show_result": "terminal",
     "write_report": "html",
 }

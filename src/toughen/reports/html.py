@@ -25,7 +25,7 @@ def write_report(folder: RunFolder) -> Path:
     run = read_run(folder)
     built = [(section, section.build(run)) for section in all_sections()]
     shown = [
-        {"name": section.name, "title": section.title, "html": render(section.name, **context)}
+        {"name": section.name, "entry": section.entry, "title": section.title, "html": render(section.name, **context)}
         for section, context in built
         if context is not None
     ]

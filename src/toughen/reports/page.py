@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from toughen._version import __version__
 from toughen.errors import RunError
+from toughen.numbers import as_text
 from toughen.reports import text
 from toughen.run import atomic
 
@@ -25,7 +26,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (text.percent, text.bounds, text.interval, text.points, text.p_value, text.duration):
+    for function in (text.percent, text.bounds, text.interval, text.points, text.p_value, text.duration, as_text):
         templates.filters[function.__name__] = function
     return templates
 

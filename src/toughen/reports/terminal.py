@@ -1,6 +1,6 @@
-"""Results as tables for the terminal; they say in short what the pages say."""
+"""An evaluation as a table for the terminal; it says in short what the report says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -8,20 +8,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from toughen.reports.comparison import Comparison
-from toughen.reports.text import attack_title, bounds, duration, p_value, percent, threat_short
+from toughen.reports.run_data import failed_checks
+from toughen.reports.text import attack_title, bounds, duration, percent, threat_short
 
 
 def show_result(result: Mapping[str, Any], console: Console) -> None:
     """Print an evaluation: accuracy, 95 % interval, images and time of each attack, then what to be wary of.
 
-    An incomplete one says so in its heading and names the attacks that did not run.
+    An incomplete one says so in its heading and names the attacks that did not run. Where a self-check failed,
+    "gradient masking suspected" stands below the robust accuracy, and the check below the table.
 
     Args:
         result: what `result.json` holds.
         console: where it is printed.
     """
-    table = _table(("attack", "accuracy", "95 % interval", "correct", "time"), text_columns=1)
+    table = table_of(("attack", "accuracy", "95 % interval", "correct", "time"), text_columns=1)
     for attack, figure in result["figures"].items():
         seconds = result["seconds"].get(attack)
         table.add_row(*_figure(attack_title(attack), figure), "" if seconds is None else duration(seconds))
@@ -31,6 +32,9 @@ def show_result(result: Mapping[str, Any], console: Console) -> None:
             table.add_row(Text(attack_title(attack)), "not run", "", "", "")
     table.add_section()
     table.add_row(*_figure("all together", result["robust_accuracy"]), style="bold")
+    failed = failed_checks(result)
+    if failed:
+        table.add_row(Text("gradient masking suspected", style="bold red"))
     data = result["data"]
     console.print(
         Text(f"{data['name']} ({data['split']}), {threat_short(result['threat'])}, budget {result['budget']}")
@@ -39,37 +43,15 @@ def show_result(result: Mapping[str, Any], console: Console) -> None:
         images = f"{result['robust_accuracy']['n']:,} of {planned['n']:,} planned images"
         console.print(Text(f"INCOMPLETE: {images}", style="bold yellow"))
     console.print(table)
+    for check in failed:
+        said = f"failed check: {check['title']}: {check.get('message', '')}"
+        console.print(Text(said, style="bold red"))
     for warning in result["warnings"]:
         console.print(Text(f"warning: {warning}", style="yellow"))
 
 
-def show_comparison(comparison: Comparison, console: Console) -> None:
-    """Print the ranking, the paired tests against the best, and the runs that cannot be compared."""
-    table = _table(("", "run", "method", "clean", "robust", "95 %", "diff", "p"), text_columns=3)
-    for run in comparison.ranked:
-        test = run.paired
-        table.add_row(
-            str(run.rank),
-            Text(run.name, overflow="fold"),
-            Text(run.method),
-            percent(run.clean["accuracy"]),
-            percent(run.robust["accuracy"]),
-            "-".join(f"{100 * bound:.1f}" for bound in run.robust["interval"]),
-            "" if test is None else f"{100 * test.difference:+.1f}",
-            "" if test is None else p_value(test.p_holm),
-            style="bold" if run.rank == 1 else "",
-        )
-    console.print(Text(comparison.protocol))
-    console.print(table)
-    if len(comparison.ranked) > 1:
-        note = "diff, p: points to the best run, and exact McNemar test on the same images, Holm-corrected"
-        console.print(Text(note, style="dim"))
-    for run in comparison.others:
-        figures = f"clean {percent(run.clean['accuracy'])}, robust {percent(run.robust['accuracy'])}"
-        console.print(Text(f"not comparable: {run.name} ({figures}): {run.obstacle}", style="yellow"))
-
-
-def _table(columns: tuple[str, ...], text_columns: int) -> Table:
+def table_of(columns: Sequence[str], text_columns: int) -> Table:
+    """An empty table: the first columns hold words, the others figures."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for place, name in enumerate(columns):
         words = place < text_columns

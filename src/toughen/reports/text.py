@@ -87,12 +87,16 @@ def moment(iso: str) -> str:
 def attack_title(name: str) -> str:
     """An attack's name as papers write it; an unknown name stays as it is.
 
-    >>> attack_title("pgd20_margin"), attack_title("autoattack"), attack_title("clean"), attack_title("mine")
-    ('PGD-20 margin', 'AutoAttack', 'No attack', 'mine')
+    >>> attack_title("pgd20_margin"), attack_title("apgd50"), attack_title("autoattack"), attack_title("clean")
+    ('PGD-20 margin', 'APGD-50', 'AutoAttack', 'No attack')
+    >>> attack_title("transfer_trades"), attack_title("mine")
+    ('transfer from trades', 'mine')
     """
-    steps = re.fullmatch(r"pgd(\d+)_?(.*)", name)
+    steps = re.fullmatch(r"(a?pgd)(\d+)_?(.*)", name)
     if steps:
-        return f"PGD-{steps[1]} {steps[2]}".strip()
+        return f"{steps[1].upper()}-{steps[2]} {steps[3]}".strip()
+    if name.startswith("transfer_"):
+        return f"transfer from {name.removeprefix('transfer_')}"
     return {"clean": "No attack", "fgsm": "FGSM", "autoattack": "AutoAttack", "square": "Square"}.get(name, name)
 
 

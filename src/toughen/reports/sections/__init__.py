@@ -21,12 +21,14 @@ class Section:
     Attributes:
         name: of its template and of its anchor in the page.
         place: sections stand in ascending order of it.
-        title: heading, and entry of the page's navigation.
+        entry: word or two in the page's navigation.
+        title: heading.
         build: the template's variables; None where the run lacks what the section shows.
     """
 
     name: str
     place: int
+    entry: str
     title: str
     build: Callable[[RunData], dict[str, Any] | None]
 

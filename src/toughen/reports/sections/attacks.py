@@ -15,6 +15,7 @@ def build(run: RunData) -> dict[str, Any] | None:
     if not run.result:
         return None
     figures = run.result["figures"]
+    planned = run.result.get("planned", {}).get("attacks", [])
     rows = [
         {
             "title": attack_title(attack),
@@ -26,6 +27,7 @@ def build(run: RunData) -> dict[str, Any] | None:
     return {
         "plot": attack_plot(figures, "attacks"),
         "rows": rows,
+        "missing": [attack_title(attack) for attack in planned if attack not in figures],
         "robust": run.result["robust_accuracy"],
         "threat": threat_short(run.result["threat"]),
         "largest": _largest_change(run),
@@ -40,4 +42,4 @@ def _largest_change(run: RunData) -> float | None:
     return max((size for size in sizes if size is not None), default=None)
 
 
-SECTION = Section("attacks", 20, "Accuracy under attack", build)
+SECTION = Section("attacks", 20, "Attacks", "Accuracy under attack", build)

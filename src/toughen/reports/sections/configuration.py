@@ -16,4 +16,4 @@ def build(run: RunData) -> dict[str, Any] | None:
     return {"text": yaml.safe_dump(run.config, sort_keys=False), "command": command}
 
 
-SECTION = Section("configuration", 90, "Configuration", build)
+SECTION = Section("configuration", 90, "Settings", "Configuration", build)

@@ -15,6 +15,13 @@ SHOWN_ELSEWHERE = {
     "attacks",
     "versions",
     "seconds",
+    "preflight",
+    "checks",
+    "masking_suspected",
+    "analyses",
+    "per_class",
+    "confusion",
+    "calibration",
 }
 
 
@@ -33,10 +40,14 @@ def build(run: RunData) -> dict[str, Any] | None:
     tables = [
         ("Evaluation", evaluation),
         *((f"{attack_title(attack)} settings", flatten(settings)) for attack, settings in result["attacks"].items()),
+        *(
+            (f"{name.replace('_', ' ').capitalize()} settings", flatten(facts.get("settings", {})))
+            for name, facts in result.get("analyses", {}).items()
+        ),
         ("Time", times),
         ("Environment", flatten(result.get("versions", {}))),
     ]
     return {"tables": [(title, rows) for title, rows in tables if rows]}
 
 
-SECTION = Section("protocol", 80, "Protocol", build)
+SECTION = Section("protocol", 80, "Protocol", "Protocol", build)

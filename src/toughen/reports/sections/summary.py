@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from toughen.reports.run_data import RunData
+from toughen.reports.run_data import RunData, failed_checks
 from toughen.reports.sections import Section
 from toughen.reports.text import attack_title, class_name, model_name, threat_sentence, threat_short
 
 
 def build(run: RunData) -> dict[str, Any] | None:
-    """Both headline figures, the sentence that explains them, and the warnings."""
+    """Both headline figures, whether they are to be doubted, the sentence that explains them, and the warnings."""
     facts = {"method": class_name(run.config.get("method")), "model": model_name(run.config, run.result)}
     if not run.result:
         return {"robust": None, "facts": facts, "warnings": [], "run": run.name}
@@ -20,6 +20,7 @@ def build(run: RunData) -> dict[str, Any] | None:
         "threat": threat_short(result["threat"]),
         "attacks": f"{', '.join(attacks)} ({result['budget']})",
         "images": f"{result['robust_accuracy']['n']} of {data['n_total']}",
+        "self-checks": _tally(result.get("checks", [])),
     }
     return {
         "robust": result["robust_accuracy"],
@@ -28,8 +29,16 @@ def build(run: RunData) -> dict[str, Any] | None:
         "allowed": threat_sentence(result["threat"]),
         "facts": facts,
         "warnings": result.get("warnings", []),
+        "masked": failed_checks(result),
         "run": run.name,
     }
 
 
-SECTION = Section("summary", 10, "Summary", build)
+def _tally(checks: list[dict[str, Any]]) -> str:
+    """How the self-checks went, in a few words; a dash where none ran."""
+    outcomes = [check["passed"] for check in checks]
+    words = {True: "passed", False: "failed", None: "not judged"}
+    return ", ".join(f"{outcomes.count(o)} {word}" for o, word in words.items() if o in outcomes) or "-"
+
+
+SECTION = Section("summary", 10, "Summary", "Summary", build)

@@ -45,4 +45,4 @@ def _facts(metrics: dict[str, list[float]]) -> list[str]:
     return facts
 
 
-SECTION = Section("training", 30, "Training", build)
+SECTION = Section("training", 75, "Training", "Training", build)

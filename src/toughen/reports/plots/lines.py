@@ -1,4 +1,4 @@
-"""The plots of the pages, as inline SVG."""
+"""Lines over the epochs of a training run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,48 +9,10 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from toughen.reports.svg import ATTACKED, CLEAN, INK, PAPER, SERIES, draw
-from toughen.reports.text import attack_title, interval, percent
+from toughen.reports.svg import SERIES, draw
+from toughen.reports.text import percent
 
 DASHES = ("solid", "dashed", "dotted")
-
-
-def attack_plot(figures: Mapping[str, Mapping[str, Any]], name: str) -> Markup:
-    """Accuracy under each attack as a bar with its interval, the clean one first.
-
-    Args:
-        figures: by attack: accuracy and interval.
-        name: unique in the page.
-    """
-    titles = [attack_title(attack) for attack in figures]
-    label = "Accuracy under each attack: " + "; ".join(
-        f"{title} {percent(figure['accuracy'])} (95 % interval {interval(figure['interval'])})"
-        for title, figure in zip(titles, figures.values(), strict=True)
-    )
-
-    def paint(axes: Axes) -> None:
-        for row, (attack, figure) in enumerate(figures.items()):
-            color = CLEAN if attack == "clean" else ATTACKED
-            accuracy, (low, high) = 100 * figure["accuracy"], (100 * bound for bound in figure["interval"])
-            axes.barh(row, accuracy, height=0.5, color=color, alpha=0.3, linewidth=0)
-            axes.errorbar(
-                accuracy,
-                row,
-                xerr=[[accuracy - low], [high - accuracy]],
-                fmt="o",
-                markersize=4,
-                color=color,
-                capsize=3,
-            )
-        axes.set_yticks(range(len(titles)), titles)
-        for text in axes.get_yticklabels():
-            text.set(color=INK)
-        axes.invert_yaxis()
-        axes.grid(visible=False, axis="y")
-        axes.set(xlim=(0, 100), xlabel="accuracy, %")
-        axes.spines["left"].set_visible(False)
-
-    return draw(name, label, (350, 62 + 30 * len(titles)), paint)
 
 
 def line_plot(
@@ -107,38 +69,6 @@ def legend(series: Mapping[str, Sequence[float]], unit: str = "") -> list[dict[s
         value = "" if math.isnan(last) else percent(last) if unit == "%" else f"{last:.3g}"
         entries.append({"name": key, "color": f"var(--series-{SERIES.index(color) + 1})", "dash": dash, "value": value})
     return entries
-
-
-def clean_robust_plot(runs: Sequence[Mapping[str, Any]], name: str) -> Markup:
-    """Clean against robust accuracy, a numbered point a run with its intervals as a cross.
-
-    Args:
-        runs: in the order of their rank: name, clean and robust, each with accuracy and interval.
-        name: unique in the page.
-    """
-    label = "Clean and robust accuracy: " + "; ".join(
-        f"{rank}. {run['name']} {percent(run['clean']['accuracy'])} and {percent(run['robust']['accuracy'])}"
-        for rank, run in enumerate(runs, 1)
-    )
-
-    def paint(axes: Axes) -> None:
-        for rank, run in reversed(list(enumerate(runs, 1))):
-            color = ATTACKED if rank == 1 else CLEAN
-            (x, x_error), (y, y_error) = (_cross(run[key]) for key in ("clean", "robust"))
-            axes.errorbar(x, y, xerr=x_error, yerr=y_error, color=color, capsize=2.5, linewidth=1.2, alpha=0.75)
-            axes.plot(x, y, "o", markersize=13, color=color, markeredgecolor=PAPER, markeredgewidth=1)
-            axes.annotate(str(rank), (x, y), ha="center", va="center_baseline", color=PAPER, fontsize=9, weight="bold")
-        axes.set(xlabel="clean accuracy, %", ylabel="robust accuracy, %")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(nbins=5))
-
-    return draw(name, label, (310, 225), paint)
-
-
-def _cross(figure: Mapping[str, Any]) -> tuple[float, list[list[float]]]:
-    middle = 100 * figure["accuracy"]
-    low, high = (100 * bound for bound in figure["interval"])
-    return middle, [[max(0, middle - low)], [max(0, high - middle)]]
 
 
 def _looks(series: Mapping[str, Sequence[float]]) -> list[tuple[str, str, str]]:

@@ -1,0 +1,89 @@
+"""The models and images of evaluated runs, for the matrix of all against all."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from toughen.config import instantiate
+from toughen.data.source import ImageSet
+from toughen.errors import InputError, RunError
+from toughen.evaluation import Verdicts, load_model, with_weights
+from toughen.evaluation.transfer_matrix import TransferMatrix, transfer_matrix
+from toughen.reports.evaluated import Evaluated
+from toughen.run import RunFolder
+from toughen.threat import ThreatModel
+
+# What must agree before one run's images can be shown to another's model.
+_SHARED = ("data", "test images", "hash of the test images", "threat")
+
+
+def matrix_of_runs(
+    runs: Sequence[Evaluated], images: int, device: str, progress: Callable[[str], None] | None = None
+) -> TransferMatrix:
+    """Show the adversarial images of every run to every run; see `transfer_matrix`.
+
+    Args:
+        runs: evaluated on the same images under the same threat model.
+        images: how many of these images, from the first; all of them where there are fewer.
+        device: auto, cpu, cuda or cuda:N.
+        progress: told the name of each run before its images are crafted.
+
+    Raises:
+        InputError: fewer than two runs, or runs evaluated on other images or under another threat model.
+        RunError: a run without its model, or data that is not what was evaluated.
+    """
+    if images < 1:
+        raise InputError(f"transfer_images: expected at least 1, got {images}")
+    _check_shared(runs)
+    first = runs[0].folder
+    split = _images(first)
+    return transfer_matrix(
+        {run.name: _model(run.folder) for run in runs},
+        split,
+        _evaluated_places(first, split, images),
+        ThreatModel(**first.read_result()["threat"]),
+        device=device,
+        progress=progress,
+    )
+
+
+def _check_shared(runs: Sequence[Evaluated]) -> None:
+    if len(runs) < 2:
+        raise InputError(f"transfer: expected at least two runs to show each other's images, got {len(runs)}")
+    for run in runs[1:]:
+        for name in _SHARED:
+            if run.protocol[name] != runs[0].protocol[name]:
+                raise InputError(
+                    f"transfer: expected runs evaluated on the same images under one threat model, but {run.name} has "
+                    f"{name} {run.protocol[name]}, {runs[0].name} {runs[0].protocol[name]}; leave one of them out"
+                )
+
+
+def _images(folder: RunFolder) -> ImageSet:
+    """The split that a run was evaluated on."""
+    config = folder.read_config()
+    if not isinstance(config.get("data"), dict):
+        raise RunError(f"{folder.config} has no data; expected the configuration that its evaluation wrote")
+    return instantiate(config["data"]).load(folder.read_result()["data"]["split"])
+
+
+def _evaluated_places(folder: RunFolder, images: ImageSet, count: int) -> Tensor:
+    """Where the first images of a run's verdicts lie in the split, checked by their labels."""
+    table = Verdicts.read(folder.verdicts).table.slice(0, count)
+    places, labels = (torch.tensor(table[name].to_pylist()) for name in ("index", "label"))
+    if int(places.max()) >= len(images) or not torch.equal(images.labels[places], labels):
+        raise RunError(
+            f"{folder.path}: the images of {images.name} have other labels than those that were evaluated; "
+            f"evaluate again with `toughen evaluate {folder.path} --overwrite`"
+        )
+    return places
+
+
+def _model(folder: RunFolder) -> nn.Module:
+    """A run's own model, or the one with separate weights that was evaluated in its folder."""
+    config = folder.read_config()
+    if not folder.model.exists() and isinstance(config.get("weights"), str):
+        return with_weights(instantiate(config["model"]), Path(config["weights"]))
+    return load_model(folder)

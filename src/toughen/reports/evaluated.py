@@ -1,0 +1,94 @@
+"""One evaluated run, as a comparison sees it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from toughen.reports.pairing import Paired
+from toughen.reports.run_data import failed_checks, read_config, read_result
+from toughen.reports.text import class_name, flatten, model_name, threat_short
+from toughen.run import RunFolder
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluated run.
+
+    Attributes:
+        name: unique among the compared runs.
+        folder: its run folder.
+        method: class name from its configuration; a dash where it has none.
+        model: the network's name.
+        protocol: what its figures depend on besides the model, as text by name.
+        clean: accuracy without attack: accuracy, interval, held, n.
+        robust: accuracy under all attacks together; the same entries.
+        settings: configuration of its training, as text by dotted name; empty where it was not trained here.
+        masked: titles of the self-checks that it failed, which say that gradient masking is suspected.
+        rank: from 1; None where its figures cannot be compared with the ranked ones.
+        paired: the test against the best; None for the best itself and for unranked runs.
+        obstacle: why it is not ranked; empty where it is.
+    """
+
+    name: str
+    folder: RunFolder
+    method: str
+    model: str
+    protocol: dict[str, str]
+    clean: dict[str, Any]
+    robust: dict[str, Any]
+    settings: dict[str, str]
+    masked: tuple[str, ...] = ()
+    rank: int | None = None
+    paired: Paired | None = None
+    obstacle: str = ""
+
+
+def read_evaluated(folders: Sequence[RunFolder]) -> list[Evaluated]:
+    """Read what evaluations left in some folders; the runs have no rank yet.
+
+    Raises:
+        RunError: a run without a result (the message has the command that makes it), or a damaged file.
+    """
+    return [_evaluated(name, folder) for name, folder in zip(_names(folders), folders, strict=True)]
+
+
+def _evaluated(name: str, folder: RunFolder) -> Evaluated:
+    result = read_result(folder)
+    folder.require(folder.verdicts)
+    config = read_config(folder)
+    trained = "method" in config
+    return Evaluated(
+        name=name,
+        folder=folder,
+        method=class_name(config.get("method")),
+        model=model_name(config, result),
+        protocol=_protocol(result),
+        clean=result["figures"]["clean"],
+        robust=result["robust_accuracy"],
+        settings=flatten({key: value for key, value in config.items() if key != "out"}) if trained else {},
+        masked=tuple(check["title"] for check in failed_checks(result)),
+    )
+
+
+def _protocol(result: dict[str, Any]) -> dict[str, str]:
+    data = result["data"]
+    attacks = {
+        f"{attack} settings": ", ".join(f"{name}={value}" for name, value in flatten(settings).items())
+        for attack, settings in result["attacks"].items()
+    }
+    return {
+        "data": f"{data['name']} ({data['split']})",
+        "test images": f"{result['sample']} {result['robust_accuracy']['n']}",
+        "hash of the test images": str(data["sha256"])[:12],
+        "threat": threat_short(result["threat"]),
+        "budget": str(result["budget"]),
+        **attacks,
+    }
+
+
+def _names(folders: Sequence[RunFolder]) -> list[str]:
+    """Folder names; whole paths where two folders have one name."""
+    names = [folder.path.absolute().name for folder in folders]
+    counts = Counter(names)
+    return [name if counts[name] == 1 else folder.path.as_posix() for name, folder in zip(names, folders, strict=True)]

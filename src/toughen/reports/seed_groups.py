@@ -1,0 +1,59 @@
+"""Runs that are one configuration trained with several seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from toughen.evaluation.seeds import Spread, over_seeds
+from toughen.reports.evaluated import Evaluated
+
+# What does not change what is trained may differ within a group.
+_ASIDE = ("seed", "device", "workers", "trackers", "log_every", "checkpoint_every")
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """One configuration over its seeds.
+
+    Attributes:
+        title: its method, and the settings that set it apart from other runs of that method, such as "TRADES, beta 3".
+        runs: in the order of their rank; one a seed.
+        clean: accuracy without attack, over the seeds.
+        robust: accuracy under all attacks together, over the seeds.
+    """
+
+    title: str
+    runs: tuple[Evaluated, ...]
+    clean: Spread
+    robust: Spread
+
+    @property
+    def seeds(self) -> list[str]:
+        """The seed of each run."""
+        return [run.settings["seed"] for run in self.runs]
+
+
+def seed_groups(ranked: Sequence[Evaluated]) -> tuple[SeedGroup, ...]:
+    """The configurations of which several seeds are among the ranked runs, by descending mean robust accuracy.
+
+    Of runs with one seed the best counts, since they are no independent repetitions.
+
+    Args:
+        ranked: runs under one protocol.
+    """
+    found: dict[frozenset[tuple[str, str]], dict[str, Evaluated]] = {}
+    for run in ranked:
+        if "seed" in run.settings:
+            same = frozenset((name, value) for name, value in run.settings.items() if name not in _ASIDE)
+            found.setdefault(same, {}).setdefault(run.settings["seed"], run)
+    groups = [_group(tuple(runs.values()), ranked) for runs in found.values() if len(runs) > 1]
+    return tuple(sorted(groups, key=lambda group: -group.robust.mean))
+
+
+def _group(runs: tuple[Evaluated, ...], ranked: Sequence[Evaluated]) -> SeedGroup:
+    method, settings = runs[0].method, runs[0].settings
+    peers = [run.settings for run in ranked if run.settings and run.method == method]
+    shared = [name for name in settings if name not in _ASIDE and all(name in peer for peer in peers)]
+    named = [name for name in shared if any(peer[name] != settings[name] for peer in peers)]
+    title = ", ".join([method, *(f"{name.removeprefix('method.')} {settings[name]}" for name in named)])
+    clean, robust = (over_seeds([getattr(run, key)["accuracy"] for run in runs]) for key in ("clean", "robust"))
+    return SeedGroup(title, runs, clean, robust)
