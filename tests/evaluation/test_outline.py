@@ -14,6 +14,7 @@ from torch import nn
 from toughen.data.source import Decoded, ImageSet
 from toughen.errors import RunError
 from toughen.evaluation import Outline, prepare
+from toughen.evaluation.preflight import Finding
 from toughen.threat import ThreatModel
 
 SETTINGS = {"budget": "quick", "test_images": 20, "batch_size": 10, "seed": 3, "device": "cpu"}
@@ -61,9 +62,10 @@ def test_the_same_evaluation_has_the_same_key(network, images):
         lambda network, images: outline(network, images, batch_size=5),
         lambda network, images: outline(network, images, test_images=19),
         lambda network, images: outline(network, images, sample="random"),
+        lambda network, images: outline(network, images, eot=2),
         lambda network, images: outline(network, images, transfer={"other": network}),
     ],
-    ids=["weight", "pixel", "label", "eps", "norm", "attacks", "seed", "batches", "images", "sample", "transfer"],
+    ids=["weight", "pixel", "label", "eps", "norm", "attacks", "seed", "batches", "images", "sample", "eot", "source"],
 )
 def test_any_change_gives_another_key(network, images, change: Callable[[nn.Module, ImageSet], Outline]):
     assert change(network, images).key != outline(network, images).key
@@ -102,11 +104,13 @@ def test_what_differs_is_named(network, images):
 
 
 def test_written_and_read(tmp_path: Path, network, images):
-    made = replace(outline(network, images), warnings=("beware",))
+    findings = (Finding("odd", "note", "look", {"n": 3}), Finding("worse", "doubt", "beware"))
+    made = replace(outline(network, images), findings=findings)
     made.write(tmp_path / "evaluation.json")
     read = Outline.read(tmp_path / "evaluation.json")
     assert read == made
     assert read.key == made.key
+    assert read.warnings == ("beware",)
     assert list(read.protocol["attacks"]) == list(made.protocol["attacks"])
 
 

@@ -9,6 +9,7 @@ import torch
 from toughen.errors import RunError
 from toughen.evaluation import Outline
 from toughen.evaluation.parts import Parts, has_parts, unfinished
+from toughen.evaluation.preflight import Finding
 from toughen.evaluation.units import Unit
 from toughen.run import RunFolder
 
@@ -33,7 +34,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 @pytest.fixture
 def parts(folder: RunFolder) -> Parts:
-    made = Parts(folder, Outline(PROTOCOL, ("beware",)))
+    made = Parts(folder, Outline(PROTOCOL, (Finding("odd", "doubt", "beware"),)))
     made.begin()
     return made
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from toughen._version import __version__
 from toughen.errors import RunError
+from toughen.evaluation.preflight import Finding
 from toughen.evaluation.verdicts import SCHEMA
 from toughen.run import atomic
 
@@ -22,11 +23,16 @@ class Outline:
 
     Attributes:
         protocol: threat, attack settings, hashes of model and data, sample, seed, batch size, precision.
-        warnings: doubts about the model that arose before the first attack.
+        findings: what was seen before the first attack.
     """
 
     protocol: Mapping[str, Any]
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The messages of the doubts among the findings."""
+        return tuple(finding.message for finding in self.findings if finding.severity == "doubt")
 
     @property
     def attacks(self) -> tuple[str, ...]:
@@ -83,7 +89,11 @@ class Outline:
 
     def write(self, path: Path) -> None:
         """Write as JSON, with the key."""
-        facts = {"key": self.key, "protocol": self.protocol, "warnings": list(self.warnings)}
+        facts = {
+            "key": self.key,
+            "protocol": self.protocol,
+            "preflight": [finding.plain() for finding in self.findings],
+        }
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(facts, indent=2))
 
@@ -96,7 +106,7 @@ class Outline:
         """
         try:
             facts = json.loads(path.read_text())
-            outline = cls(facts["protocol"], tuple(facts["warnings"]))
+            outline = cls(facts["protocol"], tuple(Finding(**finding) for finding in facts["preflight"]))
             key = facts["key"]
             if outline.key != key:
                 raise ValueError("it comes from another version of toughen or pyautoattack")

@@ -1,7 +1,8 @@
 """An evaluation before its first attack: everything is settled, checked and hashed."""
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -9,13 +10,16 @@ from torch import Tensor, nn
 
 from toughen.batch import Batch
 from toughen.data.source import ImageSet, Split
-from toughen.errors import InputError, did_you_mean
+from toughen.device import find_device
+from toughen.errors import InputError, ToughenWarning, did_you_mean
+from toughen.evaluation.averaged import in_the_mean
+from toughen.evaluation.blind import Blind
 from toughen.evaluation.budgets import Budget, attacks_of
-from toughen.evaluation.doubts import model_doubts
-from toughen.evaluation.inference import choose_device, frozen
+from toughen.evaluation.inference import frozen
 from toughen.evaluation.mixed import SearchPrecision, choose_precision, in_precision
 from toughen.evaluation.named import NamedAttack
 from toughen.evaluation.outline import Outline, plain
+from toughen.evaluation.preflight import SAMPLE, Finding, Given, Subject, preflight
 from toughen.evaluation.provenance import data_facts, model_facts
 from toughen.evaluation.transfer import check_source, transfers
 from toughen.threat import ThreatModel
@@ -72,6 +76,11 @@ class Task:
         """Of the sample and the attacks."""
         return int(self.outline.protocol["seed"])
 
+    @property
+    def eot(self) -> int:
+        """Passes whose mean the attacks see."""
+        return int(self.outline.protocol["eot"])
+
     def batch(self, number: int) -> Batch:
         """A batch on the CPU, checked.
 
@@ -96,21 +105,23 @@ def prepare(
     batch_size: int = 250,
     device: str | torch.device = "auto",
     precision: SearchPrecision = "fp32",
+    eot: int = 1,
     transfer: Mapping[str, nn.Module] | None = None,
     split: Split = "test",
 ) -> Task:
-    """Settle everything that an evaluation does, and look at the model's outputs for the first images.
+    """Settle everything that an evaluation does, and look at the model for reasons not to believe its figures.
 
-    The settings are those of `evaluate_model`.
+    The settings are those of `evaluate_model`. Each doubt is a `ToughenWarning` too, before any long attack.
 
     Raises:
         InputError: images, labels or the model's outputs that do not fit each other; a setting out of range.
     """
     if batch_size < 1:
         raise InputError(f"batch_size: expected at least 1, got {batch_size}")
-    num_classes, where = len(images.classes), choose_device(device)
+    num_classes, where = len(images.classes), find_device(device)
     search = choose_precision(precision, where)
-    attacks = in_precision((*attacks_of(budget, num_classes), *transfers(transfer or {})), search)
+    attacks = (*attacks_of(budget, num_classes), *transfers(transfer or {}))
+    attacks = in_the_mean(in_precision(attacks, search), eot)
     names = [attack.name for attack in attacks]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -125,14 +136,36 @@ def prepare(
         "seed": seed,
         "batch_size": batch_size,
         "precision": search,
+        "eot": eot,
         "data": data_facts(images, split, chosen.split(batch_size)),
         "model": model_facts(model),
     }
-    outline = Outline(plain(protocol))
-    task = Task(model, images, threat, attacks, chosen, where, outline)
-    first = task.batch(0).images.to(where)
-    with frozen(model, where) as judged:
-        doubts = model_doubts(judged, first, num_classes)
+    batch = _spread(images, chosen).to(where)
+    given = Given.of(model)
+    with frozen(model, where) as still:
+        looked_at = (batch.images, batch.labels, images.labels[chosen], images.classes)
+        findings = preflight(Subject(still, given, *looked_at, threat, batch_size, eot))
         for name, source in (transfer or {}).items():
-            check_source(name, source, first, num_classes)
-    return replace(task, outline=replace(outline, warnings=tuple(doubts)))
+            check_source(name, source, batch.images[:batch_size], num_classes)
+    for finding in findings:
+        if finding.severity == "doubt":
+            warnings.warn(finding.message, ToughenWarning, stacklevel=2)
+    outline = Outline(plain(protocol), findings)
+    return Task(_attackable(model, findings), images, threat, attacks, chosen, where, outline)
+
+
+def _spread(images: ImageSet, chosen: Tensor) -> Batch:
+    """A few of the chosen images, evenly spread, so that data in the order of its classes shows them all.
+
+    Raises:
+        InputError: images or labels that do not fit their contract.
+    """
+    seen = chosen[torch.linspace(0, len(chosen) - 1, min(len(chosen), SAMPLE)).round().long()]
+    batch = Batch(*images.subset(seen), seen)
+    batch.check(len(images.classes))
+    return batch
+
+
+def _attackable(model: nn.Module, findings: tuple[Finding, ...]) -> nn.Module:
+    """The model, with a gradient of zero where it has none that an attack could ask for."""
+    return Blind(model) if any(finding.name == "not_differentiable" for finding in findings) else model

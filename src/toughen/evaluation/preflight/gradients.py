@@ -1,0 +1,88 @@
+"""Images without a gradient, models without one, and gradients that are not the model's."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from toughen.evaluation.preflight.finding import Check, Finding, share
+from toughen.evaluation.preflight.slopes import Slopes
+from toughen.evaluation.preflight.subject import Subject
+from toughen.losses import margin
+from toughen.precision import at_least_fp32
+
+_INSTEAD = (
+    "attacks that use none say more: Square with 20,000 queries (budget thorough), transfer from a model without the "
+    "obstacle, decision-based attacks"
+)
+_MANY = 0.05
+_DISAGREE = 0.2
+# A step of PGD-20, and a tenth of it: 8-bit images that pass their gradient on straight agree at the first.
+_STEPS = (1 / 8, 1 / 80)
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """No gradient at all; zero or not finite for both losses; or one that says nothing of what the model does."""
+    found = subject.slopes
+    if found.obstacle:
+        yield Finding(
+            "not_differentiable",
+            "doubt",
+            f"the model cannot be differentiated ({found.obstacle}): gradient attacks are blind, and only what Square "
+            f"finds counts; {_INSTEAD}",
+            {"reason": found.obstacle},
+        )
+        return
+    n = int(found.judged.sum())
+    if not n:
+        return
+    blind = {name: _blind(getattr(found, name)) & found.judged for name in ("ce", "margin")}
+    both = blind["ce"] & blind["margin"]
+    shares = {name: float(rows.sum()) / n for name, rows in {**blind, "both": both}.items()}
+    if shares["both"] > _MANY:
+        yield Finding(
+            "zero_gradients",
+            "doubt",
+            f"the gradient of cross-entropy and of the margin is zero or not finite for {share(shares['both'])} of {n} "
+            f"images: gradient attacks are blind there; rounding, clipping or a step function hides it; {_INSTEAD}",
+            {**shares, "n": n},
+        )
+    yield from _false(subject, found, ~blind["margin"] & found.judged)
+
+
+def _blind(gradient: Tensor) -> Tensor:
+    rows = gradient.flatten(1)
+    return (rows == 0).all(dim=1) | ~rows.isfinite().all(dim=1)
+
+
+def _false(subject: Subject, slopes: Slopes, rows: Tensor) -> Iterator[Finding]:
+    """A step up the gradient must raise the margin by a tenth of what the gradient promises, at one length of two."""
+    if subject.random:
+        return
+    images, gradient = slopes.images[rows], slopes.margin[rows]
+    labels, before = slopes.labels[rows], slopes.margins[rows]
+    clear, kept = torch.zeros(len(images), dtype=torch.bool, device=images.device), torch.zeros_like(before)
+    for length in _STEPS:
+        direction = subject.threat.steepest(gradient, images)
+        moved = subject.threat.project(images + length * subject.threat.radius * direction, images)
+        promised = (gradient * (moved - images)).flatten(1).sum(1)
+        risen = margin(at_least_fp32(subject.outputs(moved)), labels) - before
+        # Below this, fp32 rounding decides.
+        certain = promised > 1e-4 * max(subject.spread, 1e-30)
+        clear |= certain
+        kept = torch.where(certain, torch.maximum(kept, risen / promised), kept)
+    n = int(clear.sum())
+    wrong = int((clear & (kept < 0.1)).sum())
+    if n < 4 or wrong <= _DISAGREE * n:
+        return
+    yield Finding(
+        "false_gradients",
+        "doubt",
+        f"for {wrong} of {n} images ({share(wrong / n)}) a small step up the gradient does not raise the loss as it "
+        "should: the gradient is not the model's own (a rounded input, a gradient made by hand) and leads attacks "
+        f"astray; {_INSTEAD}",
+        {"share": wrong / n, "n": n},
+    )
+
+
+CHECK = Check(110, find)

@@ -1,0 +1,22 @@
+"""Images scaled down twice. Those outside [0, 1] are an error: see `toughen.batch.check_images`."""
+
+from collections.abc import Iterator
+
+from toughen.evaluation.preflight.finding import Check, Finding
+from toughen.evaluation.preflight.subject import Subject
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """A sample of images in which nothing is brighter than 2/255."""
+    largest = float(subject.images.max())
+    if largest <= 2 / 255:
+        yield Finding(
+            "image_range",
+            "doubt",
+            f"the largest value in {len(subject)} images is {largest:.4g}: they look divided by 255 twice; give uint8 "
+            "images with values 0 .. 255, which toughen divides",
+            {"largest": largest, "n": len(subject)},
+        )
+
+
+CHECK = Check(10, find)

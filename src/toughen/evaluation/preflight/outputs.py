@@ -1,0 +1,27 @@
+"""Outputs that are no logits: NaN, and probabilities."""
+
+from collections.abc import Iterator
+
+from toughen.evaluation.doubts import NAN, PROBABILITIES
+from toughen.evaluation.preflight.finding import Check, Finding, share
+from toughen.evaluation.preflight.subject import Subject
+from toughen.models.build import looks_like_probabilities
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Attacks need logits, and a number for each class."""
+    wrong = int((~subject.logits.isfinite()).any(dim=1).sum())
+    if wrong:
+        part = wrong / len(subject)
+        yield Finding(
+            "nan",
+            "doubt",
+            f"{NAN}: {wrong} of {len(subject)} ({share(part)}); look for a division by zero, a logarithm of zero or an "
+            "overflow in the forward pass",
+            {"share": part, "n": len(subject)},
+        )
+    if looks_like_probabilities(subject.logits):
+        yield Finding("probabilities", "doubt", PROBABILITIES, {"n": len(subject)})
+
+
+CHECK = Check(60, find)

@@ -1,0 +1,42 @@
+"""A model that answers at random."""
+
+from collections.abc import Iterator
+
+from toughen.evaluation.preflight.finding import Check, Finding, share
+from toughen.evaluation.preflight.subject import Subject
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Two passes over the same images that differ by more than rounding."""
+    if not subject.random:
+        if subject.eot > 1:
+            yield Finding(
+                "randomness",
+                "note",
+                f"two passes over {len(subject)} images are equal: the model is not random, and eot={subject.eot} only "
+                "makes the evaluation slower",
+                {"flipped": 0.0, "n": len(subject), "eot": subject.eot},
+            )
+        return
+    flips = float((subject.predicted(subject.logits) != subject.predicted(subject.again)).float().mean())
+    seen = f"the model is random: a second pass gives another class to {share(flips)} of {len(subject)} images"
+    figures = {"flipped": flips, "n": len(subject), "eot": subject.eot}
+    if subject.eot > 1:
+        yield Finding(
+            "randomness",
+            "note",
+            f"{seen}; attacks see the mean of {subject.eot} passes (EOT), the verdict is one, and the figure compares "
+            "with others of that kind",
+            figures,
+        )
+    else:
+        yield Finding(
+            "randomness",
+            "doubt",
+            f"{seen}; each step of an attack sees one draw, so the robust accuracy is overestimated and not "
+            "comparable: let attacks see the mean of many passes with eot=20 (--eot 20)",
+            figures,
+        )
+
+
+CHECK = Check(90, find)

@@ -1,0 +1,63 @@
+"""A model in train mode, and one that stays in it."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from toughen.evaluation.preflight.finding import Check, Finding, share
+from toughen.evaluation.preflight.subject import Subject, differ
+from toughen.precision import at_least_fp32
+
+_NAMED = 4
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Flags as they were given, flags that `eval()` leaves on, and logits that change with the rest of the batch."""
+    stubborn = [name or type(module).__name__ for name, module in subject.model.named_modules() if module.training]
+    if stubborn:
+        yield Finding(
+            "train_mode",
+            "doubt",
+            f"{len(stubborn)} of {subject.given.modules} modules stay in train mode after eval() ({_some(stubborn)}): "
+            "Dropout and BatchNorm then answer as in training, and the figure is not the deployed model's; remove what "
+            "overrides train()",
+            {"modules": len(stubborn)},
+        )
+    elif subject.given.training:
+        kinds = list(dict.fromkeys(subject.given.training))
+        yield Finding(
+            "train_mode_given",
+            "note",
+            f"{len(subject.given.training)} of {subject.given.modules} modules were handed over in train mode "
+            f"({_some(kinds)}); the model is evaluated in eval mode, and gets its flags back afterwards",
+            {"modules": len(subject.given.training)},
+        )
+    yield from _of_the_batch(subject)
+
+
+def _of_the_batch(subject: Subject) -> Iterator[Finding]:
+    """An image's logits must not depend on the others in its batch."""
+    count = min(len(subject), subject.batch_size) // 2
+    if count < 2 or subject.random:
+        return
+    whole, part = subject.logits[:count], at_least_fp32(subject.outputs(subject.images[:count]))
+    if not differ(whole, part, 1e-3 * subject.spread):
+        return
+    flips = float((subject.predicted(whole) != subject.predicted(part)).float().mean())
+    norms = [type(m).__name__ for m in subject.model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+    suspects = f" ({_some(list(dict.fromkeys(norms)))} without running statistics?)" if norms else ""
+    yield Finding(
+        "batch_dependence",
+        "doubt",
+        f"the logits of an image change with the rest of its batch: without one half of it, {share(flips)} of the "
+        f"{count} images of the other get another class; a layer normalises by the batch{suspects}, and verdicts hold "
+        "for these batches only; keep running statistics, and evaluate in eval mode",
+        {"flipped": flips, "n": count},
+    )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+
+
+CHECK = Check(40, find)
