@@ -22,10 +22,12 @@ KINDS = {
     "optimizers": "toughen.training.optimizer.SGD",
     "schedules": "toughen.training.optimizer.Schedule",
     "averages": "toughen.training.averaging.Average",
+    "analyses": "toughen.evaluation.analysis.Analysis",
 }
-"""The kinds of classes, each with the import path of its base class, whose folder is searched.
+"""The kinds of classes, each with the import path of its base class.
 
-A setting whose type is a base class, or descends from one, takes names of that kind.
+The folder of the base class is searched, or the one in it that is called like the kind. A setting whose type is a base
+class, or descends from one, takes names of that kind.
 """
 
 
@@ -52,7 +54,8 @@ def classes(kind: str) -> dict[str, Entry]:
     for file in sorted(folder.glob("*.py")):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef):
-                found[node.name] = (node, f"toughen.{folder.name}.{file.stem}.{node.name}")
+                module = ".".join(file.relative_to(HERE.parent).with_suffix("").parts)
+                found[node.name] = (node, f"{module}.{node.name}")
 
     def descends(name: str) -> bool:
         return name == base or (name in found and any(map(descends, _bases(found[name][0]))))
@@ -138,7 +141,8 @@ def folded(name: str) -> str:
 
 def _folder(kind: str) -> Path:
     package = KINDS[kind].split(".")
-    return HERE / (package[1] if package[0] == "toughen" else kind)
+    folder = HERE.joinpath(*package[1:-2]) if package[0] == "toughen" else HERE
+    return folder / kind if (folder / kind).is_dir() else folder
 
 
 def _last(path: str) -> str:

@@ -1,13 +1,19 @@
 """What an evaluation may look at beyond its attacks: anything that needs the model and gives plain data."""
 
-from collections.abc import Sequence
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from toughen.batch import Batch
+from toughen.config import describe
 from toughen.data.source import ImageSet
+from toughen.errors import InputError
+from toughen.evaluation.judge import Clean, judge_clean
 from toughen.evaluation.named import NamedAttack
 from toughen.threat import ThreatModel
 
@@ -40,19 +46,45 @@ class Scene:
         """Places of the first `count` evaluated images (default all), cut into batches."""
         return list(self.indices[:count].split(self.batch_size))
 
+    def judged(self, count: int | None = None, batch_size: int | None = None) -> Iterator[tuple[int, Clean]]:
+        """The first `count` evaluated images (default all), batch by batch, with what the model says of them.
 
-class Analysis(Protocol):
+        With each batch comes the seed for attacks on it: the evaluation's plus the position of the first image.
+        """
+        size = self.batch_size if batch_size is None else batch_size
+        for number, places in enumerate(self.indices[:count].split(size)):
+            batch = Batch(*self.images.subset(places), places)
+            yield self.seed + number * size, judge_clean(self.model, batch, self.device)
+
+
+class Analysis(ABC):
     """A study of the model beside the attacks, such as a curve over eps. It runs after them, in one shard.
 
-    What follows from the verdict table alone needs none of this: it can be computed from `Verdicts` at any time.
+    A subclass stores every constructor argument under its own name. What follows from the verdict table alone needs
+    none of this: it can be computed from `Verdicts` at any time.
     """
 
     @property
     def name(self) -> str:
-        """Its key in the result's `analyses`; letters, digits and underscores."""
+        """Its key in the result's `analyses`; letters, digits and underscores. `EpsCurve` is called eps_curve."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower()
 
     def settings(self) -> dict[str, Any]:
         """Everything that is needed to run it again, as plain data; a change here makes it run again."""
+        return describe(self)["init_args"]
 
+    @abstractmethod
     def run(self, scene: Scene) -> dict[str, Any]:
         """What it found, as plain data for result.json; all randomness comes from `scene.seed`."""
+
+
+def check_names(analyses: Sequence[Analysis]) -> None:
+    """Raise unless each has a name of its own, under which the result keeps it.
+
+    Raises:
+        InputError: naming the one that is there twice.
+    """
+    names = [analysis.name for analysis in analyses]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"analyses: expected each once, got {name} {names.count(name)} times")

@@ -1,0 +1,52 @@
+"""Robustness to an attacker who sees nothing but the predicted class."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from toughen.evaluation.analyses.hop_skip_jump import HopSkipJump
+from toughen.evaluation.analyses.needs import at_least, library
+from toughen.evaluation.analyses.starts import candidates
+from toughen.evaluation.analysis import Analysis, Scene
+from toughen.evaluation.judge import judge
+from toughen.evaluation.verdicts import figure
+
+# HopSkipJump holds a few hundred images for each image that it attacks.
+_PIXELS_AT_ONCE = 2**17
+
+
+class DecisionBased(Analysis):
+    """Accuracy under HopSkipJump (Chen et al. 2020), which sees only the predicted class of what it asks for.
+
+    An attack that uses no gradient and no logits is not deceived by masked ones: where it breaks images that gradient
+    attacks left, these failed. That it breaks fewer says nothing, for it needs many queries. In l1, which Foolbox's
+    attack does not know, it minimises the l2 norm, and finds less.
+
+    Each image starts from the nearest of 200 images, spread over the split, that the model classifies otherwise, or of
+    as many images of noise.
+
+    Args:
+        images: how many of the evaluated images, from the first on.
+        queries: for each image; as many as Square's in AutoAttack.
+
+    Raises:
+        ToughenError: foolbox is not installed.
+    """
+
+    def __init__(self, images: int = 20, queries: int = 5000) -> None:
+        at_least(1, images=images, queries=queries)
+        library("foolbox", "foolbox")
+        self.images = images
+        self.queries = queries
+
+    def run(self, scene: Scene) -> dict[str, Any]:
+        """The figure under the attack."""
+        attack = HopSkipJump(self.queries, candidates(scene))
+        size = max(1, min(scene.batch_size, _PIXELS_AT_ONCE // scene.images.images.take(torch.tensor([0])).numel()))
+        batches = scene.judged(self.images, size)
+        outcomes = [judge(scene.model, clean, attack, scene.threat, seed=seed) for seed, clean in batches]
+        held = np.concatenate([outcome.held.numpy() for outcome in outcomes])
+        doubts = list(dict.fromkeys(doubt for outcome in outcomes for doubt in outcome.warnings))
+        facts = {"attack": "HopSkipJump", "library": "foolbox", "norm": scene.threat.norm, "eps": scene.threat.radius}
+        return {**facts, "queries": self.queries, **figure(held), "warnings": doubts}

@@ -1,0 +1,82 @@
+"""The gradient attack that analyses search with, by norm."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyautoattack.autopgd_base import APGDAttack
+from torch import Tensor, nn
+
+from toughen.attacks import PGD
+from toughen.evaluation.named import SURVIVORS, Attempt, Gradient, NamedAttack
+from toughen.evaluation.square import LIBRARY_NORMS, own_random_state
+from toughen.threat import Norm, ThreatModel
+
+
+def search(norm: Norm, steps: int, restarts: int) -> NamedAttack:
+    """PGD on the margin loss in l-inf and l2; `AutoPGD` in l1, where PGD leaves several times as many images.
+
+    >>> search("linf", 20, 2).name, search("l1", 20, 2).name
+    ('pgd20_margin', 'apgd20')
+    """
+    if norm == "l1":
+        return AutoPGD(steps, restarts)
+    return Gradient(f"pgd{steps}_margin", PGD(steps, restarts=restarts, keep_best=True, loss="margin"), True)
+
+
+@dataclass(frozen=True)
+class AutoPGD:
+    """APGD (Croce & Hein 2020) by pyautoattack: on cross-entropy, then on DLR where there are three classes or more.
+
+    In l1 it begins with larger radii, as in AutoAttack (Croce & Hein 2021), where it has 10 steps or more.
+
+    Attributes:
+        steps: of each run.
+        restarts: runs on each loss.
+    """
+
+    steps: int
+    restarts: int
+    survivors_only: bool = True
+    composite: bool = False
+
+    @property
+    def name(self) -> str:
+        """`apgd` and the number of steps."""
+        return f"apgd{self.steps}"
+
+    def settings(self, threat: ThreatModel) -> dict[str, Any]:
+        """Steps and restarts."""
+        runs = {"steps": self.steps, "restarts": self.restarts, "losses": ["ce", "dlr"]}
+        return {"attack": "APGD", "library": "pyautoattack", **runs, "attacked": SURVIVORS}
+
+    def run(
+        self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+    ) -> Attempt:
+        """Attack one batch."""
+        found = images.contiguous()
+        with torch.no_grad():
+            classes = model(images[:1]).shape[1]
+        for loss in ("ce", "dlr")[: 1 if classes < 3 else 2]:
+            attack = APGDAttack(
+                model,
+                n_iter=self.steps,
+                norm=LIBRARY_NORMS[threat.norm],
+                n_restarts=self.restarts,
+                eps=threat.radius,
+                seed=generator.initial_seed(),
+                loss=loss,
+                device=images.device,
+                use_largereps=threat.norm == "l1" and self.steps >= 10,
+                logger=_SILENT,
+            )
+            with own_random_state():
+                better = attack.perturb(images.contiguous(), labels)
+            # Images that it did not break come back as they were.
+            found = torch.where((better != images).flatten(1).any(1).view(-1, 1, 1, 1), better, found)
+        return Attempt(found)
+
+
+# Without one the library warns of every image without a gradient.
+_SILENT = logging.Logger("pyautoattack", logging.CRITICAL)
