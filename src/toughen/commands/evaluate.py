@@ -14,6 +14,7 @@ from toughen.config import describe, instantiate
 from toughen.data.source import DataSource, ImageSet
 from toughen.errors import InputError, RunError
 from toughen.evaluation import (
+    Analysis,
     Budget,
     Crew,
     Evaluation,
@@ -27,6 +28,7 @@ from toughen.evaluation import (
     prepare,
     with_weights,
 )
+from toughen.evaluation.analysis import check_names
 from toughen.evaluation.transfer import short_names
 from toughen.models.build import build_model, with_facts
 from toughen.run import RunFolder
@@ -47,6 +49,9 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 250,
     precision: SearchPrecision = "fp32",
+    eot: int = 1,
+    checks: bool = True,
+    analyses: list[Analysis] = [],  # noqa: B006 - never changed
     device: str = "auto",
     shard: str | None = None,
     time_limit: float | None = None,
@@ -75,10 +80,13 @@ def evaluate(
         seed: of the sample and of the attacks.
         batch_size: images attacked together; fewer need less memory.
         precision: of the attacks' search: fp32, bf16 (every broken image is checked in fp32), or auto.
+        eot: for a model that answers at random, attack the mean of so many passes, such as 20.
+        checks: attack 100 images again, weaker and stronger, to check that the attacks can be believed.
+        analyses: further studies, such as EpsCurve,Corruptions; those that the folder has are not made again.
         device: auto, cpu, cuda or cuda:1.
         shard: compute one of several parts, such as 2/3, and leave the rest to others; then `toughen merge`.
         time_limit: seconds after which it reports what it has, as incomplete; the same call goes on from there.
-        require: what must be shown, such as 'robust >= 0.45 and clean >= 0.8', by the 95 % interval's worse end.
+        require: what must be shown, such as 'robust >= 0.45 and checks', by the 95 % interval's worse end.
         out: folder for the result; default the run's folder, without a run runs/evaluate-<weights>.
         overwrite: replace the result of another evaluation in that folder, or compute the same one again.
         progress: called as an attack starts on a batch; the command line passes its progress bar.
@@ -91,6 +99,7 @@ def evaluate(
         ToughenError: a setting, the model, the data or the folder is not usable; the message says what to do.
     """
     _need_model(run, model, weights, data)
+    check_names(analyses)
     part = None if shard is None else Shard.parse(shard)
     if part is not None and require is not None:
         raise InputError("require: a shard is not the whole evaluation; use `toughen merge ... --require`")
@@ -117,6 +126,7 @@ def evaluate(
             "seed": seed,
             "batch_size": batch_size,
             "precision": precision,
+            "eot": eot,
         }
         task = prepare(
             _network(model, path, config, images),
@@ -135,11 +145,27 @@ def evaluate(
         before = None if part else _earlier(folder, task, overwrite)
         crew.wait()  # nobody writes before all have looked
         if crew.first and not own:
-            settings |= {"transfer": transfer, "device": device, "weights": path}
+            settings |= {
+                "transfer": transfer,
+                "analyses": analyses,
+                "checks": checks,
+                "device": device,
+                "weights": path,
+            }
             described = {"data": chosen_data, "threat": chosen_threat, **settings}
             folder.write_config({"model": _described(model, config, images), **describe(described)})
         crew.wait()
-        evaluation = run_in(folder, task, before, crew=crew, shard=part, time_limit=time_limit, progress=progress)
+        evaluation = run_in(
+            folder,
+            task,
+            before,
+            crew=crew,
+            shard=part,
+            analyses=analyses,
+            checks=checks,
+            time_limit=time_limit,
+            progress=progress,
+        )
     return evaluation if requirement is None else replace(evaluation, ruling=requirement.judge(evaluation.result))
 
 

@@ -16,9 +16,11 @@ from toughen.evaluation import (
     carry_out,
     merge_parts,
 )
+from toughen.evaluation.checks import run_checks
 from toughen.evaluation.evaluate import analyse
 from toughen.evaluation.outline import plain
 from toughen.evaluation.parts import Parts, has_parts
+from toughen.evaluation.self_checks import with_self_checks
 from toughen.reports.html import write_report
 from toughen.run import RunFolder
 
@@ -31,6 +33,7 @@ def run_in(
     crew: Crew | None = None,
     shard: Shard | None = None,
     analyses: Sequence[Analysis] = (),
+    checks: bool = True,
     time_limit: float | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -43,12 +46,14 @@ def run_in(
         crew: the processes that share the work, where there are several; each calls this.
         shard: one part only: then no result is written.
         analyses: further studies; those that `before` holds with the same settings are not made again.
+        checks: whether `SelfChecks` is one of them.
         time_limit: in seconds.
         progress: told of each step.
     """
     crew, parts = crew or Crew(), Parts(folder, task.outline)
+    analyses = with_self_checks(analyses, checks)
     if before is not None:
-        return _with_analyses(folder, task, before, analyses, crew)
+        return _with_analyses(folder, task, before, analyses, crew, time_limit)
     work = carry_out(
         task,
         analyses=analyses,
@@ -74,18 +79,31 @@ def run_in(
 
 
 def _with_analyses(
-    folder: RunFolder, task: Task, before: Evaluation, analyses: Sequence[Analysis], crew: Crew
+    folder: RunFolder,
+    task: Task,
+    before: Evaluation,
+    analyses: Sequence[Analysis],
+    crew: Crew,
+    time_limit: float | None,
 ) -> Evaluation:
-    """A finished evaluation with the analyses that it lacks."""
+    """A finished evaluation with the analyses that it lacks; a warning names those that time was not enough for."""
     known = before.result["analyses"]
     wanted = [a for a in analyses if known.get(a.name, {}).get("settings") != plain(a.settings())]
     if not wanted:
         return before
     if crew.first:
-        result = {**before.result, "analyses": {**known, **analyse(task, wanted)}}
+        made = analyse(task, wanted, time_limit=time_limit)
+        late = [f"not run (time limit of {time_limit:g} s): {a.name}" for a in wanted if a.name not in made]
+        found = {**known, **made}
+        result = {**before.result, **run_checks(before.verdicts, found), "analyses": found}
+        result["warnings"] = [*late, *(text for text in result["warnings"] if not _was_skipped(text, wanted))]
         finish(folder, Evaluation(before.verdicts, result, before.gallery))
     crew.wait()
     return replace(Evaluation.load(folder), reused=False)
+
+
+def _was_skipped(warning: str, analyses: Sequence[Analysis]) -> bool:
+    return warning.startswith("not run (") and warning.endswith(tuple(f": {analysis.name}" for analysis in analyses))
 
 
 def finish(folder: RunFolder, evaluation: Evaluation) -> None:

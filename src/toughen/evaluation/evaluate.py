@@ -1,6 +1,7 @@
 """From a model, images and a threat model to a verdict an image and the figures that follow from them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +21,9 @@ from toughen.evaluation.outline import Outline, plain
 from toughen.evaluation.pace import Deadline, Pace, Progress, Step, TimeUp
 from toughen.evaluation.parts import Parts
 from toughen.evaluation.provenance import versions
+from toughen.evaluation.random_state import seeded
 from toughen.evaluation.result import Evaluation, summarise
+from toughen.evaluation.self_checks import with_self_checks
 from toughen.evaluation.shards import Shard
 from toughen.evaluation.task import Sample, Task, prepare
 from toughen.evaluation.units import CLEAN, Unit, attack_table, clean_table
@@ -40,9 +43,11 @@ def evaluate_model(
     batch_size: int = 250,
     device: str | torch.device = "auto",
     precision: SearchPrecision = "fp32",
+    eot: int = 1,
     transfer: Mapping[str, nn.Module] | None = None,
     split: Split = "test",
     analyses: Sequence[Analysis] = (),
+    checks: bool = True,
     shard: Shard = Shard(),
     time_limit: float | None = None,
     folder: RunFolder | None = None,
@@ -65,9 +70,13 @@ def evaluate_model(
         batch_size: images attacked together.
         device: auto, cpu, cuda or cuda:N.
         precision: of the attacks' search; see `SearchPrecision`. The verdict is always fp32.
+        eot: for a model that answers at random: attacks see the mean softmax of so many passes (see `InTheMean`); the
+            verdict is one pass. With any eot, a random model's rows are as reproducible as another's.
         transfer: other models by name, whose adversarial images are shown to this one.
         split: which split `images` is, for the record.
         analyses: further studies of the model.
+        checks: attack a hundred images again, weaker and stronger, for the checks of the attacks themselves; see
+            `SelfChecks`. The checks that need no more than the verdicts are always made.
         shard: only a part of the batches, and of the analyses.
         time_limit: seconds after which the evaluation stops and says what it has; see `summarise`.
         folder: a run's folder, where verdicts are kept as they come, so that the same call goes on where another was
@@ -89,11 +98,17 @@ def evaluate_model(
         batch_size=batch_size,
         device=device,
         precision=precision,
+        eot=eot,
         transfer=transfer,
         split=split,
     )
     return carry_out(
-        task, analyses=analyses, shard=shard, time_limit=time_limit, folder=folder, progress=progress
+        task,
+        analyses=with_self_checks(analyses, checks),
+        shard=shard,
+        time_limit=time_limit,
+        folder=folder,
+        progress=progress,
     ).summary()
 
 
@@ -144,19 +159,27 @@ def carry_out(
         try:
             for unit in _units(task, model, parts, shard, deadline, progress):
                 units.append(unit)
+            images = sum(task.outline.images_in(each) for each in range(task.outline.batches) if shard.takes(each))
             for number, analysis in enumerate(analyses):
                 if shard.takes(number):
+                    if progress is not None:
+                        progress(Step(images, images, analysis.name, None))
                     found[analysis.name] = _analyse(task, model, parts, analysis)
+            if progress is not None:
+                progress(Step(images, images, "", 0.0))
         except TimeUp:
             reason = f"time limit of {deadline.seconds:g} s"
     skipped = tuple(analysis.name for analysis in analyses if analysis.name not in found)
     return Work(task.outline, tuple(units), found, skipped, reason)
 
 
-def analyse(task: Task, analyses: Sequence[Analysis]) -> dict[str, Any]:
-    """What analyses find of a model whose attacks are done, by name."""
-    with frozen(task.model, task.device) as judged:
-        return {analysis.name: _analyse(task, judged, None, analysis) for analysis in analyses}
+def analyse(task: Task, analyses: Sequence[Analysis], *, time_limit: float | None = None) -> dict[str, Any]:
+    """What analyses find of a model whose attacks are done, by name; those that the time was enough for."""
+    deadline, found = Deadline(time_limit), {}
+    with frozen(task.model, task.device) as judged, suppress(TimeUp):
+        for analysis in analyses:
+            found[analysis.name] = _analyse(task, deadline.watching(judged), None, analysis)
+    return found
 
 
 def _units(
@@ -172,7 +195,7 @@ def _units(
     for place, number in enumerate(mine):
         stored = {} if parts is None else {name: parts.read(number, name) for name in (CLEAN, *outline.attacks)}
         known = {name: unit for name, unit in stored.items() if unit is not None}
-        clean = None if len(known) == 1 + len(task.attacks) else judge_clean(model, task.batch(number), task.device)
+        clean = None if len(known) == 1 + len(task.attacks) else _clean(task, model, number)
         survivors: Tensor | None = None
         for name, attack in zip((CLEAN, *outline.attacks), (None, *task.attacks), strict=True):
             unit = known.get(name)
@@ -193,8 +216,11 @@ def _units(
                 pace.took(name, sizes[number], unit.seconds)
                 left[name] -= sizes[number]
             yield unit
-    if progress is not None:
-        progress(Step(total, total, "", 0.0))
+
+
+def _clean(task: Task, model: nn.Module, number: int) -> Clean:
+    with seeded(task.seed + number * task.outline.size):
+        return judge_clean(model, task.batch(number), task.device, task.eot)
 
 
 def _compute(
@@ -204,7 +230,9 @@ def _compute(
     indices = task.indices.split(task.outline.size)[number]
     if attack is None:
         return Unit(number, CLEAN, clean_table(clean, indices))
-    outcome = judge(model, clean, attack, task.threat, seed=task.seed + position, survivors=survivors)
+    seed = task.seed + position
+    with seeded(seed):
+        outcome = judge(model, clean, attack, task.threat, seed=seed, survivors=survivors, passes=task.eot)
     return Unit(
         number,
         attack.name,
@@ -225,7 +253,8 @@ def _analyse(task: Task, model: nn.Module, parts: Parts | None, analysis: Analys
     scene = Scene(
         model, task.images, task.indices, task.threat, task.attacks, task.seed, task.outline.size, task.device
     )
-    facts = {"settings": settings, **analysis.run(scene)}
+    with seeded(task.seed):
+        facts = {"settings": settings, **analysis.run(scene)}
     if parts is not None:
         parts.note(analysis.name, facts)
     return facts

@@ -34,8 +34,9 @@ class Term:
     def __str__(self) -> str:
         return f"{self.figure} {self.sign} {self.bound:g}"
 
-    def judge(self, figure: Mapping[str, Any]) -> Ruling:
+    def judge(self, result: Mapping[str, Any]) -> Ruling:
         """A lower bound must lie below the whole 95 % interval, an upper bound above it."""
+        figure = result["robust_accuracy"] if self.figure == "robust" else result["figures"][self.figure]
         low, high = figure["interval"]
         said = f"{self.figure} {figure['accuracy']:.4f}, 95 % interval {low:.4f} to {high:.4f} (n = {figure['n']:,})"
         if self.sign in (">=", ">"):
@@ -47,9 +48,22 @@ class Term:
         return Ruling(met, f"{self}: {said}: {end}")
 
 
+class Checks:
+    """The self-checks of the attacks."""
+
+    def judge(self, result: Mapping[str, Any]) -> Ruling:
+        """They must have been made, and none may have failed."""
+        if "self_checks" not in result["analyses"]:
+            return Ruling(False, "checks: the self-checks did not run")
+        failed = result.get("masking_suspected", [])
+        return Ruling(
+            not failed, f"checks: {'gradient masking suspected: ' if failed else 'none failed'}{', '.join(failed)}"
+        )
+
+
 @dataclass(frozen=True)
 class Requirement:
-    """Comparisons that must all hold.
+    """What must all hold: comparisons, and `checks`.
 
     >>> result = {"robust_accuracy": {"accuracy": 0.5, "interval": [0.42, 0.58], "n": 150}, "figures": {}}
     >>> Requirement.parse("robust >= 0.4", []).judge(result).met
@@ -58,28 +72,31 @@ class Requirement:
     'robust >= 0.45: robust 0.5000, 95 % interval 0.4200 to 0.5800 (n = 150): lower end 0.4200 below 0.45'
     """
 
-    terms: tuple[Term, ...]
+    terms: tuple[Term | Checks, ...]
 
     @classmethod
     def parse(cls, text: str, attacks: Iterable[str]) -> "Requirement":
-        """Read comparisons joined by `and`.
+        """Read comparisons and `checks`, joined by `and`.
 
         Args:
             text: such as "robust >= 0.45 and clean >= 0.8"; figures are robust (under all attacks together), clean
-                and the attacks' names; bounds are shares or percentages.
+                and the attacks' names; bounds are shares or percentages; `checks` asks that no self-check failed.
             attacks: names of the attacks that there are figures of.
 
         Raises:
             InputError: no comparison, an unknown figure, or a bound outside 0 .. 1.
         """
         known = ("robust", "clean", *attacks)
-        terms = []
+        terms: list[Term | Checks] = []
         for part in re.split(r"\band\b", text):
+            if part.strip() == "checks":
+                terms.append(Checks())
+                continue
             found = _TERM.fullmatch(part)
             if not found:
                 raise InputError(
                     f"require: cannot read {part.strip()!r}; expected comparisons such as "
-                    "'robust >= 0.45 and clean >= 0.8'"
+                    "'robust >= 0.45 and clean >= 0.8 and checks'"
                 )
             figure, sign, bound, percent = found.groups()
             if figure not in known:
@@ -96,10 +113,6 @@ class Requirement:
         missing = [name for name in result.get("planned", {}).get("attacks", []) if name not in result["figures"]]
         if missing:
             return Ruling(False, f"the evaluation is incomplete: {', '.join(missing)} did not run")
-        rulings = [term.judge(_figure(result, term.figure)) for term in self.terms]
+        rulings = [term.judge(result) for term in self.terms]
         failed = [ruling.reason for ruling in rulings if not ruling.met]
         return Ruling(not failed, "; ".join(failed or [ruling.reason for ruling in rulings]))
-
-
-def _figure(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    return result["robust_accuracy"] if name == "robust" else result["figures"][name]

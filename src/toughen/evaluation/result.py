@@ -10,9 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from toughen.errors import RunError
+from toughen.evaluation.calibration import calibration
+from toughen.evaluation.checks import run_checks
 from toughen.evaluation.doubts import verdict_doubts
 from toughen.evaluation.gallery import gallery
 from toughen.evaluation.outline import Outline
+from toughen.evaluation.per_class import confusion, per_class
 from toughen.evaluation.requirement import Ruling
 from toughen.evaluation.units import CLEAN, Unit, join_units
 from toughen.evaluation.verdicts import SCHEMA, Verdicts
@@ -119,6 +122,11 @@ def summarise(
         "versions": versions,
         "seconds": {name: round(sum(u.seconds for u in flat if u.name == name), 3) for name in names},
         "repeated": {name: sum(u.repeated for u in flat if u.name == name) for name in names},
+        "preflight": [finding.plain() for finding in outline.findings],
+        **run_checks(verdicts, analyses or {}),
+        "per_class": per_class(verdicts, outline.protocol["data"]["classes"]),
+        "confusion": confusion(verdicts, len(outline.protocol["data"]["classes"])),
+        "calibration": calibration(verdicts),
         "analyses": dict(analyses or {}),
         "warnings": list(dict.fromkeys([*warnings, *differing])),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
