@@ -12,11 +12,12 @@ import pytest
 import yaml
 from torch import nn
 
-from toughen import attacks, data, methods, models, training
+from toughen import attacks, data, evaluation, methods, models, training
 from toughen.batch import Batch
 from toughen.catalog import KINDS, RECIPES, classes, find, find_recipe, kind_of, recipes
 from toughen.config import path_of
 from toughen.errors import InputError
+from toughen.evaluation import analyses
 
 BASES: dict[str, tuple[ModuleType, type]] = {
     "methods": (methods, methods.Method),
@@ -26,6 +27,7 @@ BASES: dict[str, tuple[ModuleType, type]] = {
     "optimizers": (training, training.SGD),
     "schedules": (training, training.Schedule),
     "averages": (training, training.Average),
+    "analyses": (analyses, evaluation.Analysis),
 }
 kinds = pytest.mark.parametrize("kind", BASES)
 
@@ -104,6 +106,7 @@ def test_names_do_not_collide(kind: str) -> None:
         ("data", "imagefolder", "toughen.data.image_folder.ImageFolder"),
         ("methods", "pgd_at", "toughen.methods.pgd_at.PGDAT"),
         ("schedules", "one_cycle", "toughen.training.optimizer.OneCycle"),
+        ("analyses", "eps_curve", "toughen.evaluation.analyses.eps_curve.EpsCurve"),
     ],
 )
 def test_names_of_the_command_line(kind: str, name: str, path: str) -> None:

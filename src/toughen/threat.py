@@ -13,6 +13,8 @@ from toughen.precision import at_least_fp32
 
 Norm = Literal["linf", "l2", "l1"]
 
+_BELOW_1 = math.nextafter(1.0, 0.0)  # the largest l-inf radius; rounded to fp32 it is 1
+
 
 @dataclass(frozen=True)
 class ThreatModel:
@@ -67,6 +69,20 @@ class ThreatModel:
         """`eps` as a float, whatever way it was written."""
         return as_float(self.eps or 0, "threat.eps")
 
+    def scaled(self, factor: float) -> "ThreatModel":
+        """The same norm with another radius; an l-inf radius stays below 1.
+
+        >>> ThreatModel("l2", 0.5).scaled(2)
+        ThreatModel(l2, 1)
+        """
+        radius = factor * self.radius
+        return ThreatModel(self.norm, min(radius, _BELOW_1) if self.norm == "linf" else radius)
+
+    def unbounded(self, images: Tensor) -> "ThreatModel":
+        """The same norm with a radius that reaches every image in [0, 1] from every other one of this shape."""
+        pixels = images[0].numel()
+        return ThreatModel(self.norm, {"linf": _BELOW_1, "l2": math.sqrt(pixels), "l1": float(pixels)}[self.norm])
+
     def norm_of(self, delta: Tensor) -> Tensor:
         """Size of each perturbation, shape (N,), in fp32 or better."""
         order = {"linf": math.inf, "l2": 2.0, "l1": 1.0}[self.norm]
@@ -101,12 +117,12 @@ class ThreatModel:
         """A point drawn uniformly from the ball around `center`, then clipped to [0, 1]."""
         x = at_least_fp32(center)
         if self.norm == "linf":
-            noise = torch.empty_like(x).uniform_(-1, 1, generator=generator)
+            noise = room_for_noise(x).uniform_(-1, 1, generator=generator)
             return self.project((x + self.radius * noise).to(center.dtype), center)
         # Uniform in an lp ball: a direction from the density exp(-|t|^p), and the radius' D-th root law.
-        direction = torch.empty_like(x).normal_(generator=generator)
+        direction = room_for_noise(x).normal_(generator=generator)
         if self.norm == "l1":
-            magnitude = torch.empty_like(x).exponential_(generator=generator)
+            magnitude = room_for_noise(x).exponential_(generator=generator)
             direction = magnitude * direction.sign()
         share = torch.rand(len(x), device=x.device, dtype=x.dtype, generator=generator)
         share = share ** (1 / max(1, x[0].numel() if len(x) else 1))
@@ -153,6 +169,14 @@ class ThreatModel:
                 f"{int((~inside).sum())} of {len(images)} images leave the threat model {self}: largest distance "
                 f"{worst:.6g}, values in [{images.min().item():.4g}, {images.max().item():.4g}]"
             )
+
+
+def room_for_noise(like: Tensor) -> Tensor:
+    """Memory for random numbers in this shape, dtype and device, contiguous whatever the layout of `like`.
+
+    Numbers are drawn in the order of memory: in another layout the same seed would give every pixel another one.
+    """
+    return torch.empty_like(like, memory_format=torch.contiguous_format)
 
 
 def _per_image(values: Tensor, like: Tensor) -> Tensor:

@@ -24,8 +24,9 @@ def test_overview_names_every_command(toughen: Toughen) -> None:
     assert max(map(len, overview().splitlines())) <= 80
     folder = Path(cli.__file__).parent
     for command in COMMANDS:
-        summary = (folder / f"{command}.py").read_text().partition("\n")[0].strip('"')
-        assert f"  {command:10}{summary}\n" in overview()
+        file = folder / f"{command.replace('-', '_')}.py"
+        summary = file.read_text().partition("\n")[0].strip('"')
+        assert f"  {command:11}{summary}\n" in overview()
 
 
 def test_version(toughen: Toughen) -> None:

@@ -121,7 +121,7 @@ def test_the_same_evaluation_is_not_computed_again(run: RunFolder):
     assert again.result == first.result
     assert again.verdicts.table.equals(first.verdicts.table, check_metadata=True)
     afresh = evaluate(str(run.path), overwrite=True, progress=steps.append, **QUICK)
-    assert len(steps) == 3
+    assert len(steps) == 4
     assert afresh.verdicts.table.equals(first.verdicts.table)
     assert not afresh.reused
 
@@ -160,7 +160,8 @@ def test_a_stopped_evaluation_goes_on_and_leaves_no_parts(run: RunFolder, tmp_pa
     assert len(list(out.path.glob("verdicts/*/*.parquet"))) == 5
     steps: list[Step] = []
     evaluation = evaluate(str(run.path), out=str(out.path), progress=steps.append, **settings)
-    assert [(step.done, step.attack) for step in steps[:-1]] == [(4, "pgd20_margin"), (8, "fgsm"), (8, "pgd20_margin")]
+    names = [(4, "pgd20_margin"), (8, "fgsm"), (8, "pgd20_margin"), (12, "self_checks")]
+    assert [(step.done, step.attack) for step in steps[:-1]] == names
     whole = evaluate(str(run.path), **settings)
     assert evaluation.verdicts.table.equals(whole.verdicts.table, check_metadata=True)
     assert not (out.path / "verdicts").exists()

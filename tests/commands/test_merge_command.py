@@ -42,6 +42,9 @@ def test_shards_in_the_runs_folder(run: RunFolder, tmp_path: Path):
     assert merged.result["figures"] == whole.result["figures"]
     assert merged.result["robust_accuracy"] == whole.result["robust_accuracy"]
     assert merged.result["key"] == whole.result["key"]
+    assert merged.result["checks"] == whole.result["checks"]
+    assert merged.result["masking_suspected"] == whole.result["masking_suspected"]
+    assert "self_checks" in merged.result["analyses"]
     assert run.read_result() == merged.result
     assert run.report.is_file()
     assert not (run.path / "verdicts").exists()

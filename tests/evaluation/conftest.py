@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
+from toughen.attacks import PGD
 from toughen.data import Digits, ImageSet
 from toughen.data.source import Decoded
 from toughen.evaluation import Evaluation, evaluate_model
@@ -24,8 +25,8 @@ def digits_of(num_classes: int) -> ImageSet:
     return replace(images, images=Decoded(pixels), labels=images.labels[kept], classes=images.classes[:num_classes])
 
 
-def trained_network(num_classes: int) -> nn.Module:
-    """A convolution, BatchNorm, and a linear layer, trained for two seconds at most."""
+def trained_network(num_classes: int, against: ThreatModel | None = None) -> nn.Module:
+    """A convolution, BatchNorm, and a linear layer, trained for a few seconds at most, adversarially where asked."""
     train = Digits().load("train")
     kept = (train.labels < num_classes).nonzero().squeeze(1)
     images, labels = train.subset(kept)
@@ -34,9 +35,11 @@ def trained_network(num_classes: int) -> nn.Module:
         layers = [nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten()]
         network = nn.Sequential(*layers, nn.Linear(128, num_classes))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
-    for _ in range(40):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(40 if against is None else 60):
+        seen = images if against is None else PGD(steps=4)(network, images, labels, against, generator)
         optimizer.zero_grad()
-        F.cross_entropy(network(images), labels).backward()
+        F.cross_entropy(network(seen), labels).backward()
         optimizer.step()
     optimizer.zero_grad()
     return network.eval()
@@ -45,6 +48,12 @@ def trained_network(num_classes: int) -> nn.Module:
 @pytest.fixture(scope="session")
 def network() -> nn.Module:
     return trained_network(10)
+
+
+@pytest.fixture(scope="session")
+def robust_network() -> nn.Module:
+    """Trained adversarially: PGD at l-inf 0.1 leaves more than half of the digits, and it breaks some."""
+    return trained_network(10, ThreatModel("linf", 0.1))
 
 
 @pytest.fixture(scope="session")

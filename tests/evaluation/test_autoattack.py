@@ -11,19 +11,21 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
-from toughen.evaluation import AutoAttackResult, auto_attack
+from toughen.evaluation import AutoAttackResult, auto_attack, evaluate_model
 from toughen.evaluation.autoattack import plan
 from toughen.threat import Norm, ThreatModel
 
 LIBRARY_NORM = {"linf": "Linf", "l2": "L2", "l1": "L1"}
-SETTINGS: list[tuple[Norm, float]] = [("linf", 0.08), ("l2", 0.5), ("l1", 1.0)]
+SETTINGS: list[tuple[Norm, float]] = [("linf", 0.15), ("l2", 0.6), ("l1", 1.5)]
 SEED = 5
 
 
-def called_directly(network: nn.Module, batch: tuple[Tensor, Tensor], threat: ThreatModel, **settings: Any):
+def called_directly(network: nn.Module, batch: tuple[Tensor, Tensor], threat: ThreatModel, seed: int = SEED):
     norm = LIBRARY_NORM[threat.norm]
     # A copy, because FAB leaves gradients in the parameters.
-    attack = AutoAttack(copy.deepcopy(network), norm=norm, eps=threat.radius, seed=SEED, device="cpu", **settings)
+    attack = AutoAttack(
+        copy.deepcopy(network), norm=norm, eps=threat.radius, seed=seed, version="standard", device="cpu"
+    )
     with torch.random.fork_rng(devices=[]):
         images, predictions = attack.run_standard_evaluation(*batch, batch_size=len(batch[0]))
     return images, predictions == batch[1]
@@ -35,21 +37,44 @@ def called_directly(network: nn.Module, batch: tuple[Tensor, Tensor], threat: Th
     params=[pytest.param(case, marks=pytest.mark.nightly if case[0] != "linf" else ()) for case in SETTINGS],
     ids=[norm for norm, _ in SETTINGS],
 )
-def attacked(request: pytest.FixtureRequest, network, batch) -> tuple[ThreatModel, AutoAttackResult]:
-    """A threat model and what AutoAttack made of the batch under it."""
+def attacked(request: pytest.FixtureRequest, robust_network, batch) -> tuple[ThreatModel, AutoAttackResult]:
+    """A threat model and what AutoAttack made of the batch under it; the model is an adversarially trained one."""
     threat = ThreatModel(*request.param)
-    return threat, auto_attack(network, *batch, threat, seed=SEED, num_classes=10)
+    return threat, auto_attack(robust_network, *batch, threat, seed=SEED, num_classes=10)
 
 
-def test_ten_classes_are_autoattack_standard_bit_for_bit(network, batch, attacked):
+def test_ten_classes_are_autoattack_standard_bit_for_bit(robust_network, batch, attacked):
     threat, result = attacked
-    images, held = called_directly(network, batch, threat, version="standard")
+    images, held = called_directly(robust_network, batch, threat)
     assert torch.equal(result.adversarial, images)
     assert torch.equal(result.held, held)
     assert 0 < held.sum() < len(held), "the comparison needs images of both kinds"
 
 
-def test_adversarial_images_are_allowed_and_misclassified(network, batch, attacked):
+@pytest.mark.nightly
+def test_a_whole_evaluation_is_the_librarys_call(robust_network, images):
+    """Verdicts and images of the standard budget, with all iterations, in two batches with the seed of each."""
+    threat = ThreatModel("linf", 0.15)
+    evaluation = evaluate_model(
+        robust_network, images, threat, test_images=16, batch_size=8, seed=SEED, device="cpu", checks=False
+    )
+    verdicts, gallery = evaluation.verdicts, evaluation.gallery
+    shown = {picture.numpy().tobytes(): row for row, picture in enumerate(gallery["clean"])}
+    compared = 0
+    for position in (0, 8):
+        pictures, labels = images.subset(torch.arange(position, position + 8))
+        found, held = called_directly(robust_network, (pictures, labels), threat, seed=SEED + position)
+        assert verdicts.held("autoattack")[position : position + 8].tolist() == held.tolist()
+        for row in (~held & (found != pictures).flatten(1).any(1)).nonzero().squeeze(1).tolist():
+            place = shown.get(pictures[row].numpy().tobytes())
+            if place is not None:
+                assert torch.equal(gallery["adversarial"][place], found[row])
+                compared += 1
+    assert compared >= 2
+    assert 0 < verdicts.held("autoattack").sum() < 16
+
+
+def test_adversarial_images_are_allowed_and_misclassified(robust_network, batch, attacked):
     (images, labels), (threat, result) = batch, attacked
     delta = (result.adversarial - images).flatten(1).double()
     sizes = {"linf": delta.abs().amax(1), "l2": delta.square().sum(1).sqrt(), "l1": delta.abs().sum(1)}
@@ -57,16 +82,16 @@ def test_adversarial_images_are_allowed_and_misclassified(network, batch, attack
     assert float(size.max()) <= threat.radius * (1 + 1e-5)
     assert 0 <= float(result.adversarial.min()) <= float(result.adversarial.max()) <= 1
     with torch.no_grad():
-        right = network(result.adversarial).argmax(1) == labels
+        right = robust_network(result.adversarial).argmax(1) == labels
     assert torch.equal(right, result.held)
     assert torch.equal(size > 0, torch.tensor([name not in (None, "clean") for name in result.broken_by]))
 
 
-def test_the_component_that_broke_an_image_is_named(network, batch, attacked):
+def test_the_component_that_broke_an_image_is_named(robust_network, batch, attacked):
     """The first component alone breaks exactly the images that it is named for."""
     threat, result = attacked
     settings = {"n_restarts": 5, "use_largereps": True} if threat.norm == "l1" else {"n_restarts": 1}
-    attack = AutoAttack(copy.deepcopy(network), norm=LIBRARY_NORM[threat.norm], eps=threat.radius, seed=SEED)
+    attack = AutoAttack(copy.deepcopy(robust_network), norm=LIBRARY_NORM[threat.norm], eps=threat.radius, seed=SEED)
     attack.attacks_to_run = ["apgd-ce"]
     vars(attack.apgd).update(settings)
     with torch.random.fork_rng(devices=[]):

@@ -91,7 +91,8 @@ def test_the_result_is_complete_and_survives_json(network, images, standard: Eva
     assert set(result) == {
         "schema", "key", "complete", "planned", "robust_accuracy", "figures", "threat", "budget", "attacks", "n",
         "sample", "seed", "batch_size", "precision", "data", "model", "versions", "seconds", "analyses", "warnings",
-        "created",
+        "per_class", "confusion", "calibration",
+        "created", "checks", "masking_suspected", "preflight", "eot",
     }  # fmt: skip
     assert list(result["figures"]) == ["clean", "fgsm", "pgd20", "autoattack"]
     assert list(result["attacks"]) == list(result["seconds"]) == ["fgsm", "pgd20", "autoattack"]
@@ -182,11 +183,12 @@ def test_progress_names_every_step(network, images):
         (0, 20, "pgd20_margin"),
         (10, 20, "fgsm"),
         (10, 20, "pgd20_margin"),
+        (20, 20, "self_checks"),
         (20, 20, ""),
     ]
-    assert [step.left is None for step in steps] == [True, True, False, False, False]
+    assert [step.left is None for step in steps] == [True, True, False, False, True, False]
     assert steps[2].left > 0
-    assert steps[4].left == 0
+    assert steps[5].left == 0
 
 
 def test_probabilities_are_doubted(network, images):
@@ -235,7 +237,8 @@ class Stepped(nn.Module):
 def test_a_masked_gradient_is_doubted(network, images, short_autoattack):
     """Square breaks what the gradient attacks could not: the result says so beside the figure."""
     threat = ThreatModel("linf", 0.3)
-    result = evaluate_model(Stepped(network), images, threat, test_images=8, device="cpu").result
+    with pytest.warns(ToughenWarning, match="zero or not finite for 100"):
+        result = evaluate_model(Stepped(network), images, threat, test_images=8, device="cpu").result
     assert any("Square" in warning and "masked" in warning for warning in result["warnings"])
     assert any("gradient is zero" in warning for warning in result["warnings"])
     assert result["robust_accuracy"]["accuracy"] < result["figures"]["pgd20"]["accuracy"]

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toughen.errors import InputError
-from toughen.evaluation.inference import choose_device, frozen, predict
+from toughen.evaluation.inference import frozen, predict
 
 
 def small() -> nn.Sequential:
@@ -76,9 +75,3 @@ class Fixed(nn.Module):
 def test_nan_is_never_a_prediction():
     logits = torch.tensor([[0.0, 1.0], [float("nan"), 1.0], [float("inf"), 0.0], [-float("inf"), 0.0]])
     assert predict(Fixed(logits), torch.zeros(4, 1, 1, 1)).tolist() == [1, -1, 0, 1]
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta2"])
-def test_an_unusable_device_is_refused(name: str):
-    with pytest.raises(InputError, match=f"device.*{name}"):
-        choose_device(name)

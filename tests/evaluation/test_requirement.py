@@ -42,6 +42,24 @@ def test_the_worse_end_of_the_interval_counts(text: str, met: bool):
     assert "\n" not in ruling.reason
 
 
+@pytest.mark.parametrize(
+    ("result", "met", "reason"),
+    [
+        ({"analyses": {}}, False, "checks: the self-checks did not run"),
+        ({"analyses": {"self_checks": {}}, "masking_suspected": []}, True, "checks: none failed"),
+        (
+            {"analyses": {"self_checks": {}}, "masking_suspected": ["a", "b"]},
+            False,
+            "checks: gradient masking suspected: a, b",
+        ),
+    ],
+)
+def test_checks_must_have_run_and_none_may_have_failed(result: dict, met: bool, reason: str):
+    ruling = Requirement.parse("clean >= 0.8 and checks", ATTACKS).judge({**RESULT, **result})
+    assert ruling.met is met
+    assert ruling.reason.endswith(reason)
+
+
 def test_only_what_failed_is_the_reason():
     reason = Requirement.parse("clean >= 0.8 and robust >= 0.45", ATTACKS).judge(RESULT).reason
     assert reason == (

@@ -63,7 +63,7 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path, network, images, whole, pla
     steps: list[Step] = []
     resumed = evaluate_model(network, images, THREAT, folder=folder, progress=steps.append, **SETTINGS)
     assert same(resumed, whole)
-    assert len(steps) == 10 - place + 1
+    assert len(steps) == 10 - place + 2
     # An attack that was timed before the stop counts for what is left.
     assert (steps[0].left is None) == (place == 1)
 
@@ -74,7 +74,7 @@ def test_nothing_is_computed_twice(tmp_path: Path, network, images, whole):
     steps: list[Step] = []
     again = evaluate_model(network, images, THREAT, folder=folder, progress=steps.append, **SETTINGS)
     assert same(again, whole)
-    assert [step.attack for step in steps] == [""]
+    assert [step.attack for step in steps] == ["self_checks", ""]
     assert again.result["seconds"] == {name: pytest.approx(s) for name, s in again.result["seconds"].items()}
 
 
@@ -94,7 +94,7 @@ def test_another_evaluation_starts_from_the_beginning(tmp_path: Path, network, i
     ]:
         steps: list[Step] = []
         fresh = evaluate_model(model, images, threat, folder=folder, progress=steps.append, **settings)
-        assert len(steps) == 11
+        assert len(steps) == 12
         assert same(fresh, evaluate_model(model, images, threat, **settings))
     assert len(unfinished(folder)) == 4
 
@@ -199,20 +199,20 @@ def test_after_the_time_limit_there_is_a_result(tmp_path: Path, network, images)
     """Stopped within an attack, at once; asked again without a limit it goes on to the end."""
     slow, folder = Slow(network, 0.003), RunFolder(tmp_path)
     started = monotonic()
-    evaluate_model(slow, images, THREAT, **{**SETTINGS, "test_images": 10})
+    evaluate_model(slow, images, THREAT, checks=False, **{**SETTINGS, "test_images": 10})
     one_batch = monotonic() - started
     started = monotonic()
-    cut = evaluate_model(slow, images, THREAT, time_limit=1.6 * one_batch, folder=folder, **SETTINGS)
+    cut = evaluate_model(slow, images, THREAT, checks=False, time_limit=1.6 * one_batch, folder=folder, **SETTINGS)
     assert monotonic() - started < 3 * one_batch
     assert cut.result["complete"] is False
     assert cut.result["n"] in (10, 20)
     assert len(cut.verdicts) == cut.result["n"]
     assert cut.result["warnings"][0].startswith("incomplete (time limit of ")
     steps: list[Step] = []
-    full = evaluate_model(slow, images, THREAT, folder=folder, progress=steps.append, **SETTINGS)
+    full = evaluate_model(slow, images, THREAT, checks=False, folder=folder, progress=steps.append, **SETTINGS)
     assert full.result["complete"]
     assert steps[0].done == cut.result["n"]
-    assert same(full, evaluate_model(slow, images, THREAT, **SETTINGS))
+    assert same(full, evaluate_model(slow, images, THREAT, checks=False, **SETTINGS))
 
 
 class Brightness:
@@ -238,7 +238,8 @@ class Brightness:
 def test_an_analysis_runs_once_and_is_merged(tmp_path: Path, network, images):
     folder, analysis = RunFolder(tmp_path), Brightness(0.5)
     for number in (1, 2):
-        evaluate_model(network, images, THREAT, shard=Shard(number, 2), folder=folder, analyses=[analysis], **SETTINGS)
+        shard = {"shard": Shard(number, 2), "folder": folder, "analyses": [analysis], "checks": False}
+        evaluate_model(network, images, THREAT, **shard, **SETTINGS)
     pictures, labels = images.subset(torch.arange(25))
     with torch.no_grad():
         right = int((network(pictures * 0.5).argmax(1) == labels).sum())

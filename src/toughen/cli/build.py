@@ -7,6 +7,7 @@ from typing import Any
 
 from toughen.cli.asked import Asked
 from toughen.cli.choice import Choice, choose
+from toughen.cli.entries import entries
 from toughen.cli.settings import REQUIRED, Setting, settings_of, takes_anything
 from toughen.cli.values import read
 from toughen.errors import InputError, did_you_mean
@@ -18,6 +19,8 @@ def build(setting: Setting, layers: list[Asked], path: str) -> Any:
     Raises:
         InputError: an unknown class or setting, a value of another type, a missing setting.
     """
+    if setting.item is not None:
+        return [build(setting.item, [entry], f"{path}.{entry.value}") for entry in entries(layers)]
     if setting.base is None:
         return read(setting, layers[-1])
     choice = choose(setting, layers, path)

@@ -117,7 +117,8 @@ def _resolve(setting: Setting, name: str, place: str) -> Callable[..., Any]:
         raise InputError(said if said.startswith(place) else f"{place}: {said}") from error
     fits = issubclass(called, base) if isinstance(called, type) else setting.is_factory and callable(called)
     if not fits:
-        raise InputError(f"{place}: {name} is not a {base.__name__}; expected {_names(setting)}")
+        article = "an" if base.__name__[0] in "AEIOU" else "a"
+        raise InputError(f"{place}: {name} is not {article} {base.__name__}; expected {_names(setting)}")
     if inspect.isabstract(called):
         raise InputError(f"{place}: {name} is only the base of others; expected {_names(setting)}")
     return called

@@ -1,4 +1,4 @@
-"""Attack a model, and say on how many images it holds, with intervals."""
+"""Attack a model and say on how many images it holds, with intervals."""
 
 import os
 import sys
@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   toughen evaluate --model resnet18 --weights w.safetensors --data cifar10
   toughen evaluate runs/arr --budget quick --require 'robust >= 0.45'
   toughen evaluate runs/arr --budget thorough --transfer runs/trades,runs/mart
+  toughen evaluate runs/arr --analyses EpsCurve --analyses.EpsCurve.points 17
   toughen evaluate runs/arr --shard 2/3
   torchrun --nproc_per_node 8 --no-python toughen evaluate runs/arr
 
@@ -23,8 +24,9 @@ Exit status: 0; 1 where a requirement is not met; 2 where nothing was evaluated.
 """
 GROUPS = {
     "what is evaluated": ("run", "model", "weights", "data"),
-    "how it is attacked": ("threat", "budget", "transfer", "seed", "batch_size", "precision"),
+    "how it is attacked": ("threat", "budget", "transfer", "seed", "batch_size", "precision", "eot", "checks"),
     "on which images": ("test_images", "sample"),
+    "what else is studied": ("analyses",),
     "what must come of it": ("require",),
     "the work": ("device", "shard", "time_limit"),
     "the result": ("out", "overwrite"),

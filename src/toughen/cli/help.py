@@ -61,6 +61,8 @@ def class_help(settings: Mapping[str, Setting], layers: Layers, path: str, name:
         InputError: `path` is no setting that takes a class, or `name` is no such class.
     """
     setting, asked = _find(settings, layers, path)
+    is_list = setting.item is not None
+    setting, asked = (setting.item, []) if setting.item is not None else (setting, asked)
     width, option = _width(), f"--{path}.help"
     kind = catalog.kind_of(setting.base) if setting.base else None
     others = catalog.classes(kind) if kind else {}
@@ -71,7 +73,8 @@ def class_help(settings: Mapping[str, Setting], layers: Layers, path: str, name:
         return f"{path} is null"
     parts = [f"--{path} {getattr(choice.called, '__name__', choice.called)}"]
     parts += _paragraphs(choice.called, width)
-    own = rows(settings_of(choice.called).values(), f"{path}.", deep=True, of=choice.template)
+    prefix = f"{path}.{parts[0].rpartition(' ')[2]}." if is_list else f"{path}."
+    own = rows(settings_of(choice.called).values(), prefix, deep=True, of=choice.template)
     parts.append(f"settings:\n{table(own, width)}" if own else "It has no settings.")
     if len(others) > 1:
         parts.append(textwrap.fill(f"All names: {', '.join(others)}", width))
@@ -80,7 +83,7 @@ def class_help(settings: Mapping[str, Setting], layers: Layers, path: str, name:
 
 def _reading(settings: Iterable[Setting]) -> str:
     """How to read the help, below it."""
-    classes = [f"--{setting.name}" for setting in settings if setting.base and not setting.is_only]
+    classes = [f"--{each.name}" for each in settings if each.item or (each.base and not each.is_only)]
     if not classes:
         return "[x] is the default."
     return (
@@ -110,6 +113,6 @@ def _find(settings: Mapping[str, Setting], layers: Layers, path: str) -> tuple[S
         setting, asked = _find(settings, layers, outer)
         choice = choose(setting, asked, outer)
         settings, layers = settings_of(choice.called) if choice.called else {}, choice.layers
-    if last not in settings or settings[last].base is None:
+    if last not in settings or (settings[last].base is None and settings[last].item is None):
         raise InputError(f"--{path}.help: expected a setting that takes a class, such as --method.help, got {path!r}")
     return settings[last], list(layers.get(last, []))

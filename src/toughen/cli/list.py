@@ -1,10 +1,10 @@
-"""Name the methods, models, data sources and recipes that there are.
+"""Name the methods, models, data, analyses and recipes there are.
 
 usage: toughen list [KIND ...]
 
-Kinds: methods, models, data, attacks, schedules, averages, recipes; all of them
-where none is given. Each line says a name and what it is. On the command line,
-names ignore case and underscores.
+Kinds: methods, models, data, attacks, schedules, averages, analyses, recipes;
+all of them where none is given. Each line says a name and what it is. On the
+command line, names ignore case and underscores.
 
 examples:
   toughen list

@@ -49,6 +49,13 @@ class Setting:
         return kind if _has_settings(kind) else None
 
     @property
+    def item(self) -> "Setting | None":
+        """What each entry is, where it takes a list of such classes; None for everything else."""
+        inner = [get_args(kind)[0] for kind in alternatives(self.hint) if get_origin(kind) is list and get_args(kind)]
+        entry = Setting(self.name, inner[0], None, self.help) if inner else None
+        return entry if entry is not None and entry.base is not None else None
+
+    @property
     def is_factory(self) -> bool:
         """Whether it wants the class itself, waiting for arguments, as a network waits for the number of classes."""
         return any(get_origin(kind) is CallableABC for kind in alternatives(self.hint))

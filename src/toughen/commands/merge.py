@@ -22,7 +22,7 @@ def merge(
         folders: where `toughen evaluate --shard i/n` left its verdicts: one folder that all shards share, or several.
         out: folder for the result; default the folder, where it is only one.
         key: first digits of the evaluation's key, where the folders hold parts of several.
-        require: what must be shown, such as 'robust >= 0.45 and clean >= 0.8', by the 95 % interval's worse end.
+        require: what must be shown, such as 'robust >= 0.45 and checks', by the 95 % interval's worse end.
         overwrite: replace the result of another evaluation there.
 
     Returns:

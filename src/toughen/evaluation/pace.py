@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Step:
-    """Where an evaluation stands as an attack starts on a batch.
+    """Where an evaluation stands as an attack starts on a batch, or an analysis after the last attack.
 
     Attributes:
         done: images that are finished.
         total: images in all (of this process's shard).
-        attack: name of the attack that starts now; empty at the end.
+        attack: name of the attack or analysis that starts now; empty at the end.
         left: expected seconds until the end; None before every attack has been timed on a batch.
     """
 
@@ -83,6 +83,11 @@ class Deadline:
     def watching(self, model: nn.Module) -> nn.Module:
         """The model, asked for the time before each of its passes: an attack may take an hour."""
         return model if self._end is None else _Watched(model, self)
+
+
+def beneath(model: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    """`change` of the model; where a deadline watches it, `change` of what is watched, under the same deadline."""
+    return _Watched(change(model.model), model.deadline) if isinstance(model, _Watched) else change(model)
 
 
 class _Watched(nn.Module):
