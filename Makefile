@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 HERE := $(subst /,_,$(CURDIR))
 JOBS ?= 2
 
-.PHONY: train test lint types unit nightly docs clean
+.PHONY: train test lint types unit nightly bench bench-quick docs clean
 
 train: $(VENV)/.user$(HERE)
 	$(BIN)/toughen train
@@ -26,6 +26,13 @@ unit: $(VENV)/.test$(HERE)
 
 nightly: $(VENV)/.test$(HERE)
 	$(BIN)/python -m pytest -q -m nightly
+
+# Figures of speed, one line each in the end: all (hours), or figures 1 and 4 in small (ten minutes on two cores).
+bench: $(VENV)/.user$(HERE)
+	$(BIN)/python benchmarks/run.py
+
+bench-quick: $(VENV)/.user$(HERE)
+	$(BIN)/python benchmarks/run.py --quick
 
 docs: $(VENV)/.test$(HERE)
 	$(BIN)/python docs/make_cards.py

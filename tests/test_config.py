@@ -40,7 +40,7 @@ SETTINGS: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (Standard, {}),
     (WideResNet, {"num_classes": 3, "in_channels": 1, "depth": 10, "width": 1, "dropout": 0.3}),
 ]
-KINDS = ("methods", "models", "data", "attacks", "optimizers", "schedules", "averages")
+KINDS = ("methods", "models", "data", "attacks", "optimizers", "schedules", "averages", "analyses")
 
 
 class Pair:

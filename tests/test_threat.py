@@ -314,3 +314,15 @@ def test_impossible_radius(eps: float | str, message: str) -> None:
 def test_unknown_norm() -> None:
     with pytest.raises(InputError, match=r"threat\.norm: expected one of linf, l2, l1, got 'l3'"):
         ThreatModel("l3")  # type: ignore[arg-type]
+
+
+@norms
+def test_a_random_start_does_not_depend_on_the_layout(norm: Norm) -> None:
+    images = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    threat = ThreatModel(norm, 0.1)
+    starts = [
+        threat.random_start(images.contiguous(memory_format=layout), torch.Generator().manual_seed(1))
+        for layout in (torch.contiguous_format, torch.channels_last)
+    ]
+    torch.testing.assert_close(*starts, rtol=0, atol=1e-6)
+    assert starts[1].is_contiguous(memory_format=torch.channels_last)

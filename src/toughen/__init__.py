@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from toughen.commands.evaluate import evaluate
     from toughen.commands.merge import merge
     from toughen.commands.train import train
+    from toughen.commands.tune_batch import tune_batch
     from toughen.errors import ToughenError
     from toughen.threat import ThreatModel
 
@@ -29,12 +30,13 @@ _HOME = {
     "evaluate": "toughen.commands.evaluate",
     "merge": "toughen.commands.merge",
     "train": "toughen.commands.train",
+    "tune_batch": "toughen.commands.tune_batch",
 }
 _PACKAGES = ("attacks", "data", "evaluation", "methods", "models")
 
 __all__ = [
     "Batch", "ThreatModel", "ToughenError", "__version__", "attacks", "compare", "data", "evaluate", "evaluation",
-    "merge", "methods", "models", "train",
+    "merge", "methods", "models", "train", "tune_batch",
 ]  # fmt: skip
 
 

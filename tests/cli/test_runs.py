@@ -104,7 +104,7 @@ def test_train_evaluate_and_compare(toughen: Toughen, tmp_path: Path) -> None:
         assert (answer.status, answer.err) == (0, "")
         assert f"report: runs/{name}/report.html" in answer.out
         assert "PGD-20" in answer.out
-    refused = toughen("evaluate", "runs/a", "--budget", "quick")
+    refused = toughen("evaluate", "runs/a", "--budget", "quick", "--test_images", "30")
     assert refused.status == 2
     assert "--overwrite" in refused.err
     answer = toughen("evaluate", "--budget", "quick", "--overwrite", "--test_images", "20", "--device", "cpu", "runs/a")

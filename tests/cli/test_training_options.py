@@ -10,7 +10,7 @@ from toughen.cli.parser import Parser, Request
 from toughen.commands.train import train
 from toughen.config import describe
 from toughen.data import CutMix, ExtraImages
-from toughen.training import AWP
+from toughen.training import AWP, GrowingSize, GrowingSteps
 
 OPTIONS = [
     ("--awp", "awp", AWP()),
@@ -21,10 +21,15 @@ OPTIONS = [
     ("--extra.path a.npz --extra.fraction 0.3", "extra", ExtraImages("a.npz", fraction=0.3)),
     ("--awp null", "awp", None),
     ("--label_smoothing 0.1", "label_smoothing", 0.1),
+    ("--attack_steps", "attack_steps", GrowingSteps()),
+    ("--attack-steps.first 3 --attack_steps.until 0.8", "attack_steps", GrowingSteps(first=3, until=0.8)),
+    ("--image_size growing_size --image_size.stages 2", "image_size", GrowingSize(stages=2)),
+    ("--compile", "compile", True),
 ]
 FILES = [
     ({"awp": {"gamma": 0.01}}, "awp", AWP(gamma=0.01)),
     ({"awp": {"class_path": "AWP", "init_args": {"start": 2}}}, "awp", AWP(start=2)),
+    ({"attack_steps": {"first": 4}, "image_size": None}, "attack_steps", GrowingSteps(first=4)),
     ({"extra": describe(ExtraImages("a.npz"))}, "extra", ExtraImages("a.npz")),
 ]
 

@@ -19,6 +19,7 @@ from toughen.methods import TRADES, Method, Perturbed, Standard, Term, Terms
 from toughen.models import SmallCNN
 from toughen.run import RunFolder
 from toughen.training import EMA, SGD, SWA, Constant, Interrupted, Silent
+from toughen.training.cost import COLUMNS
 
 QUICK = {"epochs": 2, "budget": "none", "trackers": [], "device": "cpu", "batch_size": 256}
 
@@ -52,8 +53,8 @@ class StopAt(Silent):
 
 
 def test_a_run_folder_is_complete(tmp_path: Path) -> None:
-    settings = {**QUICK, "budget": "quick", "test_images": 50}
-    trained = train(model=small, method=trades(), out=str(tmp_path / "a"), **settings)
+    settings = {**QUICK, "batch_size": 64, "budget": "quick", "test_images": 50}
+    trained = train(model=SmallCNN, method=trades(), out=str(tmp_path / "a"), **settings)
     folder = trained.folder
     for path in (folder.config, folder.metrics, folder.model, folder.verdicts, folder.result, folder.report):
         assert path.is_file(), path
@@ -101,7 +102,8 @@ def test_stopped_in_the_middle_of_an_epoch_and_resumed_is_bit_identical(
     assert same(tmp_path / "whole", tmp_path / "stopped")
     whole, resumed = (list(csv.DictReader((tmp_path / name / "metrics.csv").open())) for name in ("whole", "stopped"))
     for a, b in zip(whole, resumed, strict=True):
-        assert {k: v for k, v in a.items() if "second" not in k} == {k: v for k, v in b.items() if "second" not in k}
+        assert a.keys() == b.keys()
+        assert all(a[name] == b[name] for name in a if name not in COLUMNS)
     assert (tmp_path / "whole/model.safetensors").read_bytes() == (tmp_path / "stopped/model.safetensors").read_bytes()
 
 
@@ -213,7 +215,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
     [
         ({"epochs": 0}, "--epochs: expected at least 1, got 0"),
         ({"batch_size": -1}, "--batch_size"),
-        ({"device": "cuda:7"}, "no such device|cannot use 'cuda:7'"),
+        ({"device": "cuda:7"}, "--device: expected .* got 'cuda:7', which"),
         ({"device": "gpu"}, "device"),
         ({"model": lambda num_classes: nn.Linear(3, 3)}, "the model cannot take images of 1 x 8 x 8"),
         (

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from toughen.errors import InputError
 from toughen.models.mode import evaluating, flags_kept
 from toughen.numbers import Number, as_float
-from toughen.threat import ThreatModel
+from toughen.threat import ThreatModel, room_for_noise
 
 Objective = Callable[[Tensor], Tensor]
 """From logits (N, K) to the value of each image (N,) that the attack raises."""
@@ -92,7 +92,7 @@ class Ascent:
         if self.start == "uniform":
             return threat.random_start(images, generator)
         if self.start == "normal":
-            noise = torch.empty_like(images).normal_(generator=generator)
+            noise = room_for_noise(images).normal_(generator=generator)
             return threat.project(images + 0.001 * noise, images)
         return images
 

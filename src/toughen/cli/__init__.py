@@ -12,7 +12,7 @@ from pathlib import Path
 from toughen._version import __version__
 from toughen.errors import InputError, ToughenError, ToughenWarning, did_you_mean
 
-COMMANDS = ("train", "evaluate", "merge", "compare", "list")
+COMMANDS = ("train", "tune-batch", "evaluate", "merge", "compare", "list")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def _run(arguments: list[str]) -> int:
     if first not in COMMANDS:
         what = "option" if first.startswith("-") else "command"
         raise InputError(f"unknown {what} {first!r}; {did_you_mean(first, COMMANDS)}; see toughen --help")
-    return importlib.import_module(f"toughen.cli.{first}").run(rest)
+    return importlib.import_module(f"toughen.cli.{first.replace('-', '_')}").run(rest)
 
 
 def overview() -> str:
@@ -65,8 +65,8 @@ def overview() -> str:
         "",
     ]
     for name in COMMANDS:
-        source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
-        lines.append(f"  {name:10}{(ast.get_docstring(ast.parse(source)) or '').partition(chr(10))[0]}")
+        source = Path(__file__).with_name(f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+        lines.append(f"  {name:11}{(ast.get_docstring(ast.parse(source)) or '').partition(chr(10))[0]}")
     return "\n".join([
         *lines,
         "",

@@ -1,5 +1,6 @@
 """Train a classifier, attack it, and write its report."""
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -15,17 +16,18 @@ EXAMPLES = """examples:
   toughen train --config my.yaml --seed 1
   toughen train --method my_package.MyMethod --method.strength 2
   toughen train --resume runs/arr
+  torchrun --nproc_per_node 8 --no-python toughen train --data cifar10
 """
 GROUPS = {
     "what is trained": ("data", "model", "method", "threat"),
     "how it is trained": (
         "epochs", "batch_size", "optimizer", "schedule", "average", "clip_grad_norm", "accumulate", "augment",
-        "label_smoothing", "cutmix", "awp", "train_images", "extra",
+        "label_smoothing", "cutmix", "awp", "train_images", "extra", "attack_steps", "image_size",
     ),
     "which weights are reported": ("val_images", "select"),
     "final evaluation": ("budget", "test_images", "sample"),
     "the run": ("out", "overwrite", "resume", "seed", "checkpoint_every", "log_every", "trackers"),
-    "the machine": ("device", "precision", "fast", "channels_last", "workers"),
+    "the machine": ("device", "precision", "fast", "compile", "channels_last", "workers"),
 }  # fmt: skip
 
 PARTS = ("data", "model", "method")
@@ -39,19 +41,23 @@ def run(arguments: list[str]) -> int:
     from toughen.reports.progress import EvaluationProgress, TrainingProgress
     from toughen.reports.terminal import show_result
     from toughen.run import RunFolder
-    from toughen.training import Interrupted
+    from toughen.training import Interrupted, read_rows
+    from toughen.training.cost import in_words
 
     request = Parser(train, examples=EXAMPLES, skip=["observer", "progress"], groups=GROUPS).parse(arguments)
     if request is None:
         return 0
     settings = request.settings
     _check_resume(settings, request.asked)
-    console = Terminal()
+    # Of several processes only the first one speaks.
+    first = os.environ.get("RANK", "0") == "0"
+    console = Terminal(quiet=not first)
     try:
         with EvaluationProgress(console) as progress:
             trained = train(**settings, observer=TrainingProgress(console), progress=progress)
     except Interrupted as stopped:
-        print(f"toughen: {stopped}", file=sys.stderr)
+        if first:
+            print(f"toughen: {stopped}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
         # In the final evaluation: the loop itself saves the run and raises Interrupted.
@@ -62,12 +68,13 @@ def run(arguments: list[str]) -> int:
     if trained.evaluation is not None:
         show_result(trained.evaluation.result, console)
         console.print(f"report: {trained.folder.report}", soft_wrap=True)
+    console.print(f"cost:   {in_words(read_rows(trained.folder.metrics))}", soft_wrap=True, highlight=False)
     console.print(f"run:    {trained.folder.path}", soft_wrap=True)
     return 0
 
 
 def _check_resume(settings: Mapping[str, Any], asked: frozenset[str]) -> None:
-    others = sorted(f"--{name}" for name in asked - {"resume"})
+    others = sorted(f"--{name}" for name in asked - {"resume", "device"})
     if settings["resume"] is not None and others:
         raise InputError(
             f"--resume goes on with the run's own settings, but {', '.join(others)} came with it; leave "

@@ -75,6 +75,8 @@ def _check_counts(settings: dict[str, Any]) -> None:
 
 def _check_options(settings: dict[str, Any]) -> None:
     smoothing, awp = settings["label_smoothing"], settings["awp"]
+    if settings["compile"] and not settings["fast"]:
+        raise InputError("--compile is a fast path, and --fast false turns these off; leave one of the two out")
     if not 0 <= smoothing < 1:
         raise InputError(f"--label_smoothing: expected a number from 0 to below 1 such as 0.1, got {smoothing}")
     if smoothing and (off := settings["method"].own_smoothing()):

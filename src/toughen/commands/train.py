@@ -8,24 +8,28 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from toughen.commands.assemble import assemble, fresh_model
+from toughen.commands.assemble import assemble
 from toughen.commands.evaluate import evaluate_into
+from toughen.commands.network import fresh_model, precision_of
 from toughen.commands.settings import check_settings, default_name, restore, with_data_facts
 from toughen.config import describe
 from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages
-from toughen.evaluation import Budget, Evaluation, Progress, Sample
+from toughen.device import find_device
+from toughen.evaluation import Budget, Crew, Evaluation, Progress, Sample
 from toughen.methods import Method
 from toughen.methods.trades import TRADES
 from toughen.models import SmallCNN, load_weights
+from toughen.precision import Precision
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 from toughen.training import (
     AWP,
     SGD,
     Average,
+    GrowingSize,
+    GrowingSteps,
     Observer,
     OneCycle,
-    Precision,
     Schedule,
     Silent,
     Tracker,
@@ -69,11 +73,14 @@ def train(
     extra: ExtraImages | None = None,
     train_images: int | None = None,
     val_images: int | None = None,
+    attack_steps: GrowingSteps | None = None,
+    image_size: GrowingSize | None = None,
     select: Literal["best", "last"] = "best",
     precision: Precision = "auto",
     device: str = "auto",
     channels_last: bool = True,
     fast: bool = True,
+    compile: bool = False,
     workers: int = 2,
     seed: int = 0,
     checkpoint_every: int | None = None,
@@ -109,11 +116,14 @@ def train(
         extra: more training images with labels or pseudo-labels, from an .npz file, for a fraction of every batch.
         train_images: train on so many images, drawn with the seed; default all that are not held out.
         val_images: training images held out to choose the checkpoint by; default a tenth, at most 1,000.
+        attack_steps: fewer steps of the attack at first, all of them later.
+        image_size: smaller images at first, full ones later.
         select: report the checkpoint with the best robust accuracy on held-out images (Standard: clean), or the last.
-        precision: fp32, or bf16 for the network's passes; auto takes bf16 on a GPU that has it.
-        device: auto, cpu, cuda, cuda:1, mps.
+        precision: fp32, or bf16 for the network's passes; auto takes bf16 where the hardware is faster in it.
+        device: auto, cpu, cuda, cuda:1, mps; resume may change it.
         channels_last: hold images and weights in the channels-last layout, which convolutions like.
-        fast: attack a replica of the network with BatchNorm folded into convolutions; false: the network itself.
+        fast: false: no replica for the attack, no channels_last, no TF32, auto is fp32.
+        compile: run the network by torch.compile; takes minutes at the start.
         workers: processes that decode images where they do not fit in memory.
         seed: the same seed gives the same run on the same device.
         checkpoint_every: save within an epoch too, after so many steps.
@@ -137,38 +147,46 @@ def train(
     given = locals()
     if resume is not None:
         folder = RunFolder(resume)
-        settings = {**_DEFAULTS, **restore(folder.read_config())}
+        settings = {**DEFAULTS, **restore(folder.read_config())}
     else:
         folder = RunFolder(out or f"runs/{default_name(data, model, method)}")
-        settings = {name: given[name] for name in _DEFAULTS}
+        settings = {name: given[name] for name in DEFAULTS}
     check_settings(settings)
     training_set = settings["data"].load("train")
     settings = with_data_facts(settings, training_set)
-    accelerator = make_accelerator(settings["precision"], settings["device"], settings["trackers"], folder)
+    place = find_device(settings["device"] if device == "auto" else device)
     with own_randomness(settings["seed"]):
+        network = fresh_model(settings["model"], training_set)
+        settings["precision"] = precision_of(settings, network, training_set, place)
+        accelerator = make_accelerator(settings["precision"], place, settings["trackers"], folder)
+        parts = (folder, settings, training_set, network, accelerator, observer or Silent())
         if resume is None:
             if accelerator.is_main_process:
                 folder.create(overwrite)
                 folder.write_config({name: describe(value) for name, value in settings.items()})
             accelerator.wait_for_everyone()
             with folder.discarded_on_error():
-                trainer = assemble(folder, settings, training_set, accelerator, observer or Silent())
+                trainer = assemble(*parts)
         else:
-            trainer = assemble(folder, settings, training_set, accelerator, observer or Silent())
+            trainer = assemble(*parts)
             trainer.resume()
         if accelerator.log_with:
             accelerator.init_trackers("toughen")
         trainer.fit()
-    accelerator.end_training()
+    # The first process writes the weights that all read now.
+    accelerator.wait_for_everyone()
     network = load_weights(fresh_model(settings["model"], training_set), folder.model)
     network = network.to(accelerator.device).eval()
-    return Trained(folder, network, _evaluate(folder, network, settings, accelerator.device, progress))
+    evaluation = _evaluate(folder, network, settings, accelerator.device, progress)
+    accelerator.end_training()
+    return Trained(folder, network, evaluation)
 
 
 _PLACE = ("out", "overwrite", "resume", "observer", "progress")
-_DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     name: parameter.default for name, parameter in inspect.signature(train).parameters.items() if name not in _PLACE
 }
+"""The settings of a run, which its config.yaml records, with their defaults."""
 
 
 def _evaluate(
@@ -177,15 +195,17 @@ def _evaluate(
     if settings["budget"] == "none":
         return None
     test_set = settings["data"].load("test")
-    return evaluate_into(
-        folder,
-        network,
-        test_set,
-        settings["threat"],
-        budget=settings["budget"],
-        test_images=min(settings["test_images"] or len(test_set), len(test_set)),
-        sample=settings["sample"],
-        seed=settings["seed"],
-        device=device,
-        progress=progress,
-    )
+    with Crew.from_environment() as crew:
+        return evaluate_into(
+            folder,
+            network,
+            test_set,
+            settings["threat"],
+            budget=settings["budget"],
+            test_images=min(settings["test_images"] or len(test_set), len(test_set)),
+            sample=settings["sample"],
+            seed=settings["seed"],
+            device=device,
+            crew=crew,
+            progress=progress,
+        )

@@ -8,30 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from toughen.attacks import attacked
-from toughen.errors import InputError
 
 NO_PREDICTION = -1
 """The prediction for an image whose logits hold a NaN: no label, so the image counts as misclassified."""
-
-
-def choose_device(name: str | torch.device) -> torch.device:
-    """The device of this name; `auto` takes CUDA where there is one, else the CPU.
-
-    Raises:
-        InputError: an unknown device, or one that this machine lacks.
-
-    >>> choose_device("cpu")
-    device(type='cpu')
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device: cannot use {str(name)!r}: {reason}; expected auto, cpu, cuda or cuda:N") from error
-    return device
 
 
 @contextmanager
@@ -66,13 +45,16 @@ def _exact_fp32(device_type: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
-def classify(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+def classify(model: nn.Module, images: Tensor, passes: int = 1) -> tuple[Tensor, Tensor]:
     """The most likely class of each image, int64 (N,), and its softmax probability, (N,).
 
-    Where a logit is NaN the class is `NO_PREDICTION` and the probability NaN.
+    Where a logit is NaN the class is `NO_PREDICTION` and the probability NaN. Of several passes image j gets the
+    answer of the (j mod `passes`)-th: each is of one pass, but a random model's images do not all share one draw.
     """
     with torch.no_grad():
         logits = model(images)
+        for first in range(1, passes):
+            logits[first::passes] = model(images)[first::passes]
         missing = logits.isnan().any(dim=1)
         predictions = torch.where(missing, NO_PREDICTION, logits.argmax(dim=1))
         return predictions, torch.where(missing, torch.nan, logits.softmax(dim=1).amax(dim=1))

@@ -66,10 +66,10 @@ class Outcome:
     warnings: tuple[str, ...]
 
 
-def judge_clean(model: nn.Module, batch: Batch, device: torch.device) -> Clean:
-    """The batch without an attack, on the device where `model` is frozen."""
+def judge_clean(model: nn.Module, batch: Batch, device: torch.device, passes: int = 1) -> Clean:
+    """The batch without an attack, on the device where `model` is frozen; `passes` as in `classify`."""
     placed = batch.to(device)
-    return Clean(placed, *classify(model, placed.images))
+    return Clean(placed, *classify(model, placed.images, passes))
 
 
 def judge(
@@ -80,6 +80,7 @@ def judge(
     *,
     seed: int,
     survivors: Tensor | None = None,
+    passes: int = 1,
 ) -> Outcome:
     """Attack one batch and look at the result once more.
 
@@ -91,6 +92,7 @@ def judge(
         seed: the attack starts from a generator of this seed, so a batch's rows depend on nothing before it.
         survivors: bool (N,), what the attacks before it left; by default the images that are right when clean. Only
             an attack on survivors looks at it.
+        passes: of the verdict; see `classify`.
 
     Raises:
         InputError: the attack returned images that the threat model does not allow.
@@ -114,7 +116,7 @@ def judge(
         adversarial[rows] = torch.where(right.view(-1, 1, 1, 1), attempt.adversarial, images[rows])
         norm[rows] = threat.norm_of(adversarial[rows] - images[rows])
         _check_allowed(attack.name, adversarial, images, norm, threat)
-        predictions[rows], confidences[rows] = classify(model, adversarial[rows])
+        predictions[rows], confidences[rows] = classify(model, adversarial[rows], passes)
         held[rows] = right & (predictions == clean.batch.labels)[rows]
         if attempt.held is not None:
             if bool((held[rows] & ~attempt.held).any()):

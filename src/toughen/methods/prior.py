@@ -11,6 +11,7 @@ from toughen.attacks.ascent import Objective
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.methods.method import Method, Perturbed
+from toughen.threat import room_for_noise
 
 LARGEST_HALF = 60000.0
 """What velocities are clipped to before they are kept as fp16, whose largest number is 65504."""
@@ -98,7 +99,7 @@ class PriorGuided(Method, ABC):
         perturbation, _, known, rows = self._memory(batch)
         images = batch.images
         # Drawn for all images and used for the unknown ones: to ask how many these are would wait for the GPU.
-        noise = torch.empty_like(images).normal_(generator=self.generator)
+        noise = room_for_noise(images).normal_(generator=self.generator)
         corner = self.threat.radius * self.threat.steepest(noise, images)
         delta = torch.where(known[rows].view(-1, 1, 1, 1), perturbation[rows].to(images.dtype), corner)
         perturbation[rows] = delta.to(perturbation.dtype)

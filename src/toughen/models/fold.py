@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from toughen.models.build import Normalize
+from toughen.models.layout import lay_out
 from toughen.models.mode import evaluating
+from toughen.models.rewrite import cast_around, relu_in_place
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -20,10 +22,10 @@ _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class _Tracer(fx.Tracer):
-    """Treats the input normalisation as one piece: it stays in fp32."""
+    """Treats the input normalisation as one piece: it stays in fp32. So it does every convolution."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Normalize) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, Normalize | nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 class FoldedReplica(nn.Module):
@@ -49,7 +51,8 @@ class FoldedReplica(nn.Module):
         self._pairs: list[tuple[Convolution, nn.BatchNorm2d, Convolution]] = []
         self._copied: list[tuple[Tensor, Tensor]] = []
         folded = self._fold_pairs(model, replica)
-        _cast_around(replica, dtype)
+        cast_around(replica, dtype)
+        relu_in_place(replica)
         replica.recompile()
         replica.delete_all_unused_submodules()
         for name, module in replica.named_modules():
@@ -114,23 +117,6 @@ class FoldedReplica(nn.Module):
         return self.replica(images)
 
 
-def _cast_around(replica: fx.GraphModule, dtype: torch.dtype) -> None:
-    """Cast behind the input normalisation (or at the input, where there is none), and back at the output."""
-    graph, modules = replica.graph, dict(replica.named_modules())
-    entry = next(node for node in graph.nodes if node.op == "placeholder")
-    for node in graph.nodes:
-        if node.op == "call_module" and isinstance(modules[str(node.target)], Normalize):
-            entry = node
-            break
-    with graph.inserting_after(entry):
-        inside = graph.call_method("to", (entry, dtype))
-    entry.replace_all_uses_with(inside, delete_user_cb=lambda user: user is not inside)
-    output = next(node for node in graph.nodes if node.op == "output")
-    with graph.inserting_before(output):
-        outside = graph.call_method("float", (output.args[0],))
-    output.args = (outside,)
-
-
 def _cast_own(module: nn.Module, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
     for kind in ("_parameters", "_buffers"):
         tensors = getattr(module, kind)
@@ -158,6 +144,9 @@ def fold(
             expected, found = model(images), exact(images)
         if found.shape != expected.shape or not torch.allclose(found, expected.float(), rtol=1e-3, atol=1e-3):
             return None
-        return exact if dtype == torch.float32 else FoldedReplica(model, dtype, memory_format)
+        if dtype != torch.float32:
+            return FoldedReplica(model, dtype, memory_format)
+        lay_out(exact, images, memory_format, dtype)
+        return exact
     except Exception:
         return None

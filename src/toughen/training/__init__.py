@@ -2,9 +2,12 @@
 
 from toughen.training.averaging import EMA, SWA, Average, SuccessEMA
 from toughen.training.log import Observer, Silent, read_rows
-from toughen.training.loop import Interrupted, Settings, Trainer
+from toughen.training.loop import Trainer
 from toughen.training.optimizer import SGD, Constant, Cosine, MultiStep, OneCycle, Schedule
-from toughen.training.setup import Precision, Tracker, find_device, make_accelerator, own_randomness
+from toughen.training.ramps import GrowingSize, GrowingSteps
+from toughen.training.settings import Settings
+from toughen.training.setup import Tracker, make_accelerator, own_randomness
+from toughen.training.stopping import Interrupted
 from toughen.training.weight_perturbation import AWP
 
 __all__ = [
@@ -15,18 +18,18 @@ __all__ = [
     "Average",
     "Constant",
     "Cosine",
+    "GrowingSize",
+    "GrowingSteps",
     "Interrupted",
     "MultiStep",
     "Observer",
     "OneCycle",
-    "Precision",
     "Schedule",
     "Settings",
     "Silent",
     "SuccessEMA",
     "Tracker",
     "Trainer",
-    "find_device",
     "make_accelerator",
     "own_randomness",
     "read_rows",

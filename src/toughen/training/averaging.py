@@ -106,13 +106,15 @@ class SuccessEMA(Average):
         if steps == 0:
             averaged.update_parameters(model)
             return
-        taken = 1 - self.decay_after(held, steps)
+        pairs = list(zip(_tensors(averaged.module), _tensors(model), strict=True))
+        averages, weights = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
         with torch.no_grad():
-            for average, current in zip(_tensors(averaged.module), _tensors(model), strict=True):
-                if average.is_floating_point():
-                    average.lerp_(current, taken.to(average.dtype))
-                else:
-                    average.copy_(current)
+            moves = torch._foreach_sub(weights, averages)
+            torch._foreach_mul_(moves, 1 - self.decay_after(held, steps))
+            torch._foreach_add_(averages, moves)
+            for count, current in pairs:
+                if not count.is_floating_point():
+                    count.copy_(current)
         averaged.n_averaged += 1
 
 

@@ -1,16 +1,17 @@
-"""Everything a run needs to go on exactly where it stopped, without pickle: one JSON and one safetensors file."""
+"""What training writes, without pickle: checkpoints to go on from (a JSON and a safetensors file), and the weights."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from toughen.errors import RunError
-from toughen.run import atomic
+from toughen.run import RunFolder, atomic
 
 TENSOR = "__tensor__"
 
@@ -66,6 +67,15 @@ def _restore(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, list):
         return [_restore(item, tensors) for item in value]
     return value
+
+
+def save_model(folder: RunFolder, model: nn.Module, companions: Mapping[str, nn.Module]) -> None:
+    """Write model.safetensors, and `<name>.safetensors` for each of the method's other networks."""
+    places = {folder.path / f"{name}.safetensors": network for name, network in companions.items()}
+    for place, network in {**places, folder.model: model}.items():
+        tensors: dict[str, Tensor] = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+        with atomic(place) as path:
+            save_file(tensors, path)
 
 
 class GlobalRandomness:

@@ -1,6 +1,7 @@
 """What a run says of itself: sums kept on the device, one row an epoch in metrics.csv, and the trackers."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -72,9 +73,12 @@ class EpochSums:
             self.bad[name] = torch.where(first, torch.full_like(value, step), self.bad[name])
             self.sums[name] += value * images
 
-    def means(self) -> Row:
-        """Mean of every term over the images seen."""
-        return {f"loss/{name}": (value / max(1, self.images)).item() for name, value in self.sums.items()}
+    def means(self, over_processes: Callable[[Tensor], Tensor] = lambda means: means) -> Row:
+        """Mean of every term over the images seen; `over_processes` averages over those of other processes too."""
+        if not self.sums:
+            return {}
+        means = over_processes(torch.stack(list(self.sums.values())) / max(1, self.images))
+        return {f"loss/{name}": mean for name, mean in zip(self.sums, means.tolist(), strict=True)}
 
     def check(self) -> None:
         """Raise if a term has not been finite.

@@ -1,42 +1,31 @@
-"""Where a run computes: device, precision, trackers and its own random numbers."""
+"""What is set up for a run: Accelerate, its own random numbers, and what holds while steps are taken."""
 
 import os
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from importlib.util import find_spec
 from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
-from toughen.errors import InputError, ToughenError
+from toughen.allocator import memory_kept
+from toughen.device import find_device
+from toughen.errors import ToughenError
+from toughen.precision import tf32
 from toughen.run import RunFolder
+from toughen.training.compile import room_for
 
-Precision = Literal["auto", "fp32", "bf16"]
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 
-def find_device(name: str) -> torch.device:
-    """The device that a setting names; auto is the GPU where there is one.
-
-    Raises:
-        InputError: an unknown name, or a device that this machine does not have.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"--device: expected auto, cpu, cuda, cuda:1 or mps, got {name!r}") from None
-    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if device.type not in here or (device.index or 0) >= here[device.type]:
-        raise InputError(f"--device {name}: this machine has no such device; use --device auto or cpu")
-    return device
-
-
-def make_accelerator(precision: Precision, device: str, trackers: list[Tracker], folder: RunFolder) -> Accelerator:
+def make_accelerator(
+    precision: Literal["fp32", "bf16"], device: torch.device, trackers: list[Tracker], folder: RunFolder
+) -> Accelerator:
     """Accelerate's handle on device, precision and trackers.
 
     Raises:
@@ -45,18 +34,19 @@ def make_accelerator(precision: Precision, device: str, trackers: list[Tracker],
     for tracker in trackers:
         if find_spec(tracker) is None:
             raise ToughenError(f"--trackers {tracker} needs its package: pip install 'toughen[{tracker}]'")
-    place = find_device(device)
-    if precision == "auto":
-        precision = "bf16" if place.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
     # Accelerate keeps device and precision for the life of the process; a second run may want others.
     if AcceleratorState._shared_state:
         AcceleratorState._reset_state(reset_partial_state="LOCAL_RANK" not in os.environ)
-    with _environment("ACCELERATE_TORCH_DEVICE", None if device == "auto" else str(place)):
+    # Left to itself it also makes the GPU of each of several processes the current one.
+    elsewhere = None if device == find_device("auto") else str(device)
+    with _environment("ACCELERATE_TORCH_DEVICE", elsewhere):
         return Accelerator(
             mixed_precision="bf16" if precision == "bf16" else "no",
-            cpu=place.type == "cpu",
+            cpu=device.type == "cpu",
             log_with=list(trackers) or None,
             project_config=ProjectConfiguration(str(folder.path), logging_dir=str(folder.path / "tensorboard")),
+            # Several processes share the final evaluation too, and may wait for each other for long.
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))],
         )
 
 
@@ -79,4 +69,15 @@ def own_randomness(seed: int) -> Iterator[None]:
     """Initial weights and dropout draw from torch's global generators: seed them inside, restore them after."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def surroundings(device: torch.device, fast: bool, compiled: bool) -> Iterator[None]:
+    """What holds while steps are taken: TF32 and memory kept if the fast paths are on, and room for compiled code."""
+    kept = memory_kept() if fast and device.type == "cpu" else nullcontext()
+    room = room_for(64) if compiled else nullcontext()
+    with tf32(device, fast), kept, room, warnings.catch_warnings():
+        # Of several processes, where images have one channel, in which the two layouts are the same.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         yield

@@ -1,0 +1,91 @@
+"""Does a step's time grow as it should, and does it need no more memory than the plain recipe's?
+
+    python benchmarks/scaling.py
+
+Measures: seconds of a TRADES step of a run of `toughen train` (ResNet-18, fp32), while one of batch, width, attack
+steps and image size is doubled at a time, all sizes in turn within one run; and by how much the process's memory
+grows over a few steps, ours and the plain recipe's, at two batch sizes. The exponent is the slope of log time over
+log size: 1 where time is in proportion (batch, attack steps), 2 where it is to the square (width, image size). An
+exponent of at most 1.1 times that meets the target; a step has parts that do not grow, so smaller ones are usual.
+Writes results/scaling.json.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from common import Figure, alternate, clock_for, finish
+from ours import trainer
+from plain_step import plain_step
+from toughen.attacks import Ascent
+from toughen.methods import TRADES
+from toughen.models import ResNet18
+from worker import Worker
+
+SMALL = {"batch": 16, "width": 16, "attack_steps": 5, "image_size": 32}
+GROWN = {"batch": (16, 32, 64), "width": (16, 32, 64), "attack_steps": (5, 10, 20), "image_size": (32, 64)}
+ORDERS = {"batch": 1, "width": 2, "attack_steps": 1, "image_size": 2}
+
+
+def fast_step(stack: ExitStack, batch: int, width: int, attack_steps: int, image_size: int) -> Callable[[], None]:
+    """A step of a run."""
+    method = TRADES(attack=Ascent(steps=attack_steps, start="normal"))
+    network = partial(ResNet18, width=width)
+    run, images = trainer(method, network, batch, stack, size=image_size, precision="fp32")
+    stack.enter_context(run.prepared())
+    return lambda: run.train_on(images, False)
+
+
+def growth(name: str, threads: int, repetitions: int) -> dict[str, Any]:
+    """Times while `name` grows, and the slope from the smallest to the largest."""
+    sizes = GROWN[name]
+    with ExitStack() as stack:
+        sides = {}
+        for size in sizes:
+            settings = {**SMALL, name: size}
+            side = Worker(fast_step, *settings.values(), threads=threads, clock=clock_for(threads))
+            sides[str(size)] = stack.enter_context(side).seconds
+        timings = alternate(sides, repetitions, warmup=2)
+    first, last = (timings[str(size)].median for size in (sizes[0], sizes[-1]))
+    slope = math.log(last / first) / math.log(sizes[-1] / sizes[0])
+    return {"grown": name, "seconds": {size: t.data() for size, t in timings.items()}, "exponent": slope}
+
+
+def memory(batch: int, threads: int) -> dict[str, Any]:
+    """What either side's process grows by over four steps."""
+    sides = {
+        "plain": (plain_step, "TRADES", partial(ResNet18, width=32), batch),
+        "fast": (fast_step, batch, 32, 10, 32),
+    }
+    grown = {}
+    for name, (build, *arguments) in sides.items():
+        with Worker(build, *arguments, threads=threads, clock=clock_for(threads)) as worker:
+            for _ in range(4):
+                worker.seconds()
+            grown[name] = worker.grown()
+    return {"batch": batch, "width": 32, "bytes": grown, "ratio": grown["fast"] / grown["plain"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grown", nargs="+", choices=GROWN, default=list(GROWN))
+    parser.add_argument("--memory", nargs="*", type=int, default=[32, 128], help="batch sizes")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repetitions", type=int, default=5)
+    given = parser.parse_args()
+    rows = [growth(name, given.threads, given.repetitions) for name in given.grown]
+    figures = [
+        Figure(f"scaling/{row['grown']}", row["exponent"], 1.1 * ORDERS[row["grown"]], at_most=True, unit="")
+        for row in rows
+    ]
+    for batch in given.memory:
+        rows.append(memory(batch, given.threads))
+        figures.append(Figure(f"scaling/memory/batch{batch}", rows[-1]["ratio"], 1.0, at_most=True))
+    finish("scaling.py", vars(given), rows, figures)
+
+
+if __name__ == "__main__":
+    main()

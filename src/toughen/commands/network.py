@@ -1,0 +1,45 @@
+"""A run's network with fresh weights, and the precision that suits it."""
+
+import copy
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from toughen.data import ImageSet
+from toughen.models import build_model, check_outputs
+from toughen.precision import Precision, choose_precision
+from toughen.training.cost import FlopCounter
+
+
+def fresh_model(model: Callable[..., nn.Module], images: ImageSet) -> nn.Module:
+    """The network with new weights, or a copy of the one that was given ready-made."""
+    if isinstance(model, nn.Module):
+        return copy.deepcopy(model)
+    mean, std = images.channel_statistics()
+    return build_model(model, num_classes=len(images.classes), in_channels=images.shape[0], mean=mean, std=std)
+
+
+def precision_of(
+    settings: dict[str, Any], network: nn.Module, images: ImageSet, device: torch.device
+) -> Literal["fp32", "bf16"]:
+    """The precision of a run with these settings on this device.
+
+    Raises:
+        InputError: the network cannot take the images.
+    """
+    asked: Precision = "fp32" if settings["precision"] == "auto" and not settings["fast"] else settings["precision"]
+    return choose_precision(asked, device, lambda: forward_flops(network, images))
+
+
+def forward_flops(network: nn.Module, images: ImageSet) -> float:
+    """FLOPs of a forward pass on one image of the set.
+
+    Raises:
+        InputError: the network cannot take the images.
+    """
+    first = images.subset(torch.arange(2))[0]
+    with FlopCounter() as counter:
+        check_outputs(network, first, len(images.classes))
+    return counter.flops / len(first)

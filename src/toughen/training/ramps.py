@@ -1,0 +1,155 @@
+"""Cheaper steps while the network is still weak: fewer attack steps, smaller images. Functions of the epoch alone."""
+
+import copy
+import math
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from toughen.attacks import Ascent
+from toughen.errors import InputError
+from toughen.methods import Method
+from toughen.threat import ThreatModel
+
+
+class GrowingSteps:
+    """Attack steps that grow during training: few while the network is still weak, all of them from `until` on.
+
+    With S the steps of the method's own attack and t the share of the epochs that is done, an epoch's attack has
+    `min(S, first + floor((S - first) t / until))` steps. The default step size follows the number of steps; one that
+    was given is multiplied by S / steps, but only up to that default, so that short attacks reach as far.
+
+    Args:
+        first: steps in the first epoch, at least 1.
+        until: share of the run after which all are taken.
+
+    >>> [GrowingSteps(first=2, until=0.5).steps(epoch, epochs=8, most=10) for epoch in range(6)]
+    [2, 4, 6, 8, 10, 10]
+    """
+
+    def __init__(self, first: int = 2, until: float = 0.5) -> None:
+        if first < 1:
+            raise InputError(f"attack_steps.first: expected at least 1, got {first}")
+        self.first = first
+        self.until = checked_until(until, "attack_steps")
+
+    def steps(self, epoch: int, epochs: int, most: int) -> int:
+        """Steps in this epoch (from 0) of so many, for an attack of `most`."""
+        return min(most, self.first + math.floor((most - self.first) * epoch / (self.until * epochs) + 1e-9))
+
+    def attack(self, attack: Ascent, threat: ThreatModel, epoch: int, epochs: int) -> Ascent:
+        """The method's attack as it is in this epoch; `attack` is not changed."""
+        shorter = copy.copy(attack)
+        shorter.steps, shorter.step_size = self.steps(epoch, epochs, attack.steps), None
+        if attack.step_size is not None:
+            scaled = attack.step_size * attack.steps / shorter.steps
+            shorter.step_size = max(attack.step_size, min(scaled, shorter.step_size_under(threat)))
+        return shorter
+
+    def check(self, method: Method) -> None:
+        """Raise unless the method's attack has more steps than the first epoch's.
+
+        Raises:
+            InputError: naming the method and its steps.
+        """
+        attack = getattr(method, "attack", None)
+        steps = attack.steps if isinstance(attack, Ascent) else 0
+        if steps <= self.first:
+            raise InputError(
+                f"--attack_steps.first {self.first}: expected a method whose attack has more steps in the end, the one "
+                f"of {type(method).__name__} has {steps}; leave --attack_steps out, or raise --method.attack.steps"
+            )
+
+
+class GrowingSize:
+    """Images that grow during training: an epoch on images of half the side costs a quarter.
+
+    With t the share of the epochs that is done, the sides are `first + (1 - first) floor(stages t / until) / stages` of
+    the full ones, at most these, in whole pixels. Images are resized (bilinear, antialiased) after their augmentation,
+    on the device. Validation sees full ones. eps stays what it is: below the full size that is a relatively larger ball
+    in l2 and l1, and the same in l-inf.
+
+    Args:
+        first: sides in the first epoch, as a share of full ones.
+        until: share of the run after which they are full.
+        stages: how often they grow, at least 1.
+
+    >>> [GrowingSize(first=0.5, until=0.5).side(32, epoch, epochs=8) for epoch in range(6)]
+    [16, 20, 24, 28, 32, 32]
+    """
+
+    def __init__(self, first: float = 0.5, until: float = 0.5, stages: int = 4) -> None:
+        if not 0 < first < 1:
+            raise InputError(f"image_size.first: expected a share of the full side, above 0 and below 1, got {first}")
+        if stages < 1:
+            raise InputError(f"image_size.stages: expected at least 1, got {stages}")
+        self.first = first
+        self.until = checked_until(until, "image_size")
+        self.stages = stages
+
+    def side(self, full: int, epoch: int, epochs: int) -> int:
+        """Pixels of a side of `full` pixels in this epoch (from 0) of so many."""
+        stage = min(self.stages, math.floor(self.stages * epoch / (self.until * epochs) + 1e-9))
+        return max(1, round(full * (self.first + (1 - self.first) * stage / self.stages)))
+
+    def resized(self, images: Tensor, epoch: int, epochs: int) -> Tensor:
+        """The images as they are in this epoch, N x C x h x w in [0, 1]."""
+        size = [self.side(full, epoch, epochs) for full in images.shape[2:]]
+        if size == list(images.shape[2:]):
+            return images
+        return F.interpolate(images, size, mode="bilinear", antialias=True).clamp(0, 1)
+
+    def check(self, method: Method) -> None:
+        """Raise for a method that remembers something of every pixel.
+
+        Raises:
+            InputError: naming the method.
+        """
+        if any(getattr(method, name, None) is not None for name in method.memories):
+            raise InputError(
+                f"--image_size: {type(method).__name__} remembers a perturbation of every image in its full size; "
+                "leave --image_size out, or take a method without a memory, such as NFGSM"
+            )
+
+
+class Growth:
+    """What grows in a run, if anything does, epoch by epoch.
+
+    Args:
+        steps: of the attack; None leaves the method's own.
+        size: of the images; None leaves full ones.
+        method: whose attack grows.
+        epochs: of the run.
+    """
+
+    def __init__(self, steps: GrowingSteps | None, size: GrowingSize | None, method: Method, epochs: int) -> None:
+        self.steps, self.size, self.epochs = steps, size, epochs
+        self.attack: Any = getattr(method, "attack", None)
+
+    def set_attack(self, method: Method, epoch: int) -> None:
+        """Give the method this epoch's attack."""
+        if self.steps is not None:
+            changed: Any = method
+            changed.attack = self.steps.attack(self.attack, method.threat, epoch, self.epochs)
+
+    def resized(self, images: Tensor, epoch: int) -> Tensor:
+        """The images as they are in this epoch."""
+        return images if self.size is None else self.size.resized(images, epoch, self.epochs)
+
+    def kind(self, epoch: int) -> str:
+        """What the epoch's steps cost depends on nothing else here."""
+        steps = "all" if self.steps is None else self.steps.steps(epoch, self.epochs, self.attack.steps)
+        side = 100 if self.size is None else self.size.side(100, epoch, self.epochs)
+        return f"steps {steps}, side {side} %"
+
+
+def checked_until(until: float, option: str) -> float:
+    """A share of the run, above 0 and at most 1.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not 0 < until <= 1:
+        raise InputError(f"{option}.until: expected a share of the run, above 0 and at most 1, got {until}")
+    return until

@@ -1,0 +1,28 @@
+"""The loop's settings."""
+
+from dataclasses import dataclass
+
+from toughen.training.averaging import Average
+from toughen.training.optimizer import SGD, Schedule
+from toughen.training.ramps import GrowingSize, GrowingSteps
+from toughen.training.weight_perturbation import AWP
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the loop is told beside model, method and data. See `toughen.train` for the meaning of each."""
+
+    epochs: int
+    optimizer: SGD
+    schedule: Schedule
+    average: Average | None
+    awp: AWP | None
+    clip_grad_norm: float | None
+    accumulate: int
+    select: str
+    log_every: int
+    checkpoint_every: int | None
+    attack_steps: GrowingSteps | None
+    image_size: GrowingSize | None
+    fast: bool
+    compile: bool

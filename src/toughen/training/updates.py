@@ -1,0 +1,117 @@
+"""One step: the inner maximum, the loss and its gradient, the update of the weights and of their average."""
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from toughen.batch import Batch
+from toughen.methods import Method, Perturbed, Terms, total
+from toughen.models.fold import fold
+from toughen.models.layout import lay_out
+from toughen.training.settings import Settings
+from toughen.training.step import Step
+
+
+class Updates:
+    """What changes the weights of a run, step by step.
+
+    Args:
+        model: on the device.
+        method: on the device, bound to its threat and generator.
+        settings: of the loop.
+        accelerator: device and precision.
+        layout: of images and weights.
+        images: a few, to compare a replica for the attack with the network on.
+        per_epoch: steps of an epoch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: Method,
+        settings: Settings,
+        accelerator: Accelerator,
+        layout: torch.memory_format,
+        images: Tensor,
+        per_epoch: int,
+    ) -> None:
+        self.method, self.settings, self.per_epoch = method, settings, per_epoch
+        self.accelerator, self.layout = accelerator, layout
+        self.model = lay_out(model, images, layout, self.dtype)
+        self.step, self.optimizer = accelerator.prepare(Step(model, method), settings.optimizer.build([model, method]))
+        self.averaged = settings.average.build(model) if settings.average else None
+        self.replica = None
+        if settings.fast and method.attacks_outputs:
+            self.replica = fold(model, images, self.dtype, layout)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network's products."""
+        return torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
+
+    @property
+    def rate(self) -> float:
+        """The last update's learning rate."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    @property
+    def average(self) -> nn.Module | None:
+        """The averaged network, from its first update on."""
+        begun = self.averaged is not None and int(self.averaged.n_averaged) > 0
+        return self.averaged.module if self.averaged is not None and begun else None
+
+    def take(self, batch: Batch, epoch: int, place: int, last: bool) -> Terms:
+        """One forward and backward pass; an update of the weights at the end of each accumulated group.
+
+        Args:
+            batch: as the method is to see it.
+            epoch: from 0.
+            place: of the batch in its epoch, from 0.
+            last: whether it is the epoch's last one.
+        """
+        accelerator, settings = self.accelerator, self.settings
+        update = last or (place + 1) % settings.accumulate == 0
+        group_start = place - place % settings.accumulate
+        group_size = min(settings.accumulate, self.per_epoch - group_start)
+        self.model.train()
+        batch = replace(batch, images=batch.images.contiguous(memory_format=self.layout))
+        attacked = self.model if self.replica is None else self.replica.refresh()
+        with accelerator.autocast():
+            perturbed = self.method.perturb(attacked, batch)
+        moved = self._moved_weights(batch, perturbed, epoch)
+        with moved, nullcontext() if update else accelerator.no_sync(self.step):
+            terms = self.step(batch, perturbed)
+            accelerator.backward(total(terms) / group_size)
+        if update:
+            self._update(epoch, group_start, last)
+        return terms
+
+    def _update(self, epoch: int, group_start: int, last: bool) -> None:
+        settings, per_epoch = self.settings, self.per_epoch
+        if settings.clip_grad_norm is not None:
+            self.accelerator.clip_grad_norm_(self.step.parameters(), settings.clip_grad_norm)
+        rate = settings.optimizer.lr * settings.schedule.factor(epoch + group_start / per_epoch, settings.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        number = epoch * math.ceil(per_epoch / settings.accumulate) + group_start // settings.accumulate + 1
+        if self.averaged is not None and settings.average is not None and settings.average.due(epoch, last, number):
+            settings.average.update(self.averaged, self.model, self.method)
+
+    def _moved_weights(self, batch: Batch, perturbed: Perturbed, epoch: int) -> AbstractContextManager[None]:
+        awp = self.settings.awp
+        if awp is None or not awp.due(epoch):
+            return nullcontext()
+
+        def loss() -> Tensor:
+            # On the bare modules, as the inner maximum: the wrapper's gradients may be accumulating.
+            with self.accelerator.autocast():
+                return total(self.method.terms(self.model, batch, perturbed))
+
+        return awp.moved(self.model, self.method, loss, partial(self.accelerator.reduce, reduction="mean"))

@@ -1,0 +1,123 @@
+"""What a run says of its cost, against closed forms and whole runs."""
+
+import csv
+from functools import partial
+from pathlib import Path
+from timeit import timeit
+
+import psutil
+import pytest
+import torch
+from torch import nn
+
+from toughen import train
+from toughen.attacks import PGD
+from toughen.methods import PGDAT, TRADES, Method, Standard
+from toughen.models import SmallCNN
+from toughen.training import AWP, GrowingSize, GrowingSteps
+from toughen.training.cost import COLUMNS, FlopCounter, Meter, in_words, matmul_peak, peak_memory
+from toughen.training.log import read_rows
+
+CPU = torch.device("cpu")
+QUICK = {"epochs": 2, "budget": "none", "trackers": [], "device": "cpu", "batch_size": 256, "val_images": 157}
+
+
+class Linear(nn.Sequential):
+    """Two layers: a forward pass on one image takes 2 (64 * 12 + 12 * 10) FLOPs, and so does each gradient."""
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64 * in_channels, 12), nn.Tanh(), nn.Linear(12, num_classes))
+
+
+FORWARD = 2 * (64 * 12 + 12 * 10)
+TO_IMAGES = FORWARD  # a gradient with respect to each layer's input
+TO_WEIGHTS = 2 * FORWARD - 2 * 64 * 12  # with respect to every weight, and to the second layer's input
+
+
+def test_flops_of_a_convolution_and_its_gradients() -> None:
+    layer = nn.Conv2d(3, 8, 3, padding=1)
+    images = torch.rand(2, 3, 10, 10, requires_grad=True)
+    once = 2 * 2 * 10 * 10 * 3 * 8 * 9
+    with FlopCounter() as counter:
+        output = layer(images)
+    assert counter.flops == once
+    with FlopCounter() as counter:
+        torch.autograd.grad(output.sum(), images, retain_graph=True)
+    assert counter.flops == once
+    with FlopCounter() as counter:
+        output.sum().backward()
+    assert counter.flops == 2 * once
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "expected"),
+    [
+        (Standard(), {}, FORWARD + TO_WEIGHTS),
+        (PGDAT(attack=PGD(steps=3)), {}, 3 * (FORWARD + TO_IMAGES) + FORWARD + TO_WEIGHTS),
+        (PGDAT(attack=PGD(steps=3)), {"fast": False}, 3 * (FORWARD + TO_IMAGES) + FORWARD + TO_WEIGHTS),
+        (Standard(), {"awp": AWP(start=1)}, 2 * (FORWARD + TO_WEIGHTS)),
+    ],
+    ids=["standard", "pgd", "pgd plain", "awp"],
+)
+def test_a_run_counts_every_pass_of_a_step(tmp_path: Path, method: Method, options: dict, expected: int) -> None:
+    train(model=Linear, method=method, out=str(tmp_path / "a"), **QUICK, **options)
+    for row in read_rows(tmp_path / "a/metrics.csv"):
+        assert row["flops_per_second"] / row["images_per_second"] == pytest.approx(expected)
+
+
+def test_steps_of_another_kind_are_counted_again(tmp_path: Path) -> None:
+    method = PGDAT(attack=PGD(steps=4))
+    ramp = {"attack_steps": GrowingSteps(first=1, until=1.0), "awp": AWP(start=2)}
+    train(model=Linear, method=method, out=str(tmp_path / "a"), **{**QUICK, "epochs": 3}, **ramp)
+    rows = read_rows(tmp_path / "a/metrics.csv")
+    step, update = FORWARD + TO_IMAGES, FORWARD + TO_WEIGHTS
+    found = [row["flops_per_second"] / row["images_per_second"] for row in rows]
+    assert found == pytest.approx([step + update, 2 * step + 2 * update, 3 * step + 2 * update])
+
+
+def test_smaller_images_cost_less(tmp_path: Path) -> None:
+    size = GrowingSize(first=0.5, until=1.0, stages=2)
+    method = TRADES(attack=PGD(steps=1))
+    train(model=partial(SmallCNN, width=4), method=method, image_size=size, out=str(tmp_path / "a"), **QUICK)
+    half, most = (row["flops_per_second"] / row["images_per_second"] for row in read_rows(tmp_path / "a/metrics.csv"))
+    assert half / most == pytest.approx((4 * 4) / (6 * 6), rel=0.1)
+
+
+def test_every_epoch_has_the_columns_and_hours_add_up(tmp_path: Path) -> None:
+    train(model=Linear, method=Standard(), out=str(tmp_path / "a"), **QUICK)
+    with (tmp_path / "a/metrics.csv").open() as file:
+        assert set(COLUMNS) <= set(next(csv.reader(file)))
+    first, second = read_rows(tmp_path / "a/metrics.csv")
+    assert 0 < first["share_of_peak"] < 1
+    assert second["device_hours"] >= first["device_hours"] + second["seconds"] / 3600
+    assert "device-hours" in in_words([first, second])
+
+
+def test_device_hours_of_several_processes_and_across_a_pause() -> None:
+    meter = Meter(CPU, torch.float32, processes=4)
+    meter.load_state_dict({"flops": {}, "device_seconds": 7200.0})
+    assert meter.hours == pytest.approx(2, abs=0.01)
+    again = Meter(CPU, torch.float32, processes=2)
+    again.load_state_dict(meter.state_dict())
+    assert again.hours == pytest.approx(2, abs=0.01)
+
+
+def test_share_of_the_peak_is_of_all_processes() -> None:
+    one, four = (Meter(CPU, torch.float32, processes) for processes in (1, 4))
+    for meter in (one, four):
+        meter.flops, meter.peak = {"a": 10.0}, 1000.0
+    assert one.figures("a", images=50, seconds=1.0)["share_of_peak"] == pytest.approx(0.5)
+    assert four.figures("a", images=50, seconds=1.0)["share_of_peak"] == pytest.approx(0.125)
+
+
+def test_a_large_product_is_faster_than_a_small_one() -> None:
+    small = torch.ones(4, 4)
+    assert matmul_peak(CPU, torch.float32, seconds=0.0) > 2 * 4**3 * 1000 / timeit(lambda: small @ small, number=1000)
+
+
+def test_peak_memory_keeps_what_was_in_use() -> None:
+    before = peak_memory(CPU)
+    room = before - psutil.Process().memory_info().rss
+    large = torch.ones(room + 100_000_000, dtype=torch.uint8)
+    del large
+    assert peak_memory(CPU) >= before + 90_000_000
