@@ -254,7 +254,7 @@ def test_a_masked_gradient_is_doubted(network, images, short_autoattack):
         ({"batch_size": 0}, "batch_size: expected at least 1"),
         ({"sample": "frist"}, "did you mean 'first'"),
         ({"budget": "fast"}, "budget: unknown 'fast'"),
-        ({"device": "tpu9"}, "device: cannot use 'tpu9'"),
+        ({"device": "tpu9"}, "device: expected auto, .*, got 'tpu9'"),
     ],
 )
 def test_settings_out_of_range(network, images, settings: dict, message: str):
