@@ -12,7 +12,7 @@ from torch import Tensor
 from toughen.errors import RunError
 from toughen.evaluation.calibration import calibration
 from toughen.evaluation.checks import run_checks
-from toughen.evaluation.doubts import verdict_doubts
+from toughen.evaluation.doubts import protocol_doubts, verdict_doubts
 from toughen.evaluation.gallery import gallery
 from toughen.evaluation.outline import Outline
 from toughen.evaluation.per_class import confusion, per_class
@@ -106,6 +106,7 @@ def summarise(
         *(f"not run ({reason}): {name}" for name in skipped),
         *outline.warnings,
         *(warning for unit in flat for warning in unit.warnings),
+        *protocol_doubts(outline.protocol),
         *verdict_doubts(verdicts),
     ]
     versions, differing = _versions(flat)
