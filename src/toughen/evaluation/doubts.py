@@ -23,7 +23,7 @@ def protocol_doubts(protocol: Mapping[str, Any]) -> list[str]:
     """
     if protocol["budget"] == "quick" and protocol["threat"]["norm"] == "l1":
         return [
-            "in l1 the quick budget's attacks (FGSM, PGD) leave several times as many images as AutoAttack's APGD does: "
+            "in l1 the quick budget's attacks (FGSM, PGD) leave several times as many images as APGD does: "
             "the robust accuracy is overestimated; use --budget standard"
         ]
     return []
