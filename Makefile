@@ -27,7 +27,7 @@ unit: $(VENV)/.test$(HERE)
 nightly: $(VENV)/.test$(HERE)
 	$(BIN)/python -m pytest -q -m nightly
 
-# Figures of speed, one line each in the end: all (hours), or figures 1 and 4 in small (ten minutes on two cores).
+# Figures of speed, one line each in the end: all (hours), or figure 1 in small (some minutes on two cores).
 bench: $(VENV)/.user$(HERE)
 	$(BIN)/python benchmarks/run.py
 
