@@ -6,10 +6,10 @@
 
 Trains with TRADES on the fast path (`toughen train` as it is: folded replica, channels_last, bf16 or TF32 where the
 hardware is faster in it) and on the plain one (`--fast false`), with the same seeds, and attacks both with AutoAttack
-on the same images, with the weights of the last epoch. The difference of an image is the mean over the seeds of (held
-after fast training) - (held after plain training); the figure is the mean over the images, its 95 % interval that of a
-mean of independent images, for these runs. The target: the interval lies within 1 point of 0. Beside it, for
-information, the interval over the seeds (t distribution), which is wide with three of them. Writes
+(`--precision auto`) on the same images, with the weights of the last epoch. The difference of an image is the mean
+over the seeds of (held after fast training) - (held after plain training); the figure is the mean over the images,
+its 95 % interval that of a mean of independent images, for these runs. The target: the interval lies within 1 point
+of 0. Beside it, for information, the interval over the seeds (t distribution), which is wide with three of them. Writes
 results/fast_against_plain.json; the runs stay in --runs, so a stopped benchmark goes on where it was.
 """
 
@@ -25,7 +25,7 @@ from scipy.stats import t
 
 import toughen
 from common import Figure, finish
-from mixed_precision_evaluation import DEBIAN, DebianFashionMNIST
+from robust_models import DEBIAN, DebianFashionMNIST
 from toughen.data import DataSource, Digits, FashionMNIST, Parquet
 from toughen.evaluation import Evaluation
 from toughen.methods import TRADES
@@ -36,7 +36,7 @@ from toughen.threat import ThreatModel
 PATHS = {"fast": True, "plain": False}
 SEEDS = {"digits": 10, "fashion": 3, "cifar10": 3}
 """Digits has so few test images that three seeds tell its difference to 1.2 points only."""
-SUBSET = {"train_images": 4000, "epochs": 15, "test_images": 2000}
+SUBSET = {"train_images": 4000, "epochs": 15, "test_images": 1500}
 FASHION = DebianFashionMNIST() if DEBIAN.exists() else FashionMNIST()
 DATA: dict[str, tuple[DataSource, dict[str, Any]]] = {
     "digits": (Digits(), {"test_images": None}),
@@ -50,10 +50,11 @@ def verdicts(data: DataSource, seed: int, path: str, settings: dict[str, Any], r
     if out.result.exists():
         return Evaluation.load(out).verdicts.robust()
     # The last weights: which epoch is best on a few held-out images is a draw that would hide what is compared.
-    asked = {"seed": seed, "fast": PATHS[path], "select": "last", "trackers": [], **settings}
-    trained = toughen.train(data, SmallCNN, TRADES(), out=str(out.path), overwrite=True, **asked)
-    assert trained.evaluation is not None
-    return trained.evaluation.verdicts.robust()
+    asked = {"seed": seed, "fast": PATHS[path], "select": "last", "trackers": [], "budget": "none"}
+    there = {name: value for name, value in settings.items() if name != "test_images"}
+    toughen.train(data, SmallCNN, TRADES(), out=str(out.path), overwrite=True, **asked, **there)
+    evaluated = toughen.evaluate(str(out.path), test_images=settings["test_images"], precision="auto", checks=False)
+    return evaluated.verdicts.robust()
 
 
 def compare(name: str, held: dict[str, list[NDArray[np.bool_]]]) -> tuple[dict[str, Any], Figure]:

@@ -1,7 +1,7 @@
 """All speed benchmarks, or a quick choice of them, and one line a figure in the end: `name  ratio  target  met|missed`.
 
     python benchmarks/run.py            # make bench: hours on two cores
-    python benchmarks/run.py --quick    # make bench-quick: figure 1 (TRADES, ARoW), some minutes on two cores
+    python benchmarks/run.py --quick    # make bench-quick: figures 1 (TRADES, ARoW) and 4, ten minutes on two cores
 
 Every script runs in a process of its own and writes its JSON into results/ (results/quick/ for the quick ones). A
 script that fails is named in the end; the others still run. Figure 2, the same on a GPU, is figure 1 on a machine
@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 SCRIPTS: dict[str, list[str]] = {
     "training_step.py": [],
     "fast_against_plain.py": [],
+    "evaluation.py": [],
     "scaling.py": [],
     "peers.py": [],
     "startup.py": [],
@@ -37,6 +38,7 @@ QUICK: dict[str, list[str]] = {
         "--repetitions",
         "5",
     ],
+    "evaluation.py": ["--quick"],
 }
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from common import Clock, seconds_of
-from toughen.training.cost import FlopCounter, peak_memory
+from toughen.hardware.memory import peak_memory
+from toughen.hardware.speed import FlopCounter
 
 Build = Callable[..., Callable[[], object]]
 """From an ExitStack and arguments to what is timed; a function of a module, as it is called in the other process."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from toughen.errors import InputError
-from toughen.precision import at_least_fp32
+from toughen.hardware.precision import at_least_fp32
 
 LabelledLoss = Literal["ce", "margin", "dlr"]
 """A loss that an attack with labels may raise."""

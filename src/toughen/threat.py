@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from toughen.errors import InputError
+from toughen.hardware.precision import at_least_fp32
 from toughen.numbers import Number, as_float, as_text
-from toughen.precision import at_least_fp32
 
 Norm = Literal["linf", "l2", "l1"]
 

@@ -9,8 +9,6 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from toughen import tune_batch
@@ -18,32 +16,8 @@ from toughen.commands.tune_batch import Trial
 from toughen.errors import InputError, RunError
 from toughen.methods import Standard
 from toughen.models import SmallCNN
-from toughen.training.batch_size import largest
 
 QUICK: dict[str, Any] = {"device": "cpu", "method": Standard(), "model": SmallCNN}
-
-
-@settings(deadline=None)
-@given(st.integers(2, 3000), st.integers(2, 600), st.integers(2, 5000))
-def test_the_largest_within_a_sixteenth(room: int, start: int, most: int) -> None:
-    tried: list[int] = []
-
-    def fits(size: int) -> bool:
-        tried.append(size)
-        return size <= room
-
-    found = largest(fits, start, most)
-    assert found is not None
-    assert found <= min(room, most)
-    assert found in tried
-    assert len(set(tried)) == len(tried) <= 24
-    too_large = [size for size in tried if size > room]
-    assert found == most or min(too_large) - found <= max(1, found // 16)
-    assert max(tried) <= most
-
-
-def test_nothing_fits() -> None:
-    assert largest(lambda size: False, start=32, most=100) is None
 
 
 class Wasteful(nn.Module):

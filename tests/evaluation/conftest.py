@@ -77,7 +77,7 @@ class ShortAutoAttack(AutoAttack):
 def short_autoattack() -> Iterator[type[AutoAttack]]:
     """While a test of the module runs, AutoAttack is short."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toughen.evaluation.autoattack.AutoAttack", ShortAutoAttack)
+        patch.setattr("toughen.evaluation.attacks.autoattack.AutoAttack", ShortAutoAttack)
         yield ShortAutoAttack
 
 
@@ -91,7 +91,7 @@ def images() -> ImageSet:
 def standard(network: nn.Module, images: ImageSet) -> Evaluation:
     """The standard budget, its AutoAttack a short one, on 20 digits, 10 at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toughen.evaluation.autoattack.AutoAttack", ShortAutoAttack)
+        patch.setattr("toughen.evaluation.attacks.autoattack.AutoAttack", ShortAutoAttack)
         threat = ThreatModel("linf", 0.08)
         return evaluate_model(network, images, threat, test_images=20, batch_size=10, seed=3, device="cpu")
 

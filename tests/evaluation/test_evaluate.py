@@ -17,8 +17,8 @@ from toughen.errors import InputError, ToughenWarning
 from toughen.evaluation import Evaluation, Step, attacks_of, auto_attack, evaluate_model
 from toughen.evaluation.inference import frozen
 from toughen.evaluation.judge import judge, judge_clean
+from toughen.evaluation.records.units import attack_table
 from toughen.evaluation.task import choose_images
-from toughen.evaluation.units import attack_table
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from toughen.batch import Batch
 from toughen.errors import InputError
+from toughen.evaluation.attacks.named import Attempt
 from toughen.evaluation.judge import Clean, Outcome, judge, judge_clean
-from toughen.evaluation.named import Attempt
-from toughen.evaluation.units import attack_table, clean_table
+from toughen.evaluation.records.units import attack_table, clean_table
 from toughen.threat import ThreatModel
 
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ import pytest
 from toughen.errors import RunError
 from toughen.evaluation import Evaluation, evaluate_model, prepare
 from toughen.evaluation.evaluate import carry_out
+from toughen.evaluation.records.units import Unit
 from toughen.evaluation.result import summarise
-from toughen.evaluation.units import Unit
 from toughen.threat import ThreatModel
 
 THREAT = ThreatModel("linf", 0.08)

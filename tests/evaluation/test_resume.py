@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from toughen.errors import RunError
 from toughen.evaluation import Evaluation, Scene, Shard, Step, evaluate_model, find_parts, merge_parts, prepare
 from toughen.evaluation.evaluate import analyse, carry_out
-from toughen.evaluation.parts import Parts, unfinished
+from toughen.evaluation.records.parts import Parts, unfinished
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 

@@ -9,9 +9,9 @@ import torch
 from toughen.attacks import FGSM, PGD
 from toughen.batch import Batch
 from toughen.evaluation import Evaluation, attacks_of, evaluate_model
+from toughen.evaluation.attacks.named import Gradient, NamedAttack, Square
 from toughen.evaluation.inference import frozen
 from toughen.evaluation.judge import judge, judge_clean
-from toughen.evaluation.named import Gradient, NamedAttack, Square
 from toughen.threat import ThreatModel
 
 THREAT = ThreatModel("linf", 0.08)

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 
-from toughen.evaluation.verdicts import Verdicts, verdict_schema
+from toughen.evaluation.records.verdicts import Verdicts, verdict_schema
 from toughen.run import RunFolder
 
 ATTACKS = ("fgsm", "pgd20", "autoattack")

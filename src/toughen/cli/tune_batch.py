@@ -10,7 +10,8 @@ from toughen.cli.settings import settings_of
 from toughen.cli.train import GROUPS as OF_TRAIN
 
 if TYPE_CHECKING:
-    from toughen.commands.tune_batch import Trial, Tuned
+    from toughen.commands.tune_batch import Tuned
+    from toughen.hardware.memory import Trial
 
 EXAMPLES = """examples:
   toughen tune-batch

@@ -11,8 +11,8 @@ from torch import nn
 from toughen.commands.extra import hold_with_extra
 from toughen.commands.network import fresh_model, precision_of
 from toughen.data import ImageSet, Loader, soften, split_validation
-from toughen.device import find_device
 from toughen.errors import InputError
+from toughen.hardware.device import find_device
 from toughen.methods import Method
 from toughen.models import check_outputs
 from toughen.run import RunFolder

@@ -15,6 +15,7 @@ from toughen.data.source import DataSource, ImageSet
 from toughen.errors import InputError, RunError
 from toughen.evaluation import (
     Analysis,
+    BatchSize,
     Budget,
     Crew,
     Evaluation,
@@ -29,7 +30,7 @@ from toughen.evaluation import (
     with_weights,
 )
 from toughen.evaluation.analysis import check_names
-from toughen.evaluation.transfer import short_names
+from toughen.evaluation.attacks.transfer import short_names
 from toughen.models.build import build_model, with_facts
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
@@ -47,7 +48,7 @@ def evaluate(
     test_images: int | None = None,
     sample: Sample = "first",
     seed: int = 0,
-    batch_size: int = 250,
+    batch_size: BatchSize = 250,
     precision: SearchPrecision = "fp32",
     eot: int = 1,
     checks: bool = True,
@@ -78,8 +79,10 @@ def evaluate(
         test_images: number of test images; default all.
         sample: which of them: the first, or a random sample drawn with the seed.
         seed: of the sample and of the attacks.
-        batch_size: images attacked together; fewer need less memory.
-        precision: of the attacks' search: fp32, bf16 (every broken image is checked in fp32), or auto.
+        batch_size: images attacked together, or auto for as many as fit. The seeds are those of batches, so figures
+            compare image by image at the same size only; with auto the result says which it was.
+        precision: of the attacks' search: fp32 (as published, bit for bit), folded or bf16 (on a faster copy of the
+            model, every broken image checked in fp32), or auto (the faster of these two).
         eot: for a model that answers at random, attack the mean of so many passes, such as 20.
         checks: attack 100 images again, weaker and stronger, to check that the attacks can be believed.
         analyses: further studies, such as EpsCurve,Corruptions; those that the folder has are not made again.
@@ -128,6 +131,8 @@ def evaluate(
             "precision": precision,
             "eot": eot,
         }
+        if batch_size == "auto" and (part is not None or crew.size > 1):
+            raise InputError("batch_size: auto may differ between the parts of an evaluation; give all the same number")
         task = prepare(
             _network(model, path, config, images),
             images,
@@ -139,8 +144,8 @@ def evaluate(
         requirement = None if require is None else Requirement.parse(require, task.outline.attacks)
         if part is not None and part.count > task.outline.batches:
             raise InputError(
-                f"shard: expected at most {task.outline.batches} shards, one a batch of {batch_size} images, got "
-                f"{part}; or choose a smaller --batch_size"
+                f"shard: expected at most {task.outline.batches} shards, one a batch of {task.outline.size} images, "
+                f"got {part}; or choose a smaller --batch_size"
             )
         before = None if part else _earlier(folder, task, overwrite)
         crew.wait()  # nobody writes before all have looked
@@ -152,6 +157,8 @@ def evaluate(
                 "device": device,
                 "weights": path,
             }
+            # The size that was found: with auto another run might find another, and be another evaluation.
+            settings["batch_size"] = task.outline.size
             described = {"data": chosen_data, "threat": chosen_threat, **settings}
             folder.write_config({"model": _described(model, config, images), **describe(described)})
         crew.wait()

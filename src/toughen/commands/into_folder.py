@@ -18,8 +18,8 @@ from toughen.evaluation import (
 )
 from toughen.evaluation.checks import run_checks
 from toughen.evaluation.evaluate import analyse
-from toughen.evaluation.outline import plain
-from toughen.evaluation.parts import Parts, has_parts
+from toughen.evaluation.records.outline import plain
+from toughen.evaluation.records.parts import Parts, has_parts
 from toughen.evaluation.self_checks import with_self_checks
 from toughen.reports.html import write_report
 from toughen.run import RunFolder

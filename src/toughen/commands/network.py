@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from toughen.data import ImageSet
+from toughen.hardware.precision import Precision, choose_precision
+from toughen.hardware.speed import FlopCounter
 from toughen.models import build_model, check_outputs
-from toughen.precision import Precision, choose_precision
-from toughen.training.cost import FlopCounter
 
 
 def fresh_model(model: Callable[..., nn.Module], images: ImageSet) -> nn.Module:

@@ -14,12 +14,12 @@ from toughen.commands.network import fresh_model, precision_of
 from toughen.commands.settings import check_settings, default_name, restore, with_data_facts
 from toughen.config import describe
 from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages
-from toughen.device import find_device
 from toughen.evaluation import Budget, Crew, Evaluation, Progress, Sample
+from toughen.hardware.device import find_device
+from toughen.hardware.precision import Precision
 from toughen.methods import Method
 from toughen.methods.trades import TRADES
 from toughen.models import SmallCNN, load_weights
-from toughen.precision import Precision
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 from toughen.training import (

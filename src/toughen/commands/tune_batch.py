@@ -1,6 +1,5 @@
 """Find the largest batch that a training step can take here."""
 
-import gc
 import os
 import tempfile
 import time
@@ -9,43 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-import torch
-from accelerate.utils.memory import should_reduce_batch_size
-
 from toughen.commands.assemble import ready
 from toughen.commands.settings import check_settings, with_data_facts
 from toughen.commands.train import DEFAULTS
 from toughen.data import ImageSet
-from toughen.device import find_device
 from toughen.errors import InputError, RunError, did_you_mean
+from toughen.hardware.device import find_device
+from toughen.hardware.memory import Trial, Trials, free_memory, largest
+from toughen.hardware.speed import wait_for
 from toughen.run import RunFolder
 from toughen.training import Trainer
-from toughen.training.batch_size import largest
-from toughen.training.cost import forget_peak_memory, peak_memory, wait_for
-
-SHARE = 0.9
-"""Of the memory that is free which a step may take: a full GPU fragments, and a full machine ends the process."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A batch size that was tried.
-
-    Attributes:
-        batch_size: images in a step.
-        memory: the most bytes in use; expected ones where the step was not taken, for they are too many.
-        images_per_second: speed of the training steps; None where the batch does not fit.
-    """
-
-    batch_size: int
-    memory: int
-    images_per_second: float | None
-
-    @property
-    def fits(self) -> bool:
-        """Whether its steps were taken, within the limit."""
-        return self.images_per_second is not None
 
 
 @dataclass(frozen=True)
@@ -99,7 +71,8 @@ def tune_batch(
     images = complete["data"].load("train")
     complete = with_data_facts(complete, images)
     device = find_device(complete["device"])
-    search = _Search(complete, images, device, _limit(device) if memory is None else memory * 1e9, tried)
+    limit = free_memory(device) if memory is None else memory * 1e9
+    search = Trials(lambda batch_size: _speed(complete, images, batch_size), device, limit, tried)
     there = complete["train_images"] or len(images) - complete["val_images"]
     most = there if up_to is None else min(up_to, there)
     found = largest(search.fits, complete["batch_size"], most)
@@ -107,58 +80,15 @@ def tune_batch(
         raise RunError(
             f"not even a batch of 2 images fits into the memory of {device}; take a smaller --model or smaller images"
         )
-    limit = "memory" if found < most else "data" if most == there else "up_to"
-    return Tuned(found, limit, search.trials)
+    reason = "memory" if found < most else "data" if most == there else "up_to"
+    return Tuned(found, reason, search.made)
 
 
-class _Search:
-    """Tries batch sizes, and remembers what they took."""
-
-    def __init__(
-        self,
-        settings: dict[str, Any],
-        images: ImageSet,
-        device: torch.device,
-        limit: float,
-        tried: Callable[[Trial], None],
-    ) -> None:
-        self.settings, self.images, self.device = settings, images, device
-        self.limit, self.tried = limit, tried
-        self.trials: list[Trial] = []
-
-    def fits(self, batch_size: int) -> bool:
-        """Try a size, unless it is sure not to fit."""
-        trial = Trial(batch_size, self._expected(batch_size), None)
-        if trial.memory <= self.limit:
-            trial = self._try(batch_size)
-        self.trials.append(trial)
-        self.tried(trial)
-        return trial.fits
-
-    def _expected(self, batch_size: int) -> int:
-        """Bytes by the straight line through the two largest sizes that were taken; 0 before there are two."""
-        taken = sorted((trial.batch_size, trial.memory) for trial in self.trials if trial.fits)[-2:]
-        if len(taken) < 2:
-            return 0
-        (size, bytes_), (larger, more) = taken
-        return int(more + (more - bytes_) / (larger - size) * (batch_size - larger))
-
-    def _try(self, batch_size: int) -> Trial:
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        forget_peak_memory(self.device)
-        speed: float | None = None
-        settings = {**self.settings, "batch_size": batch_size}
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                trainer = ready(RunFolder(Path(folder) / "run"), settings, self.images)
-                speed = batch_size / _seconds_a_step(trainer, batch_size)
-        except (RuntimeError, MemoryError) as error:
-            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
-                raise
-        memory = peak_memory(self.device)
-        return Trial(batch_size, memory, speed if memory <= self.limit else None)
+def _speed(settings: dict[str, Any], images: ImageSet, batch_size: int) -> float:
+    """Images a second in training steps of this size."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = ready(RunFolder(Path(folder) / "run"), {**settings, "batch_size": batch_size}, images)
+        return batch_size / _seconds_a_step(trainer, batch_size)
 
 
 def _seconds_a_step(trainer: Trainer, batch_size: int, at_least: int = 3, seconds: float = 1.0) -> float:
@@ -177,10 +107,3 @@ def _seconds_a_step(trainer: Trainer, batch_size: int, at_least: int = 3, second
                 wait_for(device)
                 times.append(time.perf_counter() - began)
     return min(times[2:])
-
-
-def _limit(device: torch.device) -> float:
-    """Bytes that may be in use."""
-    if device.type == "cuda":
-        return SHARE * torch.cuda.mem_get_info(device)[0]
-    return psutil.Process().memory_info().rss + SHARE * psutil.virtual_memory().available

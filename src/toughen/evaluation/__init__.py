@@ -1,26 +1,27 @@
 """Evaluation: a model, images and a threat model in; a verdict an image out, and every figure from those."""
 
 from toughen.evaluation.analysis import Analysis, Scene
-from toughen.evaluation.autoattack import AutoAttackResult, auto_attack
-from toughen.evaluation.budgets import Budget, attacks_of
+from toughen.evaluation.attacks.autoattack import AutoAttackResult, auto_attack
+from toughen.evaluation.attacks.budgets import Budget, attacks_of
+from toughen.evaluation.attacks.mixed import SearchPrecision
+from toughen.evaluation.attacks.named import NamedAttack
+from toughen.evaluation.attacks.transfer import Transfer
 from toughen.evaluation.evaluate import carry_out, evaluate_model
+from toughen.evaluation.figures.requirement import Requirement, Ruling
+from toughen.evaluation.figures.statistics import holm, mcnemar, wilson
 from toughen.evaluation.load import load_model, with_weights
-from toughen.evaluation.merge import find_parts, merge_parts
-from toughen.evaluation.mixed import SearchPrecision
-from toughen.evaluation.named import NamedAttack
-from toughen.evaluation.outline import Outline
 from toughen.evaluation.pace import Progress, Step
-from toughen.evaluation.requirement import Requirement, Ruling
+from toughen.evaluation.records.merge import find_parts, merge_parts
+from toughen.evaluation.records.outline import Outline
+from toughen.evaluation.records.shards import Crew, Shard
+from toughen.evaluation.records.verdicts import Verdicts
 from toughen.evaluation.result import Evaluation
-from toughen.evaluation.shards import Crew, Shard
-from toughen.evaluation.statistics import holm, mcnemar, wilson
-from toughen.evaluation.task import Sample, Task, prepare
-from toughen.evaluation.transfer import Transfer
-from toughen.evaluation.verdicts import Verdicts
+from toughen.evaluation.task import BatchSize, Sample, Task, prepare
 
 __all__ = [
     "Analysis",
     "AutoAttackResult",
+    "BatchSize",
     "Budget",
     "Crew",
     "Evaluation",

@@ -13,8 +13,8 @@ from toughen.batch import Batch
 from toughen.config import describe
 from toughen.data.source import ImageSet
 from toughen.errors import InputError
+from toughen.evaluation.attacks.named import NamedAttack
 from toughen.evaluation.judge import Clean, judge_clean
-from toughen.evaluation.named import NamedAttack
 from toughen.threat import ThreatModel
 
 

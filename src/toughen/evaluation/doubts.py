@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from toughen.evaluation.verdicts import Verdicts
+from toughen.evaluation.records.verdicts import Verdicts
 
 PROBABILITIES = (
     "the model's outputs look like probabilities: attacks need logits, and the robust accuracy may be "

@@ -11,22 +11,22 @@ from torch import Tensor, nn
 from toughen.data.source import ImageSet, Split
 from toughen.errors import InputError
 from toughen.evaluation.analysis import Analysis, Scene
-from toughen.evaluation.budgets import Budget
-from toughen.evaluation.gallery import candidates
+from toughen.evaluation.attacks.budgets import Budget
+from toughen.evaluation.attacks.mixed import SearchPrecision
+from toughen.evaluation.attacks.named import NamedAttack
+from toughen.evaluation.figures.gallery import candidates
 from toughen.evaluation.inference import frozen
 from toughen.evaluation.judge import Clean, judge, judge_clean
-from toughen.evaluation.mixed import SearchPrecision
-from toughen.evaluation.named import NamedAttack
-from toughen.evaluation.outline import Outline, plain
 from toughen.evaluation.pace import Deadline, Pace, Progress, Step, TimeUp
-from toughen.evaluation.parts import Parts
-from toughen.evaluation.provenance import versions
 from toughen.evaluation.random_state import seeded
+from toughen.evaluation.records.outline import Outline, plain
+from toughen.evaluation.records.parts import Parts
+from toughen.evaluation.records.provenance import versions
+from toughen.evaluation.records.shards import Shard
+from toughen.evaluation.records.units import CLEAN, Unit, attack_table, clean_table
 from toughen.evaluation.result import Evaluation, summarise
 from toughen.evaluation.self_checks import with_self_checks
-from toughen.evaluation.shards import Shard
-from toughen.evaluation.task import Sample, Task, prepare
-from toughen.evaluation.units import CLEAN, Unit, attack_table, clean_table
+from toughen.evaluation.task import BatchSize, Sample, Task, prepare
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
@@ -40,7 +40,7 @@ def evaluate_model(
     test_images: int | None = None,
     sample: Sample = "first",
     seed: int = 0,
-    batch_size: int = 250,
+    batch_size: BatchSize = 250,
     device: str | torch.device = "auto",
     precision: SearchPrecision = "fp32",
     eot: int = 1,
@@ -67,7 +67,7 @@ def evaluate_model(
         test_images: number of images, default all.
         sample: the first ones, or drawn at random by `seed`.
         seed: of the sample and the attacks.
-        batch_size: images attacked together.
+        batch_size: images attacked together, or auto; see `BatchSize`.
         device: auto, cpu, cuda or cuda:N.
         precision: of the attacks' search; see `SearchPrecision`. The verdict is always fp32.
         eot: for a model that answers at random: attacks see the mean softmax of so many passes (see `InTheMean`); the

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from toughen.evaluation.statistics import mcnemar
-from toughen.evaluation.verdicts import Verdicts
+from toughen.evaluation.figures.statistics import mcnemar
+from toughen.evaluation.records.verdicts import Verdicts
 
 Held = NDArray[np.bool_]
 """Whether each image held, bool (N,)."""

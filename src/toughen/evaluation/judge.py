@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from toughen.batch import Batch
 from toughen.errors import InputError
+from toughen.evaluation.attacks.named import NamedAttack
 from toughen.evaluation.inference import classify
-from toughen.evaluation.named import NamedAttack
 from toughen.threat import ThreatModel
 
 # Attacks that sum a norm in another order than ThreatModel may end this much outside the ball, relative to eps.

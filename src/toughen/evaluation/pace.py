@@ -85,9 +85,9 @@ class Deadline:
         return model if self._end is None else _Watched(model, self)
 
 
-def beneath(model: nn.Module, change: Callable[[nn.Module], nn.Module]) -> nn.Module:
-    """`change` of the model; where a deadline watches it, `change` of what is watched, under the same deadline."""
-    return _Watched(change(model.model), model.deadline) if isinstance(model, _Watched) else change(model)
+def watched(model: nn.Module) -> tuple[nn.Module, Callable[[], None]]:
+    """What a deadline watches, and its check; of another model the model itself, and a check that does nothing."""
+    return (model.model, model.deadline.check) if isinstance(model, _Watched) else (model, lambda: None)
 
 
 class _Watched(nn.Module):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from toughen.evaluation.square import own_random_state
+from toughen.evaluation.attacks.square import own_random_state
 
 
 @contextmanager

@@ -10,15 +10,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from toughen.errors import RunError
-from toughen.evaluation.calibration import calibration
 from toughen.evaluation.checks import run_checks
 from toughen.evaluation.doubts import protocol_doubts, verdict_doubts
-from toughen.evaluation.gallery import gallery
-from toughen.evaluation.outline import Outline
-from toughen.evaluation.per_class import confusion, per_class
-from toughen.evaluation.requirement import Ruling
-from toughen.evaluation.units import CLEAN, Unit, join_units
-from toughen.evaluation.verdicts import SCHEMA, Verdicts
+from toughen.evaluation.figures.calibration import calibration
+from toughen.evaluation.figures.gallery import gallery
+from toughen.evaluation.figures.per_class import confusion, per_class
+from toughen.evaluation.figures.requirement import Ruling
+from toughen.evaluation.records.outline import Outline
+from toughen.evaluation.records.units import CLEAN, Unit, join_units
+from toughen.evaluation.records.verdicts import SCHEMA, Verdicts
 from toughen.run import RunFolder, atomic
 
 

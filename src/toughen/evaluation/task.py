@@ -10,19 +10,24 @@ from torch import Tensor, nn
 
 from toughen.batch import Batch
 from toughen.data.source import ImageSet, Split
-from toughen.device import find_device
 from toughen.errors import InputError, ToughenWarning, did_you_mean
-from toughen.evaluation.averaged import in_the_mean
-from toughen.evaluation.blind import Blind
-from toughen.evaluation.budgets import Budget, attacks_of
+from toughen.evaluation.attacks.averaged import in_the_mean
+from toughen.evaluation.attacks.blind import Blind
+from toughen.evaluation.attacks.budgets import Budget, attacks_of
+from toughen.evaluation.attacks.mixed import SearchPrecision, choose_precision, in_precision
+from toughen.evaluation.attacks.named import NamedAttack
+from toughen.evaluation.attacks.transfer import check_source, transfers
 from toughen.evaluation.inference import frozen
-from toughen.evaluation.mixed import SearchPrecision, choose_precision, in_precision
-from toughen.evaluation.named import NamedAttack
-from toughen.evaluation.outline import Outline, plain
+from toughen.evaluation.largest_batch import largest_batch
 from toughen.evaluation.preflight import SAMPLE, Finding, Given, Subject, preflight
-from toughen.evaluation.provenance import data_facts, model_facts
-from toughen.evaluation.transfer import check_source, transfers
+from toughen.evaluation.records.outline import Outline, plain
+from toughen.evaluation.records.provenance import data_facts, model_facts
+from toughen.hardware.device import find_device
+from toughen.hardware.speed import FlopCounter
 from toughen.threat import ThreatModel
+
+BatchSize = int | Literal["auto"]
+"""Images attacked together; auto: the most that fit into this machine's memory, see `largest_batch`."""
 
 Sample = Literal["first", "random"]
 """The first images of a split, or some drawn at random by the evaluation's seed."""
@@ -102,7 +107,7 @@ def prepare(
     test_images: int | None = None,
     sample: Sample = "first",
     seed: int = 0,
-    batch_size: int = 250,
+    batch_size: BatchSize = 250,
     device: str | torch.device = "auto",
     precision: SearchPrecision = "fp32",
     eot: int = 1,
@@ -116,10 +121,10 @@ def prepare(
     Raises:
         InputError: images, labels or the model's outputs that do not fit each other; a setting out of range.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size: expected at least 1, got {batch_size}")
+    if batch_size != "auto" and batch_size < 1:
+        raise InputError(f"batch_size: expected at least 1 or auto, got {batch_size}")
     num_classes, where = len(images.classes), find_device(device)
-    search = choose_precision(precision, where)
+    search = choose_precision(precision, where, lambda: _flops(model, images, where))
     attacks = (*attacks_of(budget, num_classes), *transfers(transfer or {}))
     attacks = in_the_mean(in_precision(attacks, search), eot)
     names = [attack.name for attack in attacks]
@@ -127,6 +132,8 @@ def prepare(
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"transfer: two models give the column {twice}; rename one of their folders")
     chosen = choose_images(len(images), test_images, sample, seed)
+    if batch_size == "auto":
+        batch_size = largest_batch(model, images.subset(chosen[:1])[0], where, len(chosen))
     protocol: dict[str, Any] = {
         "threat": {"norm": threat.norm, "eps": threat.radius},
         "budget": budget,
@@ -152,6 +159,14 @@ def prepare(
             warnings.warn(finding.message, ToughenWarning, stacklevel=2)
     outline = Outline(plain(protocol), findings)
     return Task(_attackable(model, findings), images, threat, attacks, chosen, where, outline)
+
+
+def _flops(model: nn.Module, images: ImageSet, where: torch.device) -> float:
+    """Of a forward pass on one image."""
+    first = images.subset(torch.arange(1))[0].to(where)
+    with frozen(model, where) as still, torch.no_grad(), FlopCounter() as counter:
+        still(first)
+    return counter.flops
 
 
 def _spread(images: ImageSet, chosen: Tensor) -> Batch:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from toughen.batch import Batch
 from toughen.data.source import ImageSet
-from toughen.device import find_device
 from toughen.errors import InputError
+from toughen.evaluation.attacks.named import Gradient
+from toughen.evaluation.attacks.transfer import Transfer, check_source
+from toughen.evaluation.figures.statistics import holm, mcnemar
 from toughen.evaluation.inference import frozen, predict
 from toughen.evaluation.judge import judge_clean
-from toughen.evaluation.named import Gradient
-from toughen.evaluation.statistics import holm, mcnemar
-from toughen.evaluation.transfer import Transfer, check_source
-from toughen.evaluation.verdicts import figure
+from toughen.evaluation.records.verdicts import figure
+from toughen.hardware.device import find_device
 from toughen.threat import ThreatModel
 
 

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 from toughen.attacks import PGD
 from toughen.batch import Batch
 from toughen.errors import InputError
+from toughen.hardware.precision import at_least_fp32
 from toughen.losses import cross_entropy, kl, squared_error
 from toughen.methods.method import Method, Perturbed, Term, Terms
 from toughen.models.features import captured, feature_widths, find_layer, last_stage
 from toughen.models.mode import buffers_kept, evaluating
 from toughen.models.split_batchnorm import branch, merge_batch_norms, split_batch_norms
-from toughen.precision import at_least_fp32
 
 Direction = Literal["to_clean", "to_adversarial", "both"]
 Distance = Literal["cosine", "mse", "kl"]

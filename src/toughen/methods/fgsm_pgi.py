@@ -7,10 +7,10 @@ from toughen.attacks import Ascent
 from toughen.attacks.ascent import Objective
 from toughen.batch import Batch
 from toughen.errors import InputError
+from toughen.hardware.precision import at_least_fp32
 from toughen.losses import cross_entropy, squared_error
 from toughen.methods.method import Perturbed, Term, Terms
 from toughen.methods.prior import PriorGuided, began
-from toughen.precision import at_least_fp32
 
 
 def relaxed(target: Tensor, logits: Tensor, factor: float) -> Tensor:

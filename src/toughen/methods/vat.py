@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from toughen.attacks import attacked
 from toughen.batch import Batch
 from toughen.errors import InputError
+from toughen.hardware.precision import at_least_fp32
 from toughen.losses import cross_entropy, kl, kl_to
 from toughen.methods.method import Method, Perturbed, Term, Terms
-from toughen.precision import at_least_fp32
 from toughen.threat import room_for_noise
 
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from toughen.errors import InputError
+from toughen.hardware.precision import at_least_fp32
 from toughen.models.mode import evaluating
 from toughen.models.split_batchnorm import is_batch_norm
 from toughen.models.wide_resnet import WideResNet
-from toughen.precision import at_least_fp32
 
 WRAPPERS = ("network.network.", "network.", "")
 """What stands before a layer's name where the network is inside a Classifier, an adapter, or both."""

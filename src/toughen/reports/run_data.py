@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from toughen.errors import RunError
-from toughen.evaluation.verdicts import Verdicts
+from toughen.evaluation.records.verdicts import Verdicts
 from toughen.run import RunFolder
 
 GALLERY = (

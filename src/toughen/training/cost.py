@@ -2,15 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
+from toughen.hardware.memory import peak_memory
+from toughen.hardware.speed import FlopCounter, matmul_peak
 from toughen.training.log import Row
 
 COLUMNS = (
@@ -22,31 +21,6 @@ COLUMNS = (
     "device_hours",
 )
 """What `Meter.figures` adds to an epoch's row; these differ between runs with the same seed."""
-
-
-class FlopCounter(TorchDispatchMode):
-    """Adds up the FLOPs of what is computed inside, by torch's own formulas; two for a multiplication and an addition.
-
-    torch's `FlopCounterMode` also attributes them to modules, by hooks that refuse `torch.autograd.grad`.
-
-    >>> with FlopCounter() as counter:
-    ...     torch.ones(2, 3) @ torch.ones(3, 5)  # doctest: +ELLIPSIS
-    tensor...
-    >>> counter.flops
-    60
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Compute as ever, and count."""
-        result = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
-            self.flops += formula(*args, **(kwargs or {}), out_val=result)
-        return result
 
 
 class Meter:
@@ -123,54 +97,3 @@ def in_words(rows: list[Row]) -> str:
         f"{rows[-1]['device_hours']:.2g} device-hours, {speed:,.0f} images/s, {flops / 1e9:,.3g} GFLOP/s "
         f"({100 * share:.0f} % of a large matrix product on this device), {memory / 1e9:.2f} GB at most"
     )
-
-
-def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.2) -> float:
-    """The FLOP/s that this device reaches in a product of two large square matrices: the best of several products.
-
-    Args:
-        device: measured as it is set up now, with torch's present number of threads.
-        dtype: of the matrices.
-        seconds: to measure for, about; at least two products are made.
-    """
-    # Large enough for the device's full speed, and not a memory peak of its own.
-    n = 1024 * round(torch.get_num_threads() ** (1 / 3)) if device.type == "cpu" else 4096
-    generator = torch.Generator(device).manual_seed(0)
-    left, right = (torch.randn(n, n, generator=generator, device=device).to(dtype) for _ in range(2))
-    best, end, products = float("inf"), time.perf_counter() + seconds, 0
-    while products < 2 or time.perf_counter() < end:
-        wait_for(device)
-        began = time.perf_counter()
-        torch.mm(left, right)
-        wait_for(device)
-        best, products = min(best, time.perf_counter() - began), products + 1
-    return 2 * n**3 / best
-
-
-def peak_memory(device: torch.device) -> int:
-    """The most bytes in use so far: of tensors on a GPU, else of the whole process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        # Not getrusage, in which a process inherits the peak of the one that started it.
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        import psutil
-
-        return int(psutil.Process().memory_info().rss)
-
-
-def forget_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory` see only what follows, where the system can do that (GPUs by NVIDIA, Linux)."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def wait_for(device: torch.device) -> None:
-    """Until the device has done what it was given; a CPU has."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)

@@ -13,10 +13,10 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
-from toughen.allocator import memory_kept
-from toughen.device import find_device
 from toughen.errors import ToughenError
-from toughen.precision import tf32
+from toughen.hardware.allocator import memory_kept
+from toughen.hardware.device import find_device
+from toughen.hardware.precision import tf32
 from toughen.run import RunFolder
 from toughen.training.compile import room_for
 

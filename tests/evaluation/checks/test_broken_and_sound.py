@@ -14,7 +14,7 @@ from toughen.data import ImageSet
 from toughen.data.source import Decoded
 from toughen.errors import ToughenWarning
 from toughen.evaluation import Evaluation, evaluate_model
-from toughen.evaluation.named import Gradient, NamedAttack, Square
+from toughen.evaluation.attacks.named import Gradient, NamedAttack, Square
 from toughen.threat import Norm, ThreatModel
 
 THREAT = ThreatModel("linf", 0.1)

@@ -9,7 +9,7 @@ import pytest
 
 from toughen.evaluation.checks import all_checks, run_checks
 from toughen.evaluation.evidence import CHANCE, LEVEL, holds_more, more_than_chance
-from toughen.evaluation.verdicts import Verdicts, verdict_schema
+from toughen.evaluation.records.verdicts import Verdicts, verdict_schema
 
 ATTACKS: dict[str, dict[str, Any]] = {
     "fgsm": {"attack": "FGSM", "steps": 1},

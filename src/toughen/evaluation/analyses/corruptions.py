@@ -15,7 +15,7 @@ from toughen.evaluation.analyses.needs import at_least, library
 from toughen.evaluation.analyses.shares import mean_share
 from toughen.evaluation.analysis import Analysis, Scene
 from toughen.evaluation.inference import predict
-from toughen.evaluation.verdicts import figure
+from toughen.evaluation.records.verdicts import figure
 
 COMMON = (
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",

@@ -10,7 +10,7 @@ from toughen.evaluation.analyses.needs import at_least, library
 from toughen.evaluation.analyses.starts import candidates
 from toughen.evaluation.analysis import Analysis, Scene
 from toughen.evaluation.judge import judge
-from toughen.evaluation.verdicts import figure
+from toughen.evaluation.records.verdicts import figure
 
 # HopSkipJump holds a few hundred images for each image that it attacks.
 _PIXELS_AT_ONCE = 2**17

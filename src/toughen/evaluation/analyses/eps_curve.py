@@ -12,7 +12,7 @@ from toughen.evaluation.analyses.search import search
 from toughen.evaluation.analyses.shares import mean_share
 from toughen.evaluation.analysis import Analysis, Scene
 from toughen.evaluation.judge import judge
-from toughen.evaluation.verdicts import figure
+from toughen.evaluation.records.verdicts import figure
 from toughen.threat import ThreatModel
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from toughen.evaluation.analyses.needs import library
 from toughen.evaluation.analyses.starts import nearest_wrong
+from toughen.evaluation.attacks.named import SURVIVORS, Attempt
 from toughen.evaluation.inference import predict
-from toughen.evaluation.named import SURVIVORS, Attempt
 from toughen.evaluation.random_state import seeded
 from toughen.threat import ThreatModel
 

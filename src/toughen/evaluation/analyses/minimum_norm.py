@@ -13,7 +13,7 @@ from toughen.evaluation.analysis import Analysis, Scene
 from toughen.evaluation.inference import predict
 from toughen.evaluation.judge import Clean
 from toughen.evaluation.random_state import seeded
-from toughen.evaluation.verdicts import figure
+from toughen.evaluation.records.verdicts import figure
 from toughen.threat import Norm
 
 _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -9,7 +9,7 @@ from toughen.evaluation.analyses.needs import at_least
 from toughen.evaluation.analyses.search import search
 from toughen.evaluation.analysis import Analysis, Scene
 from toughen.evaluation.judge import judge
-from toughen.evaluation.verdicts import figure
+from toughen.evaluation.records.verdicts import figure
 from toughen.numbers import Number
 from toughen.threat import Norm, ThreatModel
 

@@ -9,8 +9,8 @@ from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
 from toughen.attacks import PGD
-from toughen.evaluation.named import SURVIVORS, Attempt, Gradient, NamedAttack
-from toughen.evaluation.square import LIBRARY_NORMS, own_random_state
+from toughen.evaluation.attacks.named import SURVIVORS, Attempt, Gradient, NamedAttack
+from toughen.evaluation.attacks.square import LIBRARY_NORMS, own_random_state
 from toughen.threat import Norm, ThreatModel
 
 

@@ -15,7 +15,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 from toughen.evaluation.evidence import Evidence, Judgement
-from toughen.evaluation.verdicts import Verdicts
+from toughen.evaluation.records.verdicts import Verdicts
 
 __all__ = ["Check", "all_checks", "run_checks"]
 

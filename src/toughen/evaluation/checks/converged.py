@@ -2,7 +2,7 @@
 
 from toughen.evaluation.checks import Check
 from toughen.evaluation.evidence import Evidence, Judgement, holds_more, of
-from toughen.evaluation.statistics import mcnemar
+from toughen.evaluation.figures.statistics import mcnemar
 
 
 def judge(evidence: Evidence) -> Judgement:

@@ -8,8 +8,8 @@ from torch import Tensor
 from toughen.evaluation.preflight.finding import Check, Finding, share
 from toughen.evaluation.preflight.slopes import Slopes
 from toughen.evaluation.preflight.subject import Subject
+from toughen.hardware.precision import at_least_fp32
 from toughen.losses import margin
-from toughen.precision import at_least_fp32
 
 _INSTEAD = (
     "attacks that use none say more: Square with 20,000 queries (budget thorough), transfer from a model without the "

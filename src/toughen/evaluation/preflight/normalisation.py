@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from toughen.evaluation.figures.statistics import mcnemar
 from toughen.evaluation.preflight.finding import Check, Finding, share
 from toughen.evaluation.preflight.subject import Subject
-from toughen.evaluation.statistics import mcnemar
 from toughen.models.build import Normalize
 
 # Statistics that weights are usually trained with, by what they do to an image in [0, 1].

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from toughen.evaluation.inference import NO_PREDICTION
 from toughen.evaluation.preflight.slopes import Slopes, slopes
 from toughen.evaluation.random_state import seeded
-from toughen.precision import at_least_fp32
+from toughen.hardware.precision import at_least_fp32
 from toughen.threat import ThreatModel
 
 SAMPLE = 128

@@ -6,7 +6,7 @@ from torch import nn
 
 from toughen.evaluation.preflight.finding import Check, Finding, share
 from toughen.evaluation.preflight.subject import Subject, differ
-from toughen.precision import at_least_fp32
+from toughen.hardware.precision import at_least_fp32
 
 _NAMED = 4
 

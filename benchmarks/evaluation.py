@@ -1,0 +1,160 @@
+"""Figure 4: an evaluation against pyautoattack called directly.
+
+    python benchmarks/evaluation.py                                # Fashion-MNIST, an hour on one core
+    python benchmarks/evaluation.py --cifar10 FOLDER               # CIFAR-10, from Parquet files: three hours
+    python benchmarks/evaluation.py --quick                        # 100 images
+
+One model, 1,000 test images in batches of 250, the default of both, AutoAttack standard in l-inf. Directly: the model
+in eval mode and nothing else, `run_standard_evaluation`. Ours: `toughen evaluate --precision auto`, as its engine runs
+AutoAttack on a batch, the check in fp32 included. The sides take their batches in turn, each in a process of its own,
+with the same seeds; the ratio is the median over the batches. Verdicts: the share of images that held under both or
+under neither. Targets: 2x with 99.9 % of the verdicts, and robust accuracies at most 0.1 points apart. The models are
+those of robust_models.py. Writes results/evaluation.json, with --cifar10 results/evaluation-cifar10.json.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from pyautoattack import AutoAttack
+from torch import Tensor
+
+from common import Figure, Timing, clock_for, finish, ratio
+from robust_models import THREATS, robust_model, source
+from toughen.batch import Batch
+from toughen.data.source import DataSource
+from toughen.evaluation import wilson
+from toughen.evaluation.attacks.mixed import choose_precision, in_precision
+from toughen.evaluation.attacks.named import Ensemble
+from toughen.evaluation.inference import frozen
+from toughen.evaluation.judge import judge, judge_clean
+from toughen.evaluation.task import choose_images
+from toughen.hardware.allocator import memory_kept
+from worker import Worker
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+Given = dict[str, Any]
+
+
+class Rounds:
+    """The batches of a benchmark, one at each call; verdicts go into a file."""
+
+    def __init__(self, given: Given, side: str) -> None:
+        self.data, self.given, self.side, self.number = _data(given), given, side, 0
+        self.images = self.data.load("test")
+        self.indices = choose_images(len(self.images), given["images"], "random", 0).split(given["batch_size"])
+
+    def __call__(self, attack: Callable[[Tensor, Tensor, int], Tensor]) -> None:
+        indices = self.indices[self.number]
+        seed = self.number * self.given["batch_size"]
+        held = attack(*self.images.subset(indices), seed)
+        torch.save(held.cpu(), verdicts(self.given, self.side, self.number))
+        self.number += 1
+
+
+def directly(stack: ExitStack, given: Given) -> Callable[[], None]:
+    """pyautoattack as its documentation has it."""
+    rounds = Rounds(given, "plain")
+    model = robust_model(given["name"], rounds.data, Path(given["runs"])).eval().to(DEVICE)
+    eps = THREATS[given["name"]].radius
+
+    def attack(images: Tensor, labels: Tensor, seed: int) -> Tensor:
+        library = AutoAttack(model, norm="Linf", eps=eps, seed=seed, version="standard", device=DEVICE)
+        _, predictions = library.run_standard_evaluation(images, labels, batch_size=len(images))
+        return predictions == labels
+
+    return lambda: rounds(attack)
+
+
+def ours(stack: ExitStack, given: Given) -> Callable[[], None]:
+    """The engine of `toughen evaluate`."""
+    rounds = Rounds(given, "ours")
+    model = robust_model(given["name"], rounds.data, Path(given["runs"]))
+    precision = choose_precision(given["precision"], DEVICE)
+    attacks = in_precision((Ensemble(10),), precision)
+    judged = stack.enter_context(frozen(model, DEVICE))
+    stack.enter_context(memory_kept())
+
+    def attack(images: Tensor, labels: Tensor, seed: int) -> Tensor:
+        clean = judge_clean(judged, Batch(images, labels, torch.arange(len(images))), DEVICE)
+        return judge(judged, clean, attacks[0], THREATS[given["name"]], seed=seed).held
+
+    return lambda: rounds(attack)
+
+
+def verdicts(given: Given, side: str, number: int) -> Path:
+    return Path(given["folder"]) / f"{side}-{number}.pt"
+
+
+def _data(given: Given) -> DataSource:
+    return source(given["name"], given["cifar10"])
+
+
+def compare(given: Given, threads: int) -> tuple[dict[str, Any], list[Figure]]:
+    """Both sides on all images."""
+    clock, seconds = clock_for(threads), {"plain": list[float](), "ours": list[float]()}
+    sides = {"plain": directly, "ours": ours}
+    count = -(-given["images"] // given["batch_size"])
+    with ExitStack() as stack:
+        workers = {
+            name: stack.enter_context(Worker(build, given, threads=threads, clock=clock))
+            for name, build in sides.items()
+        }
+        for number in range(count):
+            for name in list(sides)[:: -1 if number % 2 else 1]:
+                seconds[name].append(workers[name].seconds())
+                print(f"{name} batch {number + 1}/{count}: {seconds[name][-1]:.0f} s", file=sys.stderr, flush=True)
+    plain, fast = (Timing.of(values) for values in seconds.values())
+    held = {name: torch.cat([torch.load(verdicts(given, name, number)) for number in range(count)]) for name in sides}
+    same, n = int((held["plain"] == held["ours"]).sum()), given["images"]
+    times, spread = ratio(plain, fast)
+    row = {
+        "model": given["name"],
+        "precision": choose_precision(given["precision"], DEVICE),
+        "n": n,
+        "clock": clock,
+        "plain": plain.data(),
+        "ours": fast.data(),
+        "agreement": same / n,
+        "interval": wilson(same, n),
+        "held_only_directly": int((held["plain"] & ~held["ours"]).sum()),
+        "held_only_in_ours": int((~held["plain"] & held["ours"]).sum()),
+        "robust_accuracy": {name: float(each.float().mean()) for name, each in held.items()},
+    }
+    points = 100 * abs(float(held["plain"].float().mean() - held["ours"].float().mean()))
+    return row, [
+        Figure(f"evaluation {given['name']}", times, 2.0, spread),
+        Figure(f"evaluation {given['name']} verdicts", 100 * same / n, 99.9, unit="%"),
+        Figure(f"evaluation {given['name']} accuracy apart", points, 0.1, at_most=True, unit=" points"),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cifar10", help="folder of CIFAR-10 in Parquet files; default Fashion-MNIST")
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--batch_size", type=int, default=250)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--runs", default="runs/benchmarks", help="where the trained models are kept")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.images, arguments.batch_size = 100, 50
+    name = "cifar10" if arguments.cifar10 else "fashion-mnist"
+    torch.set_num_threads(arguments.threads)
+    robust_model(name, source(name, arguments.cifar10), Path(arguments.runs))
+    with tempfile.TemporaryDirectory() as folder:
+        given = {**vars(arguments), "name": name, "folder": folder}
+        row, figures = compare(given, arguments.threads)
+    script = Path(__file__).name if name == "fashion-mnist" else f"{Path(__file__).stem}-{name}.py"
+    finish(script, {**vars(arguments), "cifar10": bool(arguments.cifar10)}, [row], figures)
+
+
+if __name__ == "__main__":
+    main()

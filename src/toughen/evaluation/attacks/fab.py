@@ -1,0 +1,70 @@
+"""FAB (Croce & Hein 2020) with a faster way to the nearest point of a hyperplane inside the box of images."""
+
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Literal
+
+import torch
+from pyautoattack import fab_base
+from pyautoattack.fab_pt import FABAttack_PT
+from torch import Tensor
+
+# Each pass takes at least one coordinate of each unfinished row to its side of the box; a dozen are enough in practice.
+_PASSES = 100
+
+
+def to_hyperplane(points: Tensor, normal: Tensor, offset: Tensor, norm: Literal["linf", "l2"]) -> Tensor:
+    """The smallest d in l-inf or l2 with `normal . (points + d) = offset` and `0 <= points + d <= 1`.
+
+    Coordinate i moves against the sign of its weight w_i by `min(lam g_i, room_i)`, where room_i is its distance to the
+    side of the box and g_i is 1 (l-inf) or |w_i| (l2). What that gains, `f(lam) = sum_i |w_i| min(lam g_i, room_i)`, is
+    concave, increasing and made of straight pieces, so Newton's method from 0 comes to `f(lam) = |w . x - b|` from
+    below and ends on its piece. Where no point of the box lies on the hyperplane, all coordinates go as far as they
+    can.
+
+    The same as pyautoattack's `projection_linf` and `projection_l2` up to rounding. Those sort the coordinates of every
+    image in every step, which takes as long as a small network's forward and backward pass.
+
+    Args:
+        points: x, images as rows, (N, D), in [0, 1].
+        normal: w, (N, D).
+        offset: b, (N,).
+        norm: linf or l2.
+
+    Returns:
+        Tensor: d, (N, D).
+
+    >>> to_hyperplane(torch.tensor([[0.5, 0.9]]), torch.tensor([[1.0, -1.0]]), torch.tensor([-0.8]), "linf")
+    tensor([[-0.3000,  0.1000]])
+    """
+    excess = (normal * points).sum(1) - offset
+    side = torch.where(excess >= 0, 1.0, -1.0).unsqueeze(1)
+    weight = normal.abs()
+    room = torch.where(normal * side > 0, points, 1 - points)
+    rate, reach = (weight, room) if norm == "linf" else (weight.square(), room / weight)
+    gain = weight * room
+    missing = excess.abs() - gain.sum(1)
+    lam = torch.zeros_like(excess)
+    for _ in range(_PASSES):
+        free = (reach > lam.unsqueeze(1)).to(rate.dtype)
+        slope = (rate * free).sum(1)
+        # Without a free coordinate the hyperplane is out of reach; a step back is rounding.
+        further = torch.where(slope > 0, ((missing + (gain * free).sum(1)) / slope).maximum(lam), lam)
+        done, lam = further <= lam * (1 + 1e-6), further
+        if bool(done.all()):
+            break
+    step = (lam.unsqueeze(1) if norm == "linf" else lam.unsqueeze(1) * weight).minimum(room)
+    return -step * side * normal.sign()
+
+
+_PROJECTIONS = {f"projection_{norm}": partial(to_hyperplane, norm=norm) for norm in ("linf", "l2")}
+
+
+def without_sorting(attack: FABAttack_PT) -> FABAttack_PT:
+    """The library's object, whose projections in l-inf and l2 become `to_hyperplane`."""
+    run = fab_base.FABAttack.attack_single_run
+    # The library's own loop, to which its projections are other functions; the library itself stays as it is.
+    names = {**vars(fab_base), **_PROJECTIONS}
+    leaner = FunctionType(run.__code__, names, run.__name__, run.__defaults__, run.__closure__)
+    attack.attack_single_run = MethodType(leaner, attack)
+    return attack

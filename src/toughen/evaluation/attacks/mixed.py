@@ -1,0 +1,108 @@
+"""Attacks that search on a faster copy of the model; the verdict is always the model's own, in fp32."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from toughen.errors import InputError, did_you_mean
+from toughen.evaluation.attacks.named import Attempt, Ensemble, NamedAttack, Square
+from toughen.evaluation.attacks.replica import Replicas, Search
+from toughen.evaluation.attacks.transfer import Transfer
+from toughen.evaluation.inference import predict
+from toughen.hardware import precision as hardware
+from toughen.threat import ThreatModel
+
+SearchPrecision = Literal["auto", "fp32", "folded", "bf16"]
+"""fp32: attacks as published, bit for bit; folded: their search on a copy of the model with BatchNorm folded into the
+convolutions, every broken image checked on the model in fp32; bf16: that copy in bf16; auto: bf16 where this hardware
+computes faster in it, else folded."""
+
+
+def choose_precision(
+    name: SearchPrecision, device: torch.device, flops: Callable[[], float]
+) -> Literal["fp32", "folded", "bf16"]:
+    """The precision that is meant.
+
+    Args:
+        name: what was asked for.
+        device: where the search computes.
+        flops: of a forward pass on one image; see `toughen.hardware.precision.choose_precision`.
+
+    Raises:
+        InputError: an unknown name, or bf16 on a GPU that has to emulate it.
+    """
+    if name not in get_args(SearchPrecision):
+        raise InputError(f"precision: unknown {name!r}; {did_you_mean(str(name), get_args(SearchPrecision))}")
+    if name == "auto":
+        return "bf16" if hardware.choose_precision("auto", device, flops) == "bf16" else "folded"
+    if name == "bf16" and device.type == "cuda" and not hardware.native_bf16(device):
+        raise InputError(f"precision: {device} has no bf16 of its own, which would only be slower; use folded")
+    return name
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """An attack whose search runs on a copy of the model; see `Replicas`.
+
+    1. The attack runs against the copy; perturbations, projections and losses are in fp32. AutoAttack and Square leave
+       out what they would compute in vain (`lean`).
+    2. Each image that it broke there is classified by the model. Where that is right, the image is attacked again, from
+       the start, as published.
+    """
+
+    attack: NamedAttack
+    replicas: Replicas = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        """The attack's own."""
+        return self.attack.name
+
+    @property
+    def composite(self) -> bool:
+        """The attack's own."""
+        return self.attack.composite
+
+    @property
+    def survivors_only(self) -> bool:
+        """The attack's own."""
+        return self.attack.survivors_only
+
+    def settings(self, threat: ThreatModel) -> dict[str, Any]:
+        """The attack's own, and what it searches on."""
+        return {**self.attack.settings(threat), "search": self.replicas.search}
+
+    def run(
+        self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+    ) -> Attempt:
+        """Attack one batch."""
+        seed, search = generator.initial_seed(), self.replicas.of(model, images)
+        attack = replace(self.attack, lean=True) if isinstance(self.attack, Ensemble | Square) else self.attack
+        first = attack.run(search, images, labels, threat, generator)
+        broken = ~first.held if first.held is not None else predict(search, first.adversarial) != labels
+        wrong = predict(model, first.adversarial) != labels
+        again = broken & ~wrong
+        rows = again.nonzero().squeeze(1)
+        if not len(rows):
+            return replace(first, held=~wrong)
+        fresh = torch.Generator(images.device).manual_seed(seed)
+        second = self.attack.run(model, images[rows], labels[rows], threat, fresh)
+        held = ~wrong
+        held[rows] = predict(model, second.adversarial) == labels[rows] if second.held is None else second.held
+        adversarial = first.adversarial.index_copy(0, rows, second.adversarial)
+        broken_by = first.broken_by and list(first.broken_by)
+        if broken_by and second.broken_by:
+            for row, name in zip(rows.tolist(), second.broken_by, strict=True):
+                broken_by[row] = name
+        return Attempt(adversarial, held, broken_by, first.warnings + second.warnings, len(rows))
+
+
+def in_precision(attacks: tuple[NamedAttack, ...], precision: Literal["fp32"] | Search) -> tuple[NamedAttack, ...]:
+    """The attacks with their search in this precision; a transfer does not search on the judged model."""
+    if precision == "fp32":
+        return attacks
+    replicas = Replicas(precision)
+    return tuple(attack if isinstance(attack, Transfer) else Mixed(attack, replicas) for attack in attacks)

@@ -1,0 +1,1 @@
+"""What an evaluation keeps: its outline, verdicts on disk, and how parts become the whole."""

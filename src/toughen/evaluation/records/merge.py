@@ -1,0 +1,93 @@
+"""Shards of an evaluation joined to what one process would have given."""
+
+from collections.abc import Sequence
+
+from toughen.errors import InputError, RunError
+from toughen.evaluation.records.outline import Outline
+from toughen.evaluation.records.parts import Parts, unfinished
+from toughen.evaluation.records.shards import Shard
+from toughen.evaluation.records.units import CLEAN, Unit
+from toughen.evaluation.result import Evaluation, summarise
+from toughen.run import RunFolder
+
+
+def find_parts(folders: Sequence[RunFolder], key: str | None = None) -> list[Parts]:
+    """The parts of one evaluation in these folders.
+
+    Args:
+        folders: run folders.
+        key: first digits of the evaluation's key, where the folders hold several.
+
+    Raises:
+        RunError: a folder has no parts, or the folders hold parts of different evaluations.
+    """
+    if not folders:
+        raise InputError("merge: expected at least one folder, got none; for example `toughen merge shard-*`")
+    found: list[Parts] = []
+    for folder in folders:
+        here = [parts for parts in unfinished(folder) if key is None or parts.outline.key.startswith(key)]
+        if not here:
+            which = "" if key is None else f" whose key begins with {key}"
+            raise RunError(
+                f"{folder.path} holds no parts of an evaluation{which}; they are made by `toughen evaluate --shard i/n`"
+            )
+        found += here
+    first = found[0].outline
+    for parts in found[1:]:
+        if parts.outline.key != first.key:
+            raise RunError(
+                f"{found[0].path} and {parts.path} belong to different evaluations; they differ in "
+                f"{', '.join(parts.outline.differences(first)[:3])}. Choose one by the first digits of its key: "
+                f"--key {first.key[:8]} or --key {parts.outline.key[:8]}"
+            )
+    return found
+
+
+def merge_parts(found: Sequence[Parts], *, reason: str = "", partial: bool = False) -> Evaluation:
+    """The evaluation that the parts amount to, row by row what one process would have given.
+
+    Args:
+        found: parts of one evaluation; see `find_parts`.
+        partial: take what there is; see `summarise`.
+        reason: why something is missing, for the result's warning.
+
+    Raises:
+        RunError: batches are missing, and `partial` is not set; the message says which shards.
+    """
+    outline = found[0].outline
+    units: list[Unit] = []
+    missing: list[int] = []
+    for number in range(outline.batches):
+        for name in (CLEAN, *outline.attacks):
+            unit = next((unit for parts in found if (unit := parts.read(number, name)) is not None), None)
+            if unit is not None:
+                units.append(unit)
+            elif number not in missing:
+                missing.append(number)
+    if missing and not partial:
+        raise RunError(_what_is_missing(outline, units, missing))
+    return summarise(outline, units, analyses=_analyses(found), reason=reason)
+
+
+def _analyses(found: Sequence[Parts]) -> dict[str, object]:
+    names = {path.stem.removeprefix("analysis-") for parts in found for path in parts.path.glob("analysis-*.json")}
+    return {name: next(note for parts in found if (note := parts.noted(name))) for name in sorted(names)}
+
+
+def _what_is_missing(outline: Outline, units: Sequence[Unit], missing: Sequence[int]) -> str:
+    images = sum(outline.images_in(number) for number in missing)
+    count = max((Shard.parse(unit.shard).count for unit in units if unit.shard), default=1)
+    what = f"{len(missing)} of {outline.batches} batches ({images:,} of {outline.n:,} images) are missing"
+    if count == 1:
+        return f"{what}; go on with the same `toughen evaluate` as before"
+    shards = [Shard(number, count) for number in range(1, count + 1)]
+    lacking = [shard for shard in shards if any(shard.takes(number) for number in missing)]
+    begun = {unit.batch for unit in units}
+    said = [
+        f"{shard} ({'unfinished' if any(shard.takes(number) for number in begun) else 'not begun'})"
+        for shard in lacking
+    ]
+    return (
+        f"{what}: shard {', '.join(said)}; compute with the same `toughen evaluate` and "
+        f"{', '.join(f'--shard {shard}' for shard in lacking)}, and name all folders"
+    )

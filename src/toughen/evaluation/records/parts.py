@@ -1,0 +1,120 @@
+"""The verdicts of an unfinished evaluation on disk, so that a killed one goes on where it stopped.
+
+<folder>/verdicts/<first digits of the key>/evaluation.json      what is evaluated, and how
+                                           /00003-fgsm.parquet    a batch under an attack
+                                           /00003-fgsm.safetensors  a few images of it, for the report
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from toughen.errors import RunError
+from toughen.evaluation.records.outline import Outline
+from toughen.evaluation.records.units import Unit
+from toughen.run import RunFolder, atomic
+
+FOLDER = "verdicts"
+
+
+class Parts:
+    """The units of one evaluation in a run's folder: in a folder named by the evaluation's key, which each holds.
+
+    Args:
+        folder: the run's folder.
+        outline: what is evaluated, and how.
+    """
+
+    def __init__(self, folder: RunFolder, outline: Outline) -> None:
+        self.outline = outline
+        self.path = folder.path / FOLDER / outline.key[:16]
+
+    def begin(self) -> None:
+        """Say what the files belong to; an evaluation that goes on says it again.
+
+        Raises:
+            RunError: the disk cannot be written, or the folder belongs to another evaluation.
+        """
+        file = self.path / "evaluation.json"
+        if file.exists() and Outline.read(file).key != self.outline.key:
+            raise RunError(f"{self.path} belongs to another evaluation; move it away")
+        self.outline.write(file)
+
+    def write(self, unit: Unit) -> None:
+        """Keep a unit.
+
+        Raises:
+            RunError: the disk cannot be written.
+        """
+        path = self._of(unit.batch, unit.name)
+        if unit.pictures:
+            with atomic(path.with_suffix(".safetensors")) as temporary:
+                save_file(dict(unit.pictures), temporary)
+        # Last, because its presence says that the unit is complete.
+        unit.write(path, self.outline.key)
+
+    def read(self, batch: int, name: str) -> Unit | None:
+        """A unit, or None where it has not been computed.
+
+        Raises:
+            RunError: a damaged file, or one of another evaluation.
+        """
+        path = self._of(batch, name)
+        if not path.exists():
+            return None
+        unit, pictures = Unit.read(path, self.outline.key), path.with_suffix(".safetensors")
+        if not pictures.exists():
+            return unit
+        try:
+            return replace(unit, pictures=load_file(pictures))
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"cannot read {pictures}: {error}; delete it, and the report shows fewer images") from error
+
+    def note(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Keep the result of an analysis."""
+        with atomic(self.path / f"analysis-{name}.json") as path:
+            path.write_text(json.dumps(facts))
+
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """The result of an analysis, or None where it has not been computed.
+
+        Raises:
+            RunError: a damaged file.
+        """
+        path = self.path / f"analysis-{name}.json"
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text())
+        except ValueError as error:
+            raise RunError(f"cannot read {path}: {error}; delete it, and it is computed again") from error
+
+    def remove(self) -> None:
+        """Delete them: everything that they hold is in the result."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
+            self.path.parent.rmdir()
+
+    def _of(self, batch: int, name: str) -> Path:
+        return self.path / f"{batch:05d}-{name}.parquet"
+
+
+def has_parts(folder: RunFolder) -> bool:
+    """Whether there are parts of an evaluation in a run's folder."""
+    return any((folder.path / FOLDER).glob("*/evaluation.json"))
+
+
+def unfinished(folder: RunFolder) -> list[Parts]:
+    """The evaluations in a run's folder that have parts there, finished or not.
+
+    Raises:
+        RunError: a damaged evaluation.json.
+    """
+    files = sorted((folder.path / FOLDER).glob("*/evaluation.json"))
+    return [Parts(folder, Outline.read(file)) for file in files]

@@ -1,0 +1,1 @@
+"""What this machine is and can: devices, precisions, speed and memory."""

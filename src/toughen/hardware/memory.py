@@ -1,0 +1,151 @@
+"""How much memory is in use, how much there is, and the largest batch that fits into it."""
+
+import gc
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+SHARE = 0.9
+"""Of the memory that is free which a step may take: a full GPU fragments, and a full machine ends the process."""
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes in use so far: of tensors on a GPU, else of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        # Not getrusage, in which a process inherits the peak of the one that started it.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return int(psutil.Process().memory_info().rss)
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory` see only what follows, where the system can do that (GPUs by NVIDIA, Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that may be in use in the end: of a CPU's memory those that the process has already among them."""
+    if device.type == "cuda":
+        return SHARE * torch.cuda.mem_get_info(device)[0]
+    return psutil.Process().memory_info().rss + SHARE * psutil.virtual_memory().available
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A batch size that was tried.
+
+    Attributes:
+        batch_size: images in a step.
+        memory: the most bytes in use; expected ones where the step was not taken, for they are too many.
+        images_per_second: speed of the training steps; None where the batch does not fit.
+    """
+
+    batch_size: int
+    memory: int
+    images_per_second: float | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether its steps were taken, within the limit."""
+        return self.images_per_second is not None
+
+
+class Trials:
+    """Tries batch sizes, and remembers what they took.
+
+    What a size will need is told from the two largest that were taken; if that is more than there is, it is not tried:
+    on a CPU the system would end the process.
+
+    Args:
+        attempt: computes on a batch of such a size and gives the images a second.
+        device: where.
+        limit: bytes that may be in use.
+        tried: called after every size.
+    """
+
+    def __init__(
+        self,
+        attempt: Callable[[int], float],
+        device: torch.device,
+        limit: float,
+        tried: Callable[[Trial], None] = lambda trial: None,
+    ) -> None:
+        self.attempt, self.device, self.limit, self.tried = attempt, device, limit, tried
+        self.made: list[Trial] = []
+
+    def fits(self, batch_size: int) -> bool:
+        """Try a size, unless it is sure not to fit."""
+        trial = Trial(batch_size, self._expected(batch_size), None)
+        if trial.memory <= self.limit:
+            trial = self._try(batch_size)
+        self.made.append(trial)
+        self.tried(trial)
+        return trial.fits
+
+    def _expected(self, batch_size: int) -> int:
+        """Bytes by the straight line through the two largest sizes that were taken; 0 before there are two."""
+        taken = sorted((trial.batch_size, trial.memory) for trial in self.made if trial.fits)[-2:]
+        if len(taken) < 2:
+            return 0
+        (size, bytes_), (larger, more) = taken
+        return int(more + (more - bytes_) / (larger - size) * (batch_size - larger))
+
+    def _try(self, batch_size: int) -> Trial:
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        forget_peak_memory(self.device)
+        speed: float | None = None
+        try:
+            speed = self.attempt(batch_size)
+        except (RuntimeError, MemoryError) as error:
+            # Here, for it takes a second to import.
+            from accelerate.utils.memory import should_reduce_batch_size
+
+            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+                raise
+        memory = peak_memory(self.device)
+        return Trial(batch_size, memory, speed if memory <= self.limit else None)
+
+
+def largest(fits: Callable[[int], bool], start: int, most: int) -> int | None:
+    """The largest batch size up to `most` that fits, to within a sixteenth; None where not even 2 images do.
+
+    Doubles from `start` until a size does not fit, then bisects; halves first where `start` itself does not fit. Larger
+    sizes are multiples of 8.
+
+    Args:
+        fits: tries a size; called once for each. A size below one that fits is expected to fit.
+        start: the first size, at least 2.
+        most: no size above.
+
+    >>> tried = []
+    >>> largest(lambda size: tried.append(size) or size <= 150, start=32, most=1000), tried
+    (144, [32, 64, 128, 256, 192, 160, 144, 152])
+    """
+    start = min(start, most)
+    low: int | None = start if fits(start) else None
+    high = start if low is None else None
+    while low is None and high is not None and high > 2:
+        smaller = max(2, high // 2)
+        low, high = (smaller, high) if fits(smaller) else (None, smaller)
+    while low is not None and high is None and low < most:
+        larger = min(2 * low, most)
+        low, high = (larger, None) if fits(larger) else (low, larger)
+    while low is not None and high is not None and high - low > max(1, low // 16):
+        middle = (low + high) // 2
+        rounded = middle - middle % 8
+        middle = rounded if rounded > low else middle
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

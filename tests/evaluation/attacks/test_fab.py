@@ -1,0 +1,62 @@
+"""FAB without sorting, against the library's own."""
+
+from typing import Literal
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyautoattack.fab_projections import projection_l2, projection_linf
+from pyautoattack.fab_pt import FABAttack_PT
+from torch import Tensor
+
+from toughen.evaluation.attacks.fab import to_hyperplane, without_sorting
+
+LIBRARY = {"linf": projection_linf, "l2": projection_l2}
+
+
+def length(step: Tensor, norm: str) -> Tensor:
+    return step.abs().amax(1) if norm == "linf" else step.norm(dim=1)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 60), st.sampled_from(["linf", "l2"]), st.floats(0.01, 1.2))
+def test_the_nearest_point_is_the_librarys(seed: int, size: int, norm: Literal["linf", "l2"], share: float):
+    """`share` of the way from the point to where the hyperplane leaves the box; above 1 no point lies on it."""
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.rand(8, size, generator=generator)
+    points[:, ::5] = points[:, ::5].round()
+    normal = torch.randn(8, size, generator=generator)
+    normal[:, 1::7] = 0
+    corner = (normal > 0).float()
+    offset = (normal * points).sum(1) + share * (normal * (corner - points)).sum(1)
+    found, expected = to_hyperplane(points, normal, offset, norm), LIBRARY[norm](points, normal, offset)
+    assert bool(((points + found >= -1e-6) & (points + found <= 1 + 1e-6)).all())
+    if share <= 1:
+        assert torch.allclose((normal * (points + found)).sum(1), offset, atol=1e-4 * max(1, size / 10))
+        assert bool((length(found, norm) <= length(expected, norm) * (1 + 1e-3) + 1e-5).all())
+    else:
+        assert torch.allclose(points + found, torch.where(normal == 0, points, corner), atol=1e-5)
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("Linf", 0.1), ("L2", 0.8)])
+def test_the_attack_finds_what_the_librarys_does(robust_network, batch, norm: str, eps: float):
+    images, labels = batch
+    found = []
+    for change in (lambda attack: attack, without_sorting):
+        attack = FABAttack_PT(
+            robust_network, norm=norm, eps=eps, n_iter=30, targeted=True, n_target_classes=3, device=images.device
+        )
+        found.append(change(attack).perturb(images, labels))
+    exact, lean = ((robust_network(images).argmax(1) != labels) for images in found)
+    assert 0 < int(exact.sum()) < len(labels)
+    assert int((exact != lean).sum()) <= 1
+    assert float((found[0] - found[1]).abs().flatten(1).amax(1).median()) < 1e-4
+
+
+def test_the_library_is_left_as_it_was(robust_network, batch):
+    from pyautoattack import fab_base
+
+    before = dict(vars(fab_base))
+    without_sorting(FABAttack_PT(robust_network, norm="Linf", eps=0.1, n_iter=2)).perturb(*batch)
+    assert vars(fab_base)["projection_linf"] is before["projection_linf"]

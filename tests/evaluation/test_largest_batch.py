@@ -1,0 +1,54 @@
+"""The largest batch that an evaluation can take, on real memory."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import toughen.evaluation.task
+from toughen.errors import InputError, RunError
+from toughen.evaluation import evaluate_model
+from toughen.evaluation.largest_batch import largest_batch
+from toughen.hardware.memory import forget_peak_memory, peak_memory
+from toughen.threat import ThreatModel
+
+CPU = torch.device("cpu")
+MB = 10**6
+
+
+class Wasteful(nn.Module):
+    """Keeps 2 MB an image for the backward pass, and computes next to nothing."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        large = images.flatten(1)[:, :10, None].expand(-1, -1, 50_000)
+        return large.sin().mean(2)
+
+
+def in_use() -> int:
+    forget_peak_memory(CPU)
+    return peak_memory(CPU)
+
+
+def test_the_largest_that_fits():
+    image = torch.rand(1, 1, 4, 4)
+    memory = in_use() + 600 * MB
+    found = largest_batch(Wasteful(), image, CPU, most=5000, memory=memory, start=8)
+    # The forward pass holds 2 MB an image, its gradient as much again, and sin's product with it.
+    assert 600 / 8 * 0.8 < found < 600 / 2
+    assert largest_batch(Wasteful(), image, CPU, most=20, memory=memory, start=8) == 20
+
+
+def test_nothing_fits():
+    with pytest.raises(RunError, match="not even 2 images fit into the memory of cpu"):
+        largest_batch(Wasteful(), torch.rand(1, 1, 4, 4), CPU, most=50, memory=1.0)
+
+
+def test_an_evaluation_finds_its_batches_and_says_them(network, images, monkeypatch):
+    monkeypatch.setattr(toughen.evaluation.task, "largest_batch", lambda model, image, device, most: most // 2)
+    settings = {"budget": "quick", "test_images": 40, "device": "cpu", "checks": False}
+    threat = ThreatModel("linf", 0.1)
+    found = evaluate_model(network, images, threat, batch_size="auto", **settings)
+    assert found.result["batch_size"] == 20
+    given = evaluate_model(network, images, threat, batch_size=20, **settings)
+    assert given.result["key"] == found.result["key"]
+    with pytest.raises(InputError, match="expected at least 1 or auto, got 0"):
+        evaluate_model(network, images, threat, batch_size=0, **settings)

@@ -1,0 +1,41 @@
+"""Memory in use, and the search for the largest batch on limits that are known."""
+
+import psutil
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toughen.hardware.memory import largest, peak_memory
+
+CPU = torch.device("cpu")
+
+
+def test_peak_memory_keeps_what_was_in_use() -> None:
+    before = peak_memory(CPU)
+    room = before - psutil.Process().memory_info().rss
+    large = torch.ones(room + 100_000_000, dtype=torch.uint8)
+    del large
+    assert peak_memory(CPU) >= before + 90_000_000
+
+
+@settings(deadline=None)
+@given(st.integers(2, 3000), st.integers(2, 600), st.integers(2, 5000))
+def test_the_largest_within_a_sixteenth(room: int, start: int, most: int) -> None:
+    tried: list[int] = []
+
+    def fits(size: int) -> bool:
+        tried.append(size)
+        return size <= room
+
+    found = largest(fits, start, most)
+    assert found is not None
+    assert found <= min(room, most)
+    assert found in tried
+    assert len(set(tried)) == len(tried) <= 24
+    too_large = [size for size in tried if size > room]
+    assert found == most or min(too_large) - found <= max(1, found // 16)
+    assert max(tried) <= most
+
+
+def test_nothing_fits() -> None:
+    assert largest(lambda size: False, start=32, most=100) is None
