@@ -290,3 +290,4 @@ def test_bad_settings(tmp_path: Path, settings: dict, message: str) -> None:
 def test_a_methods_own_smoothing_may_be_switched_off(tmp_path: Path) -> None:
     method = ARoW(smoothing=0, attack=Ascent(steps=1))
     train(method=method, label_smoothing=0.2, out=str(tmp_path / "a"), **SMALL)
+    assert (tmp_path / "a/model.safetensors").exists()

@@ -37,7 +37,7 @@ def test_a_part_equals_its_rows_of_the_whole(network, images, standard: Evaluati
     compared = 0
     with frozen(network, cpu) as judged:
         clean = judge_clean(judged, Batch(*images.subset(indices), indices), cpu)
-        for attack in attacks_of("standard", 10):
+        for attack in attacks_of("standard", 10, "linf"):
             outcome = judge(judged, clean, attack, THREAT, seed=3 + 10)
             rows = attack_table(attack.name, outcome, clean, indices)
             whole = standard.verdicts.table.select(rows.column_names).slice(10, 10)

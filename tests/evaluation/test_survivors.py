@@ -28,7 +28,7 @@ ATTACKS: tuple[NamedAttack, ...] = (
 @pytest.fixture(scope="module")
 def evaluation(network, images) -> Iterator[Evaluation]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toughen.evaluation.task.attacks_of", lambda budget, num_classes: ATTACKS)
+        patch.setattr("toughen.evaluation.task.attacks_of", lambda budget, num_classes, norm: ATTACKS)
         yield evaluate_model(network, images, THREAT, test_images=60, batch_size=40, device="cpu")
 
 
@@ -86,7 +86,7 @@ def test_the_thorough_budget(few_classes, num_classes: int, eps: float):
     with frozen(network, "cpu") as judged:
         clean = judge_clean(judged, Batch(pictures, labels, torch.arange(len(labels))), CPU)
         survivors = clean.right
-        for attack in attacks_of("thorough", num_classes):
+        for attack in attacks_of("thorough", num_classes, "linf"):
             outcome = judge(judged, clean, attack, threat, seed=0, survivors=survivors)
             if attack.survivors_only:
                 assert not (outcome.held & ~survivors).any()

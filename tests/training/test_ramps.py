@@ -168,6 +168,7 @@ def test_what_cannot_grow_is_refused(tmp_path: Path, settings: dict, message: st
 def test_regmix_without_its_memory_may_grow(tmp_path: Path) -> None:
     method = RegMix(prior=False, attack=PGD(steps=2))
     train(**{**SMALL, "epochs": 2}, method=method, image_size=GrowingSize(until=1.0), out=str(tmp_path / "a"))
+    assert len(read_rows(tmp_path / "a/metrics.csv")) == 2
 
 
 @pytest.mark.parametrize(

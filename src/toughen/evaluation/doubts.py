@@ -1,8 +1,5 @@
 """Reasons not to believe a figure that are found in more than one place, or in the finished table."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from toughen.evaluation.records.verdicts import Verdicts
 
 PROBABILITIES = (
@@ -13,20 +10,6 @@ NAN = "the model gives NaN for clean images: they are counted as misclassified"
 
 # AutoAttack's own limit: Square, which sees no gradient, must not break what the gradient attacks left.
 _SQUARE_SHARE = 0.002
-
-
-def protocol_doubts(protocol: Mapping[str, Any]) -> list[str]:
-    """What the choice of attacks gives away.
-
-    >>> len(protocol_doubts({"budget": "quick", "threat": {"norm": "l1"}}))
-    1
-    """
-    if protocol["budget"] == "quick" and protocol["threat"]["norm"] == "l1":
-        return [
-            "in l1 the quick budget's attacks (FGSM, PGD) leave several times as many images as APGD does: "
-            "the robust accuracy is overestimated; use --budget standard"
-        ]
-    return []
 
 
 def verdict_doubts(verdicts: Verdicts) -> list[str]:

@@ -125,7 +125,7 @@ def prepare(
         raise InputError(f"batch_size: expected at least 1 or auto, got {batch_size}")
     num_classes, where = len(images.classes), find_device(device)
     search = choose_precision(precision, where, lambda: _flops(model, images, where))
-    attacks = (*attacks_of(budget, num_classes), *transfers(transfer or {}))
+    attacks = (*attacks_of(budget, num_classes, threat.norm), *transfers(transfer or {}))
     attacks = in_the_mean(in_precision(attacks, search), eot)
     names = [attack.name for attack in attacks]
     if len(set(names)) < len(names):

@@ -11,7 +11,7 @@ from toughen.threat import ThreatModel
 
 def test_settings_are_complete_and_plain():
     threat = ThreatModel("linf", "8/255")
-    settings = {attack.name: attack.settings(threat) for attack in attacks_of("standard", 10)}
+    settings = {attack.name: attack.settings(threat) for attack in attacks_of("standard", 10, "linf")}
     assert json.loads(json.dumps(settings)) == settings
     assert (settings["fgsm"]["steps"], settings["fgsm"]["start"]) == (1, "clean")
     assert settings["fgsm"]["step_size"] == pytest.approx(8 / 255)
@@ -26,15 +26,22 @@ def test_settings_are_complete_and_plain():
 
 
 def test_quick_has_restarts_and_a_margin_and_a_name_of_its_own():
-    quick = {attack.name: attack.settings(ThreatModel()) for attack in attacks_of("quick", 10)}
+    quick = {attack.name: attack.settings(ThreatModel()) for attack in attacks_of("quick", 10, "linf")}
     assert list(quick) == ["fgsm", "pgd20_margin"]
     assert quick["pgd20_margin"]["loss"] == "margin"
     assert quick["pgd20_margin"]["restarts"] == 5
-    assert "pgd20_margin" not in [attack.name for attack in attacks_of("standard", 10)]
+    assert "pgd20_margin" not in [attack.name for attack in attacks_of("standard", 10, "linf")]
+
+
+def test_quick_is_not_weak_in_l1():
+    quick = {attack.name: attack.settings(ThreatModel("l1", 12)) for attack in attacks_of("quick", 10, "l1")}
+    assert list(quick) == ["fgsm", "apgd20"]
+    assert quick["apgd20"]["losses"] == ["ce", "dlr"]
+    assert "attacked" not in quick["apgd20"]
 
 
 def test_thorough_is_standard_and_more_on_what_is_left():
-    thorough, standard = attacks_of("thorough", 10), attacks_of("standard", 10)
+    thorough, standard = attacks_of("thorough", 10, "linf"), attacks_of("standard", 10, "linf")
     names = [attack.name for attack in thorough]
     assert names == ["fgsm", "pgd20", "autoattack", "pgd100_ce", "pgd100_margin", "pgd100_dlr", "square"]
     threat = ThreatModel()
@@ -50,16 +57,16 @@ def test_thorough_is_standard_and_more_on_what_is_left():
 
 
 def test_two_classes_have_no_dlr():
-    assert "pgd100_dlr" not in [attack.name for attack in attacks_of("thorough", 2)]
-    assert "pgd100_dlr" in [attack.name for attack in attacks_of("thorough", 3)]
+    assert "pgd100_dlr" not in [attack.name for attack in attacks_of("thorough", 2, "linf")]
+    assert "pgd100_dlr" in [attack.name for attack in attacks_of("thorough", 3, "linf")]
 
 
 def test_few_classes_are_not_called_standard():
-    settings = attacks_of("standard", 5)[-1].settings(ThreatModel())
+    settings = attacks_of("standard", 5, "linf")[-1].settings(ThreatModel())
     assert settings["standard"] is False
     assert settings["apgd_targets"] == settings["fab_targets"] == 4
 
 
 def test_an_unknown_budget_is_named():
     with pytest.raises(InputError, match=r"unknown 'standrad'; did you mean 'standard'"):
-        attacks_of("standrad", 10)
+        attacks_of("standrad", 10, "linf")

@@ -35,7 +35,7 @@ def failed(evaluation: Evaluation) -> list[str]:
 def attacked_by(*attacks: NamedAttack) -> Iterator[None]:
     """The budget's attacks are these."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toughen.evaluation.task.attacks_of", lambda budget, num_classes: attacks)
+        patch.setattr("toughen.evaluation.task.attacks_of", lambda budget, num_classes, norm: attacks)
         yield
 
 

@@ -8,9 +8,9 @@ import torch
 from scipy.integrate import trapezoid
 
 from toughen.evaluation.analyses.needs import at_least
-from toughen.evaluation.analyses.search import search
 from toughen.evaluation.analyses.shares import mean_share
 from toughen.evaluation.analysis import Analysis, Scene
+from toughen.evaluation.attacks.search import search
 from toughen.evaluation.judge import judge
 from toughen.evaluation.records.verdicts import figure
 from toughen.threat import ThreatModel

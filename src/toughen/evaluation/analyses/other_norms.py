@@ -6,8 +6,8 @@ import numpy as np
 
 from toughen.errors import InputError
 from toughen.evaluation.analyses.needs import at_least
-from toughen.evaluation.analyses.search import search
 from toughen.evaluation.analysis import Analysis, Scene
+from toughen.evaluation.attacks.search import search
 from toughen.evaluation.judge import judge
 from toughen.evaluation.records.verdicts import figure
 from toughen.numbers import Number

@@ -72,7 +72,7 @@ class Gradient:
         """The attack's class and settings, with the step size that holds in this threat model."""
         described = describe(self.attack)
         steps = {"steps": self.attack.steps, "step_size": self.attack.step_size_under(threat)}
-        return {"attack": type(self.attack).__name__, **described["init_args"], **steps, **_seen(self.survivors_only)}
+        return {"attack": type(self.attack).__name__, **described["init_args"], **steps, **seen(self.survivors_only)}
 
     def run(
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
@@ -134,7 +134,7 @@ class Square:
             "queries": self.queries,
             "restarts": 1,
             "rescaled_schedule": True,
-            **_seen(self.survivors_only),
+            **seen(self.survivors_only),
         }
 
     def run(
@@ -145,5 +145,6 @@ class Square:
         return Attempt(square_attack(model, images, labels, threat, queries=self.queries, seed=seed, lean=self.lean))
 
 
-def _seen(survivors_only: bool) -> dict[str, str]:
+def seen(survivors_only: bool) -> dict[str, str]:
+    """The part of an attack's settings that says which images it was given."""
     return {"attacked": SURVIVORS} if survivors_only else {}

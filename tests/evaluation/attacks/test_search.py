@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from toughen.attacks import PGD
-from toughen.evaluation.analyses.search import AutoPGD, search
+from toughen.evaluation.attacks.search import AutoPGD, search
 from toughen.evaluation.inference import frozen
 from toughen.threat import ThreatModel
 

@@ -1,4 +1,4 @@
-"""The gradient attack that analyses search with, by norm."""
+"""The gradient attack to search with, by norm."""
 
 import logging
 from dataclasses import dataclass
@@ -9,20 +9,21 @@ from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
 from toughen.attacks import PGD
-from toughen.evaluation.attacks.named import SURVIVORS, Attempt, Gradient, NamedAttack
+from toughen.evaluation.attacks.named import Attempt, Gradient, NamedAttack, seen
 from toughen.evaluation.attacks.square import LIBRARY_NORMS, own_random_state
 from toughen.threat import Norm, ThreatModel
 
 
-def search(norm: Norm, steps: int, restarts: int) -> NamedAttack:
+def search(norm: Norm, steps: int, restarts: int, survivors_only: bool = True) -> NamedAttack:
     """PGD on the margin loss in l-inf and l2; `AutoPGD` in l1, where PGD leaves several times as many images.
 
     >>> search("linf", 20, 2).name, search("l1", 20, 2).name
     ('pgd20_margin', 'apgd20')
     """
     if norm == "l1":
-        return AutoPGD(steps, restarts)
-    return Gradient(f"pgd{steps}_margin", PGD(steps, restarts=restarts, keep_best=True, loss="margin"), True)
+        return AutoPGD(steps, restarts, survivors_only)
+    attack = PGD(steps, restarts=restarts, keep_best=True, loss="margin")
+    return Gradient(f"pgd{steps}_margin", attack, survivors_only)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class AutoPGD:
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
         """Steps and restarts."""
         runs = {"steps": self.steps, "restarts": self.restarts, "losses": ["ce", "dlr"]}
-        return {"attack": "APGD", "library": "pyautoattack", **runs, "attacked": SURVIVORS}
+        return {"attack": "APGD", "library": "pyautoattack", **runs, **seen(self.survivors_only)}
 
     def run(
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
