@@ -5,11 +5,12 @@
     python benchmarks/evaluation.py --quick                        # 100 images
 
 One model, 1,000 test images in batches of 250, the default of both, AutoAttack standard in l-inf. Directly: the model
-in eval mode and nothing else, `run_standard_evaluation`. Ours: `toughen evaluate --precision auto`, as its engine runs
-AutoAttack on a batch, the check in fp32 included. The sides take their batches in turn, each in a process of its own,
-with the same seeds; the ratio is the median over the batches. Verdicts: the share of images that held under both or
-under neither. Targets: 2x with 99.9 % of the verdicts, and robust accuracies at most 0.1 points apart. The models are
-those of robust_models.py. Writes results/evaluation.json, with --cifar10 results/evaluation-cifar10.json.
+in eval mode and nothing else, `run_standard_evaluation`. Ours: `toughen evaluate --precision auto`, as its engine
+runs AutoAttack on a batch, the check in fp32 included. The sides take their batches in turn, each in a process of its
+own, with the same seeds; the ratio is the median over the batches. That only images need a gradient is part of our
+side. Verdicts: the share of images that held under both or under neither. Targets: 2x with 99.9 % of the verdicts,
+and robust accuracies at most 0.1 points apart. The models are those of robust_models.py. Writes
+results/evaluation.json, with --cifar10 results/evaluation-cifar10.json.
 """
 
 import argparse
@@ -22,19 +23,20 @@ from typing import Any
 
 import torch
 from pyautoattack import AutoAttack
-from torch import Tensor
+from torch import Tensor, nn
 
 from common import Figure, Timing, clock_for, finish, ratio
 from robust_models import THREATS, robust_model, source
 from toughen.batch import Batch
-from toughen.data.source import DataSource
+from toughen.data.source import DataSource, ImageSet
 from toughen.evaluation import wilson
-from toughen.evaluation.attacks.mixed import choose_precision, in_precision
+from toughen.evaluation.attacks.mixed import choose_search, in_precision
 from toughen.evaluation.attacks.named import Ensemble
 from toughen.evaluation.inference import frozen
 from toughen.evaluation.judge import judge, judge_clean
 from toughen.evaluation.task import choose_images
 from toughen.hardware.allocator import memory_kept
+from toughen.models import forward_flops
 from worker import Worker
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -75,9 +77,8 @@ def ours(stack: ExitStack, given: Given) -> Callable[[], None]:
     """The engine of `toughen evaluate`."""
     rounds = Rounds(given, "ours")
     model = robust_model(given["name"], rounds.data, Path(given["runs"]))
-    precision = choose_precision(given["precision"], DEVICE)
-    attacks = in_precision((Ensemble(10),), precision)
     judged = stack.enter_context(frozen(model, DEVICE))
+    attacks = in_precision((Ensemble(10),), search_of(given, judged, rounds.images))
     stack.enter_context(memory_kept())
 
     def attack(images: Tensor, labels: Tensor, seed: int) -> Tensor:
@@ -85,6 +86,12 @@ def ours(stack: ExitStack, given: Given) -> Callable[[], None]:
         return judge(judged, clean, attacks[0], THREATS[given["name"]], seed=seed).held
 
     return lambda: rounds(attack)
+
+
+def search_of(given: Given, model: nn.Module, images: ImageSet) -> Any:
+    """What `--precision` means for this model."""
+    few = images.subset(torch.arange(2))[0].to(DEVICE)
+    return choose_search(given["precision"], DEVICE, THREATS[given["name"]], lambda: forward_flops(model, few, 10))
 
 
 def verdicts(given: Given, side: str, number: int) -> Path:
@@ -95,7 +102,7 @@ def _data(given: Given) -> DataSource:
     return source(given["name"], given["cifar10"])
 
 
-def compare(given: Given, threads: int) -> tuple[dict[str, Any], list[Figure]]:
+def compare(given: Given, model: nn.Module, data: DataSource, threads: int) -> tuple[dict[str, Any], list[Figure]]:
     """Both sides on all images."""
     clock, seconds = clock_for(threads), {"plain": list[float](), "ours": list[float]()}
     sides = {"plain": directly, "ours": ours}
@@ -115,7 +122,7 @@ def compare(given: Given, threads: int) -> tuple[dict[str, Any], list[Figure]]:
     times, spread = ratio(plain, fast)
     row = {
         "model": given["name"],
-        "precision": choose_precision(given["precision"], DEVICE),
+        "precision": search_of(given, model, data.load("test")),
         "n": n,
         "clock": clock,
         "plain": plain.data(),
@@ -148,10 +155,11 @@ def main() -> None:
         arguments.images, arguments.batch_size = 100, 50
     name = "cifar10" if arguments.cifar10 else "fashion-mnist"
     torch.set_num_threads(arguments.threads)
-    robust_model(name, source(name, arguments.cifar10), Path(arguments.runs))
+    data = source(name, arguments.cifar10)
+    model = robust_model(name, data, Path(arguments.runs)).to(DEVICE)
     with tempfile.TemporaryDirectory() as folder:
         given = {**vars(arguments), "name": name, "folder": folder}
-        row, figures = compare(given, arguments.threads)
+        row, figures = compare(given, model, data, arguments.threads)
     script = Path(__file__).name if name == "fashion-mnist" else f"{Path(__file__).stem}-{name}.py"
     finish(script, {**vars(arguments), "cifar10": bool(arguments.cifar10)}, [row], figures)
 

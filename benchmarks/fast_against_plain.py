@@ -10,7 +10,8 @@ hardware is faster in it) and on the plain one (`--fast false`), with the same s
 over the seeds of (held after fast training) - (held after plain training); the figure is the mean over the images,
 its 95 % interval that of a mean of independent images, for these runs. The target: the interval lies within 1 point
 of 0. Beside it, for information, the interval over the seeds (t distribution), which is wide with three of them. Writes
-results/fast_against_plain.json; the runs stay in --runs, so a stopped benchmark goes on where it was.
+results/fast_against_plain.json; the runs stay in --runs, so a stopped benchmark goes on where it was; delete them
+after a change.
 """
 
 import argparse

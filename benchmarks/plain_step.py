@@ -29,7 +29,7 @@ def plain_step(stack: ExitStack, method: str, network: Callable[..., nn.Module],
         case "ARoW":
             recipe = arow.Plain(model)
         case "ARAT":
-            recipe = ar_at.Plain(model, last_stage(model))
+            recipe = ar_at.Plain(model, last_stage(model), images)
         case "D2R":
             recipe = d2r.Plain(model, build_model(network, **facts).to(DEVICE))
         case _:

@@ -1,4 +1,4 @@
-"""Small robust models that several benchmarks evaluate: trained once, kept as runs."""
+"""Small robust models that several benchmarks evaluate: trained once, kept as runs; delete those after a change."""
 
 import gzip
 from functools import partial

@@ -11,6 +11,7 @@ fp32, 65 % of the bf16 rate for ResNet-18. Writes results/training_step.json.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -119,7 +120,9 @@ def main() -> None:
             for method in given.methods:
                 row = measure(method, *networks[network], given.batch, count, given.repetitions)
                 rows.append(row)
-                figures += figures_of(row, facts["avx512_bf16"] or facts["amx_tile"])
+                made = figures_of(row, facts["avx512_bf16"] or facts["amx_tile"])
+                print("\n".join(figure.line() for figure in made), file=sys.stderr, flush=True)
+                figures += made
     finish("training_step.py", vars(given), rows, figures)
 
 

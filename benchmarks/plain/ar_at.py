@@ -23,7 +23,7 @@ def doubled(module: nn.Module) -> nn.Module:
     """The same network with two BatchNorms in place of each one."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            setattr(module, name, DualBatchNorm(child.num_features))
+            setattr(module, name, DualBatchNorm(child.num_features).to(child.weight))
         else:
             doubled(child)
     return module
@@ -46,17 +46,17 @@ class Predictor(nn.Module):
 
 
 class Plain:
-    """A network in training; `layers` are the BatchNorms whose features are aligned."""
+    """A network in training; `layers` are those whose features, of images like these, are aligned."""
 
-    def __init__(self, network: nn.Module, layers: list[str], balance: float = 0.5) -> None:
+    def __init__(self, network: nn.Module, layers: list[str], images: Tensor, balance: float = 0.5) -> None:
         self.model, self.balance = doubled(network), balance
-        aligned = [self.model.get_submodule(name) for name in layers]
-        self.predictors = nn.ModuleList(Predictor(layer.norms[0].num_features) for layer in aligned)
+        self.features: list[Tensor] = []
+        for name in layers:
+            self.model.get_submodule(name).register_forward_hook(self._keep)
+        widths = [features.shape[1] for features in self._pass(images, adversarial=False)[1]]
+        self.predictors = nn.ModuleList(map(Predictor, widths)).to(images)
         parameters = [*self.model.parameters(), *self.predictors.parameters()]
         self.optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=5e-4)
-        self.features: list[Tensor] = []
-        for layer in aligned:
-            layer.register_forward_hook(self._keep)
 
     def step(self, images: Tensor, labels: Tensor) -> float:
         """One step; its loss."""

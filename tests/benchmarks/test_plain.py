@@ -31,13 +31,6 @@ def network(seed: int = 0) -> nn.Module:
     return model
 
 
-def ar_at_side(method: Method) -> Any:
-    recipe = ar_at.Plain(network(), last_stage(network()))
-    recipe.model.double()
-    recipe.predictors.double()
-    return recipe
-
-
 def d2r_side(method: D2R) -> Any:
     guide = network(1)
     method.guide_network = copy.deepcopy(guide)
@@ -49,7 +42,7 @@ CASES: dict[str, tuple[Method, Callable[[Method], Any]]] = {
     "PGDAT": (PGDAT(PGD(steps=10, mode="train")), lambda method: pgd_at.Plain(network())),
     "TRADES": (TRADES(), lambda method: trades.Plain(network())),
     "ARoW": (ARoW(), lambda method: arow.Plain(network())),
-    "ARAT": (ARAT(balance=0.5), ar_at_side),
+    "ARAT": (ARAT(balance=0.5), lambda method: ar_at.Plain(network(), last_stage(network()), IMAGES)),
     "D2R": (D2R(Guide(), log_offset=1e-5), d2r_side),
     "RegMix": (RegMix(attack=FGSM(mode="train")), lambda method: regmix.Plain(network(), IMAGES)),
 }

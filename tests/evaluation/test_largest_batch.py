@@ -31,19 +31,19 @@ def in_use() -> int:
 def test_the_largest_that_fits():
     image = torch.rand(1, 1, 4, 4)
     memory = in_use() + 600 * MB
-    found = largest_batch(Wasteful(), image, CPU, most=5000, memory=memory, start=8)
+    found = largest_batch(Wasteful(), image, most=5000, memory=memory, start=8)
     # The forward pass holds 2 MB an image, its gradient as much again, and sin's product with it.
     assert 600 / 8 * 0.8 < found < 600 / 2
-    assert largest_batch(Wasteful(), image, CPU, most=20, memory=memory, start=8) == 20
+    assert largest_batch(Wasteful(), image, most=20, memory=memory, start=8) == 20
 
 
 def test_nothing_fits():
     with pytest.raises(RunError, match="not even 2 images fit into the memory of cpu"):
-        largest_batch(Wasteful(), torch.rand(1, 1, 4, 4), CPU, most=50, memory=1.0)
+        largest_batch(Wasteful(), torch.rand(1, 1, 4, 4), most=50, memory=1.0)
 
 
 def test_an_evaluation_finds_its_batches_and_says_them(network, images, monkeypatch):
-    monkeypatch.setattr(toughen.evaluation.task, "largest_batch", lambda model, image, device, most: most // 2)
+    monkeypatch.setattr(toughen.evaluation.task, "largest_batch", lambda model, image, most: most // 2)
     settings = {"budget": "quick", "test_images": 40, "device": "cpu", "checks": False}
     threat = ThreatModel("linf", 0.1)
     found = evaluate_model(network, images, threat, batch_size="auto", **settings)
@@ -52,3 +52,9 @@ def test_an_evaluation_finds_its_batches_and_says_them(network, images, monkeypa
     assert given.result["key"] == found.result["key"]
     with pytest.raises(InputError, match="expected at least 1 or auto, got 0"):
         evaluate_model(network, images, threat, batch_size=0, **settings)
+
+
+def test_a_model_that_cannot_take_the_images_is_named_as_ever(images):
+    wrong = nn.Sequential(nn.Flatten(), nn.Linear(7, 10)).eval()
+    with pytest.raises(InputError, match="the model cannot take images of 1 x 8 x 8"):
+        evaluate_model(wrong, images, ThreatModel("linf", 0.1), batch_size="auto", device="cpu")

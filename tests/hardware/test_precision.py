@@ -9,12 +9,10 @@ import yaml
 
 from toughen import train
 from toughen.attacks import Ascent
-from toughen.commands.network import forward_flops
-from toughen.data import Digits
 from toughen.hardware import precision
 from toughen.hardware.precision import PAYS, choose_precision, native_bf16, tf32
 from toughen.methods import TRADES, Standard
-from toughen.models import SmallCNN, build_model
+from toughen.models import SmallCNN, build_model, forward_flops
 
 CPU = torch.device("cpu")
 
@@ -57,7 +55,7 @@ def test_flops_of_the_default_network_in_a_closed_form() -> None:
     """3 x 3 convolutions 1 -> 16 at 8 x 8, 16 -> 32 and 32 -> 32 at 4 x 4, and 128 -> 10."""
     facts = {"num_classes": 10, "in_channels": 1, "mean": [0.3], "std": [0.4]}
     expected = 2 * (64 * 9 * 16 + 16 * 9 * 16 * 32 + 16 * 9 * 32 * 32 + 128 * 10)
-    found = forward_flops(build_model(SmallCNN, **facts), Digits().load("train"))
+    found = forward_flops(build_model(SmallCNN, **facts), torch.rand(2, 1, 8, 8), 10)
     assert found == expected
     assert found < PAYS  # too small for bf16 to pay, so the default run is fp32 on every CPU
 

@@ -77,6 +77,27 @@ def test_refresh_follows_weights_and_statistics() -> None:
         torch.testing.assert_close(replica.refresh()(images()), model(images()), rtol=1e-4, atol=1e-4)
 
 
+class Scaled(nn.Sequential):
+    """A network with a parameter of its own, outside its layers."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(3 * 32 * 32, 5))
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.scale * super().forward(images)
+
+
+def test_refresh_follows_the_networks_own_parameters_and_new_tensors() -> None:
+    model = Scaled().eval()
+    replica = fold(model, images(), torch.float32)
+    with torch.no_grad():
+        model.scale.mul_(5)
+        torch.testing.assert_close(replica.refresh()(images()), model(images()))
+        model.load_state_dict({name: 3 * tensor for name, tensor in model.state_dict().items()}, assign=True)
+        torch.testing.assert_close(replica.refresh()(images()), model(images()))
+
+
 @pytest.mark.parametrize("network", NETWORKS[:2], ids=lambda n: n.func.__name__)
 def test_bf16_perturbations_point_the_same_way_and_reach_the_same_loss(network: partial) -> None:
     model = trained_a_little(network)

@@ -80,7 +80,7 @@ def evaluate(
         sample: which of them: the first, or a random sample drawn with the seed.
         seed: of the sample and of the attacks.
         batch_size: images attacked together, or auto for as many as fit. The seeds are those of batches, so figures
-            compare image by image at the same size only; with auto the result says which it was.
+            compare image by image at the same size only; auto may find another the next time, and then begins anew.
         precision: of the attacks' search: fp32 (as published, bit for bit), folded or bf16 (on a faster copy of the
             model, every broken image checked in fp32), or auto (the faster of these two).
         eot: for a model that answers at random, attack the mean of so many passes, such as 20.
@@ -131,8 +131,9 @@ def evaluate(
             "precision": precision,
             "eot": eot,
         }
-        if batch_size == "auto" and (part is not None or crew.size > 1):
-            raise InputError("batch_size: auto may differ between the parts of an evaluation; give all the same number")
+        for name, value in (("batch_size", batch_size), ("precision", precision)):
+            if value == "auto" and (part is not None or crew.size > 1):
+                raise InputError(f"{name}: auto may differ between the parts of an evaluation; give all the same value")
         task = prepare(
             _network(model, path, config, images),
             images,
@@ -157,8 +158,8 @@ def evaluate(
                 "device": device,
                 "weights": path,
             }
-            # The size that was found: with auto another run might find another, and be another evaluation.
-            settings["batch_size"] = task.outline.size
+            # What auto found: elsewhere it might find another, and be another evaluation.
+            settings |= {name: task.outline.protocol[name] for name in ("batch_size", "precision")}
             described = {"data": chosen_data, "threat": chosen_threat, **settings}
             folder.write_config({"model": _described(model, config, images), **describe(described)})
         crew.wait()

@@ -9,8 +9,7 @@ from torch import nn
 
 from toughen.data import ImageSet
 from toughen.hardware.precision import Precision, choose_precision
-from toughen.hardware.speed import FlopCounter
-from toughen.models import build_model, check_outputs
+from toughen.models import build_model, forward_flops
 
 
 def fresh_model(model: Callable[..., nn.Module], images: ImageSet) -> nn.Module:
@@ -30,16 +29,5 @@ def precision_of(
         InputError: the network cannot take the images.
     """
     asked: Precision = "fp32" if settings["precision"] == "auto" and not settings["fast"] else settings["precision"]
-    return choose_precision(asked, device, lambda: forward_flops(network, images))
-
-
-def forward_flops(network: nn.Module, images: ImageSet) -> float:
-    """FLOPs of a forward pass on one image of the set.
-
-    Raises:
-        InputError: the network cannot take the images.
-    """
     first = images.subset(torch.arange(2))[0]
-    with FlopCounter() as counter:
-        check_outputs(network, first, len(images.classes))
-    return counter.flops / len(first)
+    return choose_precision(asked, device, lambda: forward_flops(network, first, len(images.classes)))

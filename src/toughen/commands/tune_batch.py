@@ -99,7 +99,7 @@ def _seconds_a_step(trainer: Trainer, batch_size: int, at_least: int = 3, second
         while len(times) < at_least or (sum(times) < seconds and len(times) < 20):
             trainer.begin_epoch()
             for batch in trainer.train:
-                if len(batch) < batch_size or (sum(times) > seconds > 0 and len(times) >= at_least):
+                if len(batch) < batch_size or (sum(times) > seconds and len(times) >= at_least):
                     break
                 wait_for(device)
                 began = time.perf_counter()

@@ -3,11 +3,11 @@
 import math
 from dataclasses import replace
 
-import psutil
 import torch
 
 from toughen.data.encoded import Encoded
 from toughen.data.source import Decoded, ImageSet
+from toughen.hardware.memory import available_memory
 
 DEVICE_SHARE = 0.3
 """Of the free memory of a GPU; the network, its activations and the attack need the rest."""
@@ -22,7 +22,7 @@ def budget(device: torch.device | str) -> int:
     device = torch.device(device)
     if device.type == "cuda":
         return int(DEVICE_SHARE * torch.cuda.mem_get_info(device)[0])
-    return int(HOST_SHARE * psutil.virtual_memory().available)
+    return int(HOST_SHARE * available_memory())
 
 
 def hold(images: ImageSet, device: torch.device | str, limit: int | None = None) -> ImageSet:

@@ -8,12 +8,12 @@ from typing import Literal
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
-import psutil
 import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
 from toughen.errors import DataError
+from toughen.hardware.memory import available_memory
 
 LOCAL_HEADER = 30
 """Bytes of a zip member's own header before its name and extra field."""
@@ -54,7 +54,7 @@ class Member:
             if self.offset is not None:
                 order: Literal["F", "C"] = "F" if self.fortran else "C"
                 return np.memmap(self.file, self.dtype, "r", self.offset, self.shape, order)
-            needed, available = math.prod(self.shape) * self.dtype.itemsize, psutil.virtual_memory().available
+            needed, available = math.prod(self.shape) * self.dtype.itemsize, available_memory()
             if needed > available:
                 raise DataError(
                     f"{self.file}: '{self.name}' is compressed and its {needed / 1e9:.1f} GB do not fit into memory "

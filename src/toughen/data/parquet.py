@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -16,6 +15,7 @@ from toughen.data.encoded import Encoded
 from toughen.data.shards import class_names, find_shards, image_column, label_column, read_column, read_schema
 from toughen.data.source import DataSource, ImageSet, Split
 from toughen.errors import DataError
+from toughen.hardware.memory import available_memory
 
 
 class Parquet(DataSource):
@@ -154,7 +154,7 @@ def _encoded_bytes(column: Any) -> Any:
 
 
 def _check_memory(shards: list[Path]) -> None:
-    needed, available = sum(shard.stat().st_size for shard in shards), psutil.virtual_memory().available
+    needed, available = sum(shard.stat().st_size for shard in shards), available_memory()
     if needed > available:
         raise DataError(
             f"{shards[0].parent}: its shards ({needed / 1e9:.1f} GB) do not fit into memory "

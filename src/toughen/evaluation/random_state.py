@@ -5,7 +5,13 @@ from contextlib import contextmanager
 
 import torch
 
-from toughen.evaluation.attacks.square import own_random_state
+
+@contextmanager
+def own_random_state() -> Iterator[None]:
+    """Give the caller's global generators back: the library seeds those of the CPU and of every GPU."""
+    gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=gpus):
+        yield
 
 
 @contextmanager

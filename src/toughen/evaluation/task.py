@@ -1,7 +1,7 @@
 """An evaluation before its first attack: everything is settled, checked and hashed."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from toughen.batch import Batch
 from toughen.data.source import ImageSet, Split
 from toughen.errors import InputError, ToughenWarning, did_you_mean
-from toughen.evaluation.attacks.averaged import in_the_mean
+from toughen.evaluation.attacks.averaged import Averaged, in_the_mean
 from toughen.evaluation.attacks.blind import Blind
 from toughen.evaluation.attacks.budgets import Budget, attacks_of
-from toughen.evaluation.attacks.mixed import SearchPrecision, choose_precision, in_precision
+from toughen.evaluation.attacks.mixed import SearchPrecision, choose_search, in_precision
 from toughen.evaluation.attacks.named import NamedAttack
 from toughen.evaluation.attacks.transfer import check_source, transfers
 from toughen.evaluation.inference import frozen
@@ -23,7 +23,7 @@ from toughen.evaluation.preflight import SAMPLE, Finding, Given, Subject, prefli
 from toughen.evaluation.records.outline import Outline, plain
 from toughen.evaluation.records.provenance import data_facts, model_facts
 from toughen.hardware.device import find_device
-from toughen.hardware.speed import FlopCounter
+from toughen.models import check_outputs, forward_flops
 from toughen.threat import ThreatModel
 
 BatchSize = int | Literal["auto"]
@@ -124,16 +124,20 @@ def prepare(
     if batch_size != "auto" and batch_size < 1:
         raise InputError(f"batch_size: expected at least 1 or auto, got {batch_size}")
     num_classes, where = len(images.classes), find_device(device)
-    search = choose_precision(precision, where, lambda: _flops(model, images, where))
+    chosen = choose_images(len(images), test_images, sample, seed)
+    few = images.subset(chosen[:2])[0].to(where)
+    with frozen(model, where) as still:
+        search = _search(precision, eot, where, threat, lambda: forward_flops(still, few, num_classes))
+        if batch_size == "auto":
+            check_outputs(still, few, num_classes)
+            averaged = still if eot == 1 else Averaged(still, eot)
+            batch_size = largest_batch(averaged, few[:1], len(chosen))
     attacks = (*attacks_of(budget, num_classes, threat.norm), *transfers(transfer or {}))
     attacks = in_the_mean(in_precision(attacks, search), eot)
     names = [attack.name for attack in attacks]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"transfer: two models give the column {twice}; rename one of their folders")
-    chosen = choose_images(len(images), test_images, sample, seed)
-    if batch_size == "auto":
-        batch_size = largest_batch(model, images.subset(chosen[:1])[0], where, len(chosen))
     protocol: dict[str, Any] = {
         "threat": {"norm": threat.norm, "eps": threat.radius},
         "budget": budget,
@@ -161,12 +165,16 @@ def prepare(
     return Task(_attackable(model, findings), images, threat, attacks, chosen, where, outline)
 
 
-def _flops(model: nn.Module, images: ImageSet, where: torch.device) -> float:
-    """Of a forward pass on one image."""
-    first = images.subset(torch.arange(1))[0].to(where)
-    with frozen(model, where) as still, torch.no_grad(), FlopCounter() as counter:
-        still(first)
-    return counter.flops
+def _search(
+    precision: SearchPrecision, eot: int, device: torch.device, threat: ThreatModel, flops: Callable[[], float]
+) -> Literal["fp32", "folded", "bf16"]:
+    """What attacks search in. A random model, which `eot` is for, has no copy that answers as it does."""
+    if eot > 1 and precision in ("folded", "bf16"):
+        raise InputError(
+            f"precision: with eot {eot} attacks ask the model itself, so expected fp32 or auto, got {precision}"
+        )
+    search = choose_search(precision, device, threat, flops)
+    return "fp32" if eot > 1 else search
 
 
 def _spread(images: ImageSet, chosen: Tensor) -> Batch:

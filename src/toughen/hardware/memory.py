@@ -9,6 +9,9 @@ from pathlib import Path
 import psutil
 import torch
 
+_CGROUP = Path("/sys/fs/cgroup")
+"""Where a container with version 2 of control groups sees its own."""
+
 SHARE = 0.9
 """Of the memory that is free which a step may take: a full GPU fragments, and a full machine ends the process."""
 
@@ -35,10 +38,23 @@ def forget_peak_memory(device: torch.device) -> None:
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that may be in use in the end: of a CPU's memory those that the process has already among them."""
+    """Bytes that may be in use in the end, with those that this process has already; compare with `peak_memory`."""
     if device.type == "cuda":
-        return SHARE * torch.cuda.mem_get_info(device)[0]
-    return psutil.Process().memory_info().rss + SHARE * psutil.virtual_memory().available
+        mine = torch.cuda.memory_allocated(device)
+        cached = torch.cuda.memory_reserved(device) - mine
+        return mine + SHARE * (torch.cuda.mem_get_info(device)[0] + cached)
+    return psutil.Process().memory_info().rss + SHARE * available_memory()
+
+
+def available_memory() -> int:
+    """Bytes of the host's memory that this process may still take: what is free, or a container's limit leaves."""
+    available = int(psutil.virtual_memory().available)
+    with suppress(OSError, ValueError):
+        limit, used = (int((_CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        facts = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        # Files that were read lately are counted as used, and go when somebody needs the room.
+        return max(0, min(available, limit - used + int(facts.get("inactive_file", 0))))
+    return available
 
 
 @dataclass(frozen=True)

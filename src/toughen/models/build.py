@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from toughen.config import arguments_of, path_of
 from toughen.errors import InputError, RunError
+from toughen.hardware.speed import FlopCounter
 from toughen.models.mode import evaluating
 
 
@@ -97,6 +98,17 @@ def check_outputs(model: nn.Module, images: Tensor, num_classes: int) -> Tensor:
             f"data's {num_classes} classes; set its number of classes (--model.num_classes)"
         )
     return logits
+
+
+def forward_flops(model: nn.Module, images: Tensor, num_classes: int) -> float:
+    """FLOPs of a forward pass on one image, counted on these.
+
+    Raises:
+        InputError: as `check_outputs`.
+    """
+    with FlopCounter() as counter:
+        check_outputs(model, images, num_classes)
+    return counter.flops / len(images)
 
 
 def looks_like_probabilities(outputs: Tensor) -> bool:

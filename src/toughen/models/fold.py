@@ -35,7 +35,7 @@ class FoldedReplica(nn.Module):
 
     Args:
         model: the network that is followed.
-        dtype: of weights and activations; the input normalisation and the logits stay in fp32.
+        dtype: of weights and activations; the input normalisation is computed in fp32, and logits come out in it.
         memory_format: layout of the convolutions' weights.
 
     Raises:
@@ -49,7 +49,7 @@ class FoldedReplica(nn.Module):
             traced = fx.GraphModule(model, graph)
         replica = copy.deepcopy(traced).eval().requires_grad_(False)
         self._pairs: list[tuple[Convolution, nn.BatchNorm2d, Convolution]] = []
-        self._copied: list[tuple[Tensor, Tensor]] = []
+        self._copied: list[tuple[Tensor, nn.Module, str]] = []
         folded = self._fold_pairs(model, replica)
         cast_around(replica, dtype)
         relu_in_place(replica)
@@ -58,7 +58,7 @@ class FoldedReplica(nn.Module):
         for name, module in replica.named_modules():
             if not isinstance(module, Normalize):
                 _cast_own(module, dtype, memory_format)
-            if name not in folded and name:
+            if name not in folded:
                 self._follow(model.get_submodule(name), module)
         self.replica = replica
         self.refresh()
@@ -93,15 +93,15 @@ class FoldedReplica(nn.Module):
     def _follow(self, source: nn.Module, target: nn.Module) -> None:
         for kind in ("_parameters", "_buffers"):
             for name, tensor in getattr(target, kind).items():
-                original = getattr(source, kind).get(name)
-                if tensor is not None and original is not None:
-                    self._copied.append((tensor, original))
+                if tensor is not None and getattr(source, kind).get(name) is not None:
+                    self._copied.append((tensor, source, name))
 
     @torch.no_grad()
     def refresh(self) -> "FoldedReplica":
         """Take over the network's present weights and statistics."""
-        for target, source in self._copied:
-            target.copy_(source)
+        for target, source, name in self._copied:
+            # By name: a model may have been given other tensors since.
+            target.copy_(getattr(source, name))
         for convolution, norm, folded in self._pairs:
             assert norm.running_mean is not None and norm.running_var is not None and folded.bias is not None
             scale = torch.rsqrt(norm.running_var + norm.eps)

@@ -163,9 +163,11 @@ def test_attacks_that_see_the_mean(network: nn.Module):
     assert in_the_mean((gradient, transfer), 1) == (gradient, transfer)
 
 
-def test_together_with_bf16(defended: nn.Module, images: ImageSet):
-    result = evaluated(defended, images, eot=2, precision="bf16", test_images=10).result
-    assert (result["attacks"]["fgsm"]["search"], result["attacks"]["fgsm"]["eot"]) == ("bf16", 2)
+def test_the_search_is_on_the_model_itself(defended: nn.Module, images: ImageSet):
+    result = evaluated(defended, images, eot=2, precision="auto", test_images=10).result
+    assert (result["precision"], result["attacks"]["fgsm"]["eot"]) == ("fp32", 2)
+    with pytest.raises(InputError, match="precision: with eot 2 .* expected fp32 or auto, got bf16"):
+        evaluated(defended, images, eot=2, precision="bf16", test_images=10)
 
 
 def test_a_number_of_passes_that_is_none(network: nn.Module, images: ImageSet):

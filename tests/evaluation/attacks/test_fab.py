@@ -39,6 +39,22 @@ def test_the_nearest_point_is_the_librarys(seed: int, size: int, norm: Literal["
         assert torch.allclose(points + found, torch.where(normal == 0, points, corner), atol=1e-5)
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("excess", [0.1, 1e-4])
+def test_a_small_step_in_a_large_image_is_exact(norm: Literal["linf", "l2"], excess: float):
+    """Against fp64, with as many pixels as ImageNet's: what all of them could gain is a million times as much."""
+    generator = torch.Generator().manual_seed(0)
+    points = 0.25 + 0.5 * torch.rand(1, 150_528, generator=generator, dtype=torch.float64)
+    normal = 0.05 * torch.randn(1, 150_528, generator=generator, dtype=torch.float64)
+    offset = (normal * points).sum(1) - excess
+    exact = to_hyperplane(points, normal, offset, norm)
+    assert torch.allclose((normal * (points + exact)).sum(1), offset, rtol=0, atol=1e-9)
+    # An offset with the same excess in fp32, but for its own last digit.
+    narrow = (normal.float() * points.float()).sum(1) - excess
+    found = to_hyperplane(points.float(), normal.float(), narrow, norm)
+    assert float((found - exact).norm() / exact.norm()) < 0.02
+
+
 @pytest.mark.parametrize(("norm", "eps"), [("Linf", 0.1), ("L2", 0.8)])
 def test_the_attack_finds_what_the_librarys_does(robust_network, batch, norm: str, eps: float):
     images, labels = batch

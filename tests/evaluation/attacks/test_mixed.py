@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from toughen.attacks import PGD
-from toughen.errors import InputError
+from toughen.errors import InputError, ToughenWarning
 from toughen.evaluation import evaluate_model
-from toughen.evaluation.attacks.mixed import Mixed, choose_precision, in_precision
+from toughen.evaluation.attacks.mixed import Mixed, choose_search, in_precision
 from toughen.evaluation.attacks.named import Attempt, Ensemble, Gradient, NamedAttack, Square
 from toughen.evaluation.attacks.replica import InBf16, Replicas, Search
 from toughen.evaluation.attacks.transfer import Transfer
@@ -58,7 +58,8 @@ def test_what_only_bf16_had_broken_is_attacked_again_in_fp32():
     images = first.view(3, 1, 1, 1).expand(3, 1, 2, 2).contiguous()
     labels = torch.tensor([0, 0, 0])
     attack = Steps([])
-    attempt = run(Mixed(attack, Replicas("bf16")), Edge(), images, labels)
+    with pytest.warns(ToughenWarning, match="no faster copy"):
+        attempt = run(Mixed(attack, Replicas("bf16")), Edge(), images, labels)
     assert attack.calls == [(True, 3), (False, 1)]
     assert attempt.repeated == 1
     assert attempt.held.tolist() == [False, False, True]
@@ -67,13 +68,14 @@ def test_what_only_bf16_had_broken_is_attacked_again_in_fp32():
 
 
 @pytest.mark.parametrize("search", ["folded", "bf16"])
-def test_verdicts_are_those_of_fp32(network, images, search: Search):
+def test_verdicts_are_those_of_fp32(network, images, search: Search, recwarn):
     """On digits all searches find the same; every image counted as broken is misclassified in fp32."""
     settings = {"budget": "quick", "test_images": 120, "device": "cpu"}
     exact = evaluate_model(network, images, THREAT, precision="fp32", **settings)
     mixed = evaluate_model(network, images, THREAT, precision=search, **settings)
     agreement = (exact.verdicts.robust() == mixed.verdicts.robust()).mean()
     assert agreement >= 0.97
+    assert not any("no faster copy" in str(warning.message) for warning in recwarn)
     assert mixed.result["precision"] == mixed.result["attacks"]["fgsm"]["search"] == search
     assert mixed.result["repeated"].keys() == {"fgsm", "pgd20_margin"}
     assert mixed.result["key"] != exact.result["key"]
@@ -103,26 +105,70 @@ def test_a_transfer_stays_in_fp32(network):
     assert in_precision((gradient, transfer), "fp32") == (gradient, transfer)
 
 
+FINE = ThreatModel("linf", 0.5 / 255)
+
+
 @pytest.mark.parametrize(
-    ("native", "flops", "auto"), [(True, 1e9, "bf16"), (True, 1e3, "folded"), (False, 1e9, "folded")]
+    ("native", "flops", "threat", "auto"),
+    [
+        (True, 1e9, THREAT, "bf16"),
+        (True, 1e3, THREAT, "folded"),
+        (False, 1e9, THREAT, "folded"),
+        (True, 1e9, FINE, "folded"),
+        (True, 1e9, ThreatModel("l2", 0.5), "folded"),
+    ],
 )
-def test_precisions(monkeypatch, native: bool, flops: float, auto: str):
+def test_precisions(monkeypatch, native: bool, flops: float, threat: ThreatModel, auto: str):
     monkeypatch.setattr("toughen.hardware.precision.native_bf16", lambda device: native)
     cpu = torch.device("cpu")
-    assert choose_precision("auto", cpu, lambda: flops) == auto
+    assert choose_search("auto", cpu, threat, lambda: flops) == auto
     for name in ("fp32", "folded", "bf16"):
-        assert choose_precision(name, cpu, lambda: flops) == name
+        assert choose_search(name, cpu, threat, lambda: flops) == name
 
 
 def test_an_unknown_precision():
     with pytest.raises(InputError, match="precision: unknown 'half'"):
-        choose_precision("half", torch.device("cpu"), lambda: 1.0)
+        choose_search("half", torch.device("cpu"), THREAT, lambda: 1.0)
 
 
-def test_auto_counts_the_models_flops(network, images):
-    """On a CPU without fast bf16 nothing is counted, on one with it a network as small as this stays in fp32."""
-    settings = {"budget": "quick", "test_images": 10, "device": "cpu"}
-    assert (
-        evaluate_model(network, images, THREAT, precision="auto", checks=False, **settings).result["precision"]
-        == "folded"
-    )
+@pytest.mark.parametrize(("pays", "auto"), [(1e3, "bf16"), (1e9, "folded")])
+def test_auto_counts_the_models_flops(network, images, monkeypatch, pays: float, auto: str):
+    """The network takes some ten thousand for a digit."""
+    monkeypatch.setattr("toughen.hardware.precision.native_bf16", lambda device: True)
+    monkeypatch.setattr("toughen.hardware.precision.PAYS", pays)
+    settings = {"budget": "quick", "test_images": 10, "device": "cpu", "checks": False}
+    assert evaluate_model(network, images, THREAT, precision="auto", **settings).result["precision"] == auto
+
+
+class Masked(nn.Module):
+    """A network through which no gradient comes, so that only Square and chance break an image.
+
+    Its logits are about 100, where bf16 tells apart what differs by a half.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images.detach() + 0 * images) + 100
+
+
+@pytest.mark.parametrize(
+    ("attack", "eps"), [(Ensemble(10), "8/255"), (Square(queries=300), "4/255")], ids=["autoattack", "square"]
+)
+def test_bf16_does_not_blind_square(network, images, short_autoattack, attack: NamedAttack, eps: str):
+    """Its steps are smaller than what bf16 tells apart: an image counts as robust only where fp32 says so."""
+    threat, model = ThreatModel("linf", eps), Masked(network)
+    pictures, labels = images.subset(torch.arange(200))
+    with torch.no_grad():
+        near = network(pictures).topk(2, dim=1).values
+    rows = (near[:, 0] - near[:, 1]).argsort()[:60]
+    rows = rows[network(pictures[rows]).argmax(1) == labels[rows]]
+    held = []
+    for search in (attack, Mixed(attack, Replicas("bf16"))):
+        attempt = search.run(model, pictures[rows], labels[rows], threat, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            held.append(int((model(attempt.adversarial).argmax(1) == labels[rows]).sum()))
+    assert 0 < held[0] < len(rows)
+    assert held[1] <= held[0] + 1

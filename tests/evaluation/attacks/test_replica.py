@@ -1,12 +1,14 @@
 """The copies that searches run on, against the model itself."""
 
 import time
+import warnings
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from toughen.evaluation.attacks.replica import InBf16, Replica, Replicas
+from toughen.errors import ToughenWarning
+from toughen.evaluation.attacks.replica import InBf16, Replica, Replicas, for_queries
 from toughen.evaluation.inference import frozen
 from toughen.evaluation.pace import Deadline, TimeUp
 
@@ -69,10 +71,38 @@ class Branching(nn.Module):
         return scale * images.flatten(1)[:, :10]
 
 
-def test_what_cannot_be_traced_is_searched_on_itself(batch):
-    model = Branching()
-    assert Replicas("folded").of(model, batch[0]) is model
-    assert isinstance(Replicas("bf16").of(model, batch[0]), InBf16)
+class Flipping(nn.Module):
+    """Mirrors its images, or not: a trace of it would have decided once and for all."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if torch.rand(1).item() < 0.5:
+            images = images.flip(-1)
+        return images.flatten(1)[:, :10]
+
+
+@pytest.mark.parametrize(("kind", "reason"), [(Branching, "cannot be traced"), (Flipping, "answers at random")])
+def test_what_has_no_copy_is_searched_on_itself_and_that_is_said(batch, kind: type[nn.Module], reason: str):
+    model = kind()
+    state = torch.get_rng_state()
+    with pytest.warns(ToughenWarning, match=f"--precision folded: there is no faster copy of the model, .*{reason}"):
+        assert Replicas("folded").of(model, batch[0]) is model
+    replicas = Replicas("bf16")
+    with pytest.warns(ToughenWarning, match="--precision bf16"):
+        assert isinstance(replicas.of(model, batch[0]), InBf16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        replicas.of(model, batch[0])  # said once
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_queries_are_never_asked_in_bf16(network, batch):
+    exact = network(batch[0])
+    copy = Replicas("bf16").of(network, batch[0])
+    assert torch.allclose(for_queries(copy)(batch[0]), exact, atol=1e-5)
+    assert for_queries(InBf16(network)) is network
+    folded = Replicas("folded").of(network, batch[0])
+    assert for_queries(folded) is folded
+    assert for_queries(network) is network
 
 
 def test_a_time_limit_holds_for_the_copy(network, batch):

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from toughen.errors import InputError
 from toughen.evaluation.attacks.fab import without_sorting
-from toughen.evaluation.attacks.square import LIBRARY_NORMS, own_random_state, runnable
+from toughen.evaluation.attacks.replica import for_queries
+from toughen.evaluation.attacks.square import LIBRARY_NORMS, runnable
 from toughen.evaluation.doubts import PROBABILITIES
 from toughen.evaluation.inference import frozen
+from toughen.evaluation.random_state import own_random_state
 from toughen.threat import Norm, ThreatModel
 
 # What the library's own checks say, in words that need no file of its repository.
@@ -129,8 +131,9 @@ def auto_attack(
             left = held.nonzero().squeeze(1)
             if len(left) == 0:
                 break
+            asked = for_queries(judged) if name == "square" else judged
             found = _component(attack, name, lean).perturb(images[left], labels[left])
-            broke = judged(found).argmax(1) != labels[left]
+            broke = asked(found).argmax(1) != labels[left]
             adversarial[left[broke]] = found[broke]
             held[left[broke]] = False
             _mark(broken_by, left[broke], name)
@@ -161,7 +164,10 @@ def _component(attack: AutoAttack, name: str, lean: bool) -> Any:
     if name == "fab-t":
         attack.fab.targeted = True
         return without_sorting(attack.fab) if lean else attack.fab
-    return attack.apgd_targeted if name == "apgd-t" else runnable(attack.square, lean)
+    if name == "square":
+        attack.square.predict = for_queries(attack.square.predict)
+        return runnable(attack.square, lean)
+    return attack.apgd_targeted
 
 
 def _check(model: nn.Module, images: Tensor, labels: Tensor, logger: logging.Logger) -> None:

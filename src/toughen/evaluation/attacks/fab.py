@@ -43,13 +43,13 @@ def to_hyperplane(points: Tensor, normal: Tensor, offset: Tensor, norm: Literal[
     room = torch.where(normal * side > 0, points, 1 - points)
     rate, reach = (weight, room) if norm == "linf" else (weight.square(), room / weight)
     gain = weight * room
-    missing = excess.abs() - gain.sum(1)
+    missing = excess.abs()
     lam = torch.zeros_like(excess)
     for _ in range(_PASSES):
-        free = (reach > lam.unsqueeze(1)).to(rate.dtype)
-        slope = (rate * free).sum(1)
+        free = reach > lam.unsqueeze(1)
+        slope = torch.where(free, rate, 0.0).sum(1)
         # Without a free coordinate the hyperplane is out of reach; a step back is rounding.
-        further = torch.where(slope > 0, ((missing + (gain * free).sum(1)) / slope).maximum(lam), lam)
+        further = torch.where(slope > 0, ((missing - torch.where(free, 0.0, gain).sum(1)) / slope).maximum(lam), lam)
         done, lam = further <= lam * (1 + 1e-6), further
         if bool(done.all()):
             break

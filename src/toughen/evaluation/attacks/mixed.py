@@ -1,7 +1,7 @@
 """Attacks that search on a faster copy of the model; the verdict is always the model's own, in fp32."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -18,17 +18,21 @@ from toughen.threat import ThreatModel
 SearchPrecision = Literal["auto", "fp32", "folded", "bf16"]
 """fp32: attacks as published, bit for bit; folded: their search on a copy of the model with BatchNorm folded into the
 convolutions, every broken image checked on the model in fp32; bf16: that copy in bf16; auto: bf16 where this hardware
-computes faster in it, else folded."""
+computes faster in it and the threat model is not too fine for it, else folded."""
+
+FINEST = 1 / 255
+"""The l-inf radius below which bf16 rounds an attack's steps away (its numbers below 1 are up to 1/256 apart)."""
 
 
-def choose_precision(
-    name: SearchPrecision, device: torch.device, flops: Callable[[], float]
+def choose_search(
+    name: SearchPrecision, device: torch.device, threat: ThreatModel, flops: Callable[[], float]
 ) -> Literal["fp32", "folded", "bf16"]:
     """The precision that is meant.
 
     Args:
         name: what was asked for.
         device: where the search computes.
+        threat: what the attacker may do. In l2 and l1 each pixel changes too little for auto to be bf16.
         flops: of a forward pass on one image; see `toughen.hardware.precision.choose_precision`.
 
     Raises:
@@ -37,7 +41,8 @@ def choose_precision(
     if name not in get_args(SearchPrecision):
         raise InputError(f"precision: unknown {name!r}; {did_you_mean(str(name), get_args(SearchPrecision))}")
     if name == "auto":
-        return "bf16" if hardware.choose_precision("auto", device, flops) == "bf16" else "folded"
+        coarse = threat.norm == "linf" and threat.radius >= FINEST
+        return "bf16" if coarse and hardware.choose_precision("auto", device, flops) == "bf16" else "folded"
     if name == "bf16" and device.type == "cuda" and not hardware.native_bf16(device):
         raise InputError(f"precision: {device} has no bf16 of its own, which would only be slower; use folded")
     return name
@@ -45,7 +50,7 @@ def choose_precision(
 
 @dataclass(frozen=True)
 class Mixed:
-    """An attack whose search runs on a copy of the model; see `Replicas`.
+    """An attack whose search runs on a copy of the model; see `Replicas`. Attacks without gradients: `for_queries`.
 
     1. The attack runs against the copy; perturbations, projections and losses are in fp32. AutoAttack and Square leave
        out what they would compute in vain (`lean`).
@@ -54,7 +59,7 @@ class Mixed:
     """
 
     attack: NamedAttack
-    replicas: Replicas = field(compare=False)
+    replicas: Replicas
 
     @property
     def name(self) -> str:

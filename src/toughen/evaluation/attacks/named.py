@@ -25,7 +25,7 @@ class Attempt:
         held: the attack's own verdict, bool (N,), where it gives one.
         broken_by: for an attack of several components, which of them broke each image.
         warnings: doubts that arose on the way.
-        repeated: images that were attacked again in fp32, because the search in bf16 had broken them in vain.
+        repeated: images that were attacked again as published, because the search on a copy had broken them in vain.
     """
 
     adversarial: Tensor

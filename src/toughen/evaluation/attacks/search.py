@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from toughen.attacks import PGD
 from toughen.evaluation.attacks.named import Attempt, Gradient, NamedAttack, seen
-from toughen.evaluation.attacks.square import LIBRARY_NORMS, own_random_state
+from toughen.evaluation.attacks.square import LIBRARY_NORMS
+from toughen.evaluation.random_state import own_random_state
 from toughen.threat import Norm, ThreatModel
 
 

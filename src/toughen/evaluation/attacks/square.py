@@ -1,15 +1,15 @@
 """Square (Andriushchenko et al. 2020), run by pyautoattack: an attack that sees logits and no gradient."""
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from toughen.evaluation.attacks.lean_square import LeanSquare
+from toughen.evaluation.attacks.replica import for_queries
 from toughen.evaluation.inference import frozen
+from toughen.evaluation.random_state import own_random_state
 from toughen.threat import ThreatModel
 
 LIBRARY_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
@@ -34,7 +34,7 @@ def square_attack(
     """
     with frozen(model, images.device) as judged, own_random_state(), torch.no_grad():
         attack = SquareAttack(
-            judged,
+            for_queries(judged),
             norm=LIBRARY_NORMS[threat.norm],
             eps=threat.radius,
             p_init=0.8,
@@ -82,11 +82,3 @@ def _tiles_fit(height: int, width: int) -> bool:
     side = height // 5
     start = (height - 5 * side) // 2
     return side == 1 or (side > 1 and all(start + extent // side * side <= extent for extent in (height, width)))
-
-
-@contextmanager
-def own_random_state() -> Iterator[None]:
-    """Give the caller's global generators back: the library seeds those of the CPU and of every GPU."""
-    gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=gpus):
-        yield
