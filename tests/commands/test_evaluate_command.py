@@ -232,6 +232,19 @@ def test_a_shard_writes_no_result(run: RunFolder):
         evaluate(str(run.path), shard="0/3", **settings)
 
 
+@pytest.mark.parametrize("name", ["batch_size", "precision"])
+def test_shards_have_to_agree_so_auto_is_refused(run: RunFolder, name: str):
+    with pytest.raises(InputError, match=f"{name}: auto may differ between the parts"):
+        evaluate(str(run.path), shard="1/3", **{**QUICK, "batch_size": 4, name: "auto"})
+
+
+def test_what_auto_chose_is_recorded(run: RunFolder, tmp_path: Path):
+    found = evaluate(str(run.path), out=str(tmp_path / "out"), batch_size="auto", precision="auto", **QUICK)
+    config = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert (config["batch_size"], config["precision"]) == (12, "folded")
+    assert (found.result["batch_size"], found.result["precision"]) == (12, "folded")
+
+
 def test_other_folders_are_left_alone(run: RunFolder, tmp_path: Path, model: nn.Module):
     other = RunFolder(tmp_path / "runs" / "other")
     other.create()

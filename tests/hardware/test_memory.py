@@ -1,11 +1,13 @@
 """Memory in use, and the search for the largest batch on limits that are known."""
 
 import psutil
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toughen.hardware.memory import largest, peak_memory
+from toughen.hardware import memory
+from toughen.hardware.memory import available_memory, largest, peak_memory
 
 CPU = torch.device("cpu")
 
@@ -39,3 +41,15 @@ def test_the_largest_within_a_sixteenth(room: int, start: int, most: int) -> Non
 
 def test_nothing_fits() -> None:
     assert largest(lambda size: False, start=32, most=100) is None
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("3000", 3000 - 2000 + 700), ("1000", 0), ("max", None)])
+def test_a_containers_limit_counts(tmp_path, monkeypatch, limit: str, expected: int | None) -> None:
+    """Of 2,000 bytes in use 700 are files that were read lately."""
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    for name, text in (("max", limit), ("current", "2000\n"), ("stat", "anon 1300\ninactive_file 700\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    if expected is None:
+        assert available_memory() > 10**6
+    else:
+        assert available_memory() == expected
