@@ -111,3 +111,11 @@ def divergence(run: Trainer, batch: Batch, images: Tensor) -> float:
 
 
 OBJECTIVES = {PGDAT: label_loss, TRADES: divergence, ARAT: label_loss, D2R: divergence, RegMix: label_loss}
+
+
+def test_a_guide_has_the_layout_of_the_network(tmp_path: Path) -> None:
+    run = trainer(D2R(), tmp_path / "a")
+    for network in (run.model, run.method.guide_network):
+        layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+        assert len(layers) == 20
+        assert all(layer.weight.is_contiguous(memory_format=torch.channels_last) for layer in layers)

@@ -43,6 +43,9 @@ class Updates:
         self.method, self.settings, self.per_epoch = method, settings, per_epoch
         self.accelerator, self.layout = accelerator, layout
         self.model = lay_out(model, images, layout, self.dtype)
+        for companion in method.children():
+            if any(isinstance(layer, nn.Conv2d) for layer in companion.modules()):
+                lay_out(companion, images, layout, self.dtype)
         self.step, self.optimizer = accelerator.prepare(Step(model, method), settings.optimizer.build([model, method]))
         self.averaged = settings.average.build(model) if settings.average else None
         self.replica = None
