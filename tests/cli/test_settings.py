@@ -139,7 +139,7 @@ def test_which_types_are_classes_to_choose(hint: Any, base: type | None) -> None
         (list, "a list such as [a, b]"),
         (dict[str, int], "settings such as {width: 32}"),
         (Literal["a", "b"] | Literal["c"], "one of a, b, c"),
-        (Literal["auto"] | int, "one of auto or an int"),
+        (Literal["auto"] | int, "an int or auto"),
         (float | str | None, "a number such as 0.03 or 8/255 or null"),
         (Colour, "Colour"),
     ],

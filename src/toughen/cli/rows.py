@@ -65,19 +65,26 @@ def _usual(setting: Setting) -> Callable[..., Any] | None:
 
 
 def _metavar(setting: Setting) -> str:
-    """What an option takes, in capitals or {a,b}; nothing for a switch."""
+    """What an option takes, in capitals or {a,b}; nothing for a switch.
+
+    >>> _metavar(Setting("budget", Literal["quick", "standard"], "quick"))
+    '{quick,standard}'
+    >>> _metavar(Setting("batch_size", int | Literal["auto"], 250))
+    'INT|auto'
+    """
     kinds = [kind for kind in alternatives(setting.hint) if kind is not NoneType]
     choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
     if setting.base is not None:
         return "" if setting.is_only else "NAME"
-    if choices:
+    if choices and all(get_origin(kind) is Literal for kind in kinds):
         return f"{{{','.join(choices)}}}"
     if {float, str} <= set(kinds):
         return "NUMBER"
     words = {int: "INT", float: "FLOAT", bool: "{true,false}", str: "TEXT", list: "A,B", tuple: "A,B", dict: "{A: 1}"}
     if setting.default is False:
         return ""
-    return next((words[kind] for kind in (get_origin(kind) or kind for kind in kinds) if kind in words), "VALUE")
+    known = [words[kind] for kind in (get_origin(kind) or kind for kind in kinds) if kind in words]
+    return "|".join([*(known[:1] or ["VALUE"]), *choices])
 
 
 def _explained(setting: Setting) -> str:

@@ -109,15 +109,16 @@ def takes_anything(called: Callable[..., Any]) -> bool:
 def expected(hint: Any) -> str:
     """A type in words, for error messages.
 
-    >>> expected(int | None), expected(Literal["linf", "l2"]), expected(float | str)
-    ('an int or null', 'one of linf, l2', 'a number such as 0.03 or 8/255')
+    >>> expected(int | None), expected(Literal["linf", "l2"]), expected(float | str), expected(int | Literal["auto"])
+    ('an int or null', 'one of linf, l2', 'a number such as 0.03 or 8/255', 'an int or auto')
     """
     kinds = alternatives(hint)
     if {float, str} <= set(kinds):
         return " or ".join(["a number such as 0.03 or 8/255", *(["null"] if NoneType in kinds else [])])
     choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
-    words = [f"one of {', '.join(choices)}"] if choices else []
-    words += [_in_words(kind) for kind in kinds if get_origin(kind) is not Literal]
+    words = [_in_words(kind) for kind in kinds if get_origin(kind) is not Literal]
+    if choices:
+        words.append(f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0])
     return " or ".join(dict.fromkeys(words))
 
 
