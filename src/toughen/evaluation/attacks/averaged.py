@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from toughen.errors import InputError
-from toughen.evaluation.attacks.named import Attempt, NamedAttack
+from toughen.evaluation.attacks.named import Attempt, NamedAttack, Wrapped
 from toughen.evaluation.attacks.transfer import Transfer
 from toughen.losses import log_probabilities
 from toughen.threat import ThreatModel
@@ -41,7 +41,7 @@ class Averaged(nn.Module):
 
 
 @dataclass(frozen=True)
-class InTheMean:
+class InTheMean(Wrapped):
     """An attack that sees the mean of several passes, in its gradients and in what it asks for.
 
     The verdict is not the mean's: each image is held against one new pass of the model itself (see `classify`), as the
@@ -51,23 +51,7 @@ class InTheMean:
     To require every pass to be right would depend on their number.
     """
 
-    attack: NamedAttack
     passes: int
-
-    @property
-    def name(self) -> str:
-        """The attack's own."""
-        return self.attack.name
-
-    @property
-    def composite(self) -> bool:
-        """The attack's own."""
-        return self.attack.composite
-
-    @property
-    def survivors_only(self) -> bool:
-        """The attack's own."""
-        return self.attack.survivors_only
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
         """The attack's own, and the number of passes; AutoAttack is then not RobustBench's standard."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from toughen.errors import InputError, did_you_mean
-from toughen.evaluation.attacks.named import Attempt, Ensemble, NamedAttack, Square
+from toughen.evaluation.attacks.named import Attempt, Ensemble, NamedAttack, Square, Wrapped
 from toughen.evaluation.attacks.replica import Replicas, Search
 from toughen.evaluation.attacks.transfer import Transfer
 from toughen.evaluation.inference import predict
@@ -49,7 +49,7 @@ def choose_search(
 
 
 @dataclass(frozen=True)
-class Mixed:
+class Mixed(Wrapped):
     """An attack whose search runs on a copy of the model; see `Replicas`. Attacks without gradients: `for_queries`.
 
     1. The attack runs against the copy; perturbations, projections and losses are in fp32. AutoAttack and Square leave
@@ -58,23 +58,7 @@ class Mixed:
        the start, as published.
     """
 
-    attack: NamedAttack
     replicas: Replicas
-
-    @property
-    def name(self) -> str:
-        """The attack's own."""
-        return self.attack.name
-
-    @property
-    def composite(self) -> bool:
-        """The attack's own."""
-        return self.attack.composite
-
-    @property
-    def survivors_only(self) -> bool:
-        """The attack's own."""
-        return self.attack.survivors_only
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
         """The attack's own, and what it searches on."""

@@ -60,6 +60,32 @@ class NamedAttack(Protocol):
 
 
 @dataclass(frozen=True)
+class Wrapped:
+    """Base of what runs an attack in another way; `settings` and `run` are up to it.
+
+    Attributes:
+        attack: the attack, whose name and place among the others stay.
+    """
+
+    attack: NamedAttack
+
+    @property
+    def name(self) -> str:
+        """The attack's own."""
+        return self.attack.name
+
+    @property
+    def composite(self) -> bool:
+        """The attack's own."""
+        return self.attack.composite
+
+    @property
+    def survivors_only(self) -> bool:
+        """The attack's own."""
+        return self.attack.survivors_only
+
+
+@dataclass(frozen=True)
 class Gradient:
     """A `PGD` with settings, under a name."""
 
