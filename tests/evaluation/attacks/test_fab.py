@@ -33,8 +33,12 @@ def test_the_nearest_point_is_the_librarys(seed: int, size: int, norm: Literal["
     found, expected = to_hyperplane(points, normal, offset, norm), LIBRARY[norm](points, normal, offset)
     assert bool(((points + found >= -1e-6) & (points + found <= 1 + 1e-6)).all())
     if share <= 1:
-        assert torch.allclose((normal * (points + found)).sum(1), offset, atol=1e-4 * max(1, size / 10))
-        assert bool((length(found, norm) <= length(expected, norm) * (1 + 1e-3) + 1e-5).all())
+        tolerance = 1e-4 * max(1, size / 10)
+        assert torch.allclose((normal * (points + found)).sum(1), offset, atol=tolerance)
+        # At the box's very corner the library may stay where it is.
+        there = ((normal * (points + expected)).sum(1) - offset).abs() <= tolerance
+        assert bool(there.any()) or share == 1
+        assert bool((length(found, norm) <= length(expected, norm) * (1 + 1e-3) + 1e-5)[there].all())
     else:
         assert torch.allclose(points + found, torch.where(normal == 0, points, corner), atol=1e-5)
 
