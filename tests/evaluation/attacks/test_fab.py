@@ -20,9 +20,17 @@ def length(step: Tensor, norm: str) -> Tensor:
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2**32), st.integers(1, 60), st.sampled_from(["linf", "l2"]), st.floats(0.01, 1.2))
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 60),
+    st.sampled_from(["linf", "l2"]),
+    st.floats(0.01, 0.98) | st.floats(1.02, 1.2),
+)
 def test_the_nearest_point_is_the_librarys(seed: int, size: int, norm: Literal["linf", "l2"], share: float):
-    """`share` of the way from the point to where the hyperplane leaves the box; above 1 no point lies on it."""
+    """`share` of the way from the point to where the hyperplane leaves the box; above 1 no point lies on it.
+
+    Close to 1 a pixel of little weight has to go far for the last digit, and rounding decides.
+    """
     generator = torch.Generator().manual_seed(seed)
     points = torch.rand(8, size, generator=generator)
     points[:, ::5] = points[:, ::5].round()
@@ -33,12 +41,8 @@ def test_the_nearest_point_is_the_librarys(seed: int, size: int, norm: Literal["
     found, expected = to_hyperplane(points, normal, offset, norm), LIBRARY[norm](points, normal, offset)
     assert bool(((points + found >= -1e-6) & (points + found <= 1 + 1e-6)).all())
     if share <= 1:
-        tolerance = 1e-4 * max(1, size / 10)
-        assert torch.allclose((normal * (points + found)).sum(1), offset, atol=tolerance)
-        # At the box's very corner the library may stay where it is.
-        there = ((normal * (points + expected)).sum(1) - offset).abs() <= tolerance
-        assert bool(there.any()) or share == 1
-        assert bool((length(found, norm) <= length(expected, norm) * (1 + 1e-3) + 1e-5)[there].all())
+        assert torch.allclose((normal * (points + found)).sum(1), offset, atol=1e-4 * max(1, size / 10))
+        assert bool((length(found, norm) <= length(expected, norm) * (1 + 1e-3) + 1e-5).all())
     else:
         assert torch.allclose(points + found, torch.where(normal == 0, points, corner), atol=1e-5)
 
