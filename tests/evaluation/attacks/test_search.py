@@ -23,6 +23,7 @@ def test_in_l1_apgd_breaks_more_than_pgd(network, images) -> None:
         held = [int((model(found).argmax(1) == labels).sum()) for found in (ours, plain)]
     assert held[0] < held[1] / 2
     assert threat.contains(ours, pictures).all()
+    assert not ours.requires_grad
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -74,7 +74,7 @@ class AutoPGD:
                 logger=_SILENT,
             )
             with own_random_state():
-                better = attack.perturb(images.contiguous(), labels)
+                better = attack.perturb(images.contiguous(), labels).detach()  # in l1 the library leaves a graph
             # Images that it did not break come back as they were.
             found = torch.where((better != images).flatten(1).any(1).view(-1, 1, 1, 1), better, found)
         return Attempt(found)
