@@ -1,6 +1,7 @@
 """Does a training step wait for images that do not fit in memory?
 
-    python benchmarks/loading.py FOLDER     # CIFAR-10 as Parquet files of encoded images, in the Hugging Face layout
+    python benchmarks/loading.py                # Fashion-MNIST, written into a Parquet file of PNG images
+    python benchmarks/loading.py --cifar10 FOLDER    # CIFAR-10 as Parquet files, in the Hugging Face layout
 
 Measures: wall time of an epoch of TRADES on a small network, with all images decoded in memory, with images decoded
 from their JPEG or PNG bytes as the loop asks for them (`--workers 0`), and with one process that decodes ahead; in turn
@@ -13,12 +14,17 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from PIL import Image
 
 from common import Figure, Timing, alternate, finish, ratio, seconds_of
+from robust_models import source
 from toughen.attacks import Ascent
 from toughen.commands.assemble import ready
 from toughen.commands.settings import with_data_facts
@@ -31,6 +37,18 @@ from toughen.run import RunFolder
 from toughen.training import Trainer
 
 SIDES = {"in memory": (True, 0), "decoded on demand": (False, 0), "decoded ahead": (False, 1)}
+
+
+def encoded(folder: Path, images: int) -> str:
+    """A Parquet file of PNG images in the Hugging Face layout."""
+    split = source("fashion-mnist").load("train")
+    rows = []
+    for pixels in split.images.take(torch.arange(images + 2)):
+        stream = BytesIO()
+        Image.fromarray(pixels[0].numpy()).save(stream, format="PNG")
+        rows.append({"bytes": stream.getvalue(), "path": None})
+    pq.write_table(pa.table({"image": rows, "label": split.labels[: images + 2].numpy()}), folder / "train.parquet")
+    return str(folder)
 
 
 def trainer(stack: ExitStack, folder: str, images: int, decoded: bool, workers: int) -> Trainer:
@@ -63,13 +81,14 @@ def timed(actions: dict[str, Callable[[], None]], repetitions: int) -> dict[str,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", help="of CIFAR-10 in Parquet files")
+    parser.add_argument("--cifar10", help="folder of CIFAR-10 in Parquet files; default Fashion-MNIST")
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--repetitions", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
     with ExitStack() as stack:
-        runs = {name: trainer(stack, given.folder, given.images, *how) for name, how in SIDES.items()}
+        folder = given.cifar10 or encoded(Path(stack.enter_context(tempfile.TemporaryDirectory())), given.images)
+        runs = {name: trainer(stack, folder, given.images, *how) for name, how in SIDES.items()}
         steps = timed({name: partial(epoch, run) for name, run in runs.items()}, given.repetitions)
         alone = timed({name: partial(loading, run) for name, run in runs.items()}, given.repetitions)
     row: dict[str, Any] = {"images": given.images}
@@ -80,7 +99,7 @@ def main() -> None:
         target = 1.05 if name == "decoded ahead" else None
         if name != "in memory":
             figures.append(Figure(f"an epoch, {name}, against images in memory", times, target, spread, at_most=True))
-    finish(Path(__file__).name, {**vars(given), "folder": "CIFAR-10"}, [row], figures)
+    finish(Path(__file__).name, {**vars(given), "cifar10": bool(given.cifar10)}, [row], figures)
 
 
 if __name__ == "__main__":

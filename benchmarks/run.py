@@ -22,6 +22,7 @@ SCRIPTS: dict[str, list[str]] = {
     "training_step.py": [],
     "fast_against_plain.py": [],
     "evaluation.py": [],
+    "loading.py": [],
     "scaling.py": [],
     "peers.py": [],
     "startup.py": [],
