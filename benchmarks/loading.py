@@ -1,6 +1,6 @@
 """Does a training step wait for images that do not fit in memory?
 
-    python benchmarks/loading.py                # Fashion-MNIST, written into a Parquet file of PNG images
+    python benchmarks/loading.py                     # Fashion-MNIST, written into a Parquet file of PNG images
     python benchmarks/loading.py --cifar10 FOLDER    # CIFAR-10 as Parquet files, in the Hugging Face layout
 
 Measures: wall time of an epoch of TRADES on a small network, with all images decoded in memory, with images decoded

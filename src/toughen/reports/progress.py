@@ -55,6 +55,7 @@ class TrainingProgress:
             f"epoch {row['epoch']:>3.0f}/{self.epochs}  val clean {row['val_clean']:.1%}  PGD {row['val_pgd']:.1%}  "
             f"{losses}  {row['images_per_second']:,.0f} images/s",
             highlight=False,
+            soft_wrap=not self.console.is_terminal,  # a log's reader searches lines
         )
 
     def finished(self) -> None:
