@@ -58,3 +58,11 @@ def test_a_model_that_cannot_take_the_images_is_named_as_ever(images):
     wrong = nn.Sequential(nn.Flatten(), nn.Linear(7, 10)).eval()
     with pytest.raises(InputError, match="the model cannot take images of 1 x 8 x 8"):
         evaluate_model(wrong, images, ThreatModel("linf", 0.1), batch_size="auto", device="cpu")
+
+
+def test_a_model_without_a_gradient_has_a_largest_batch_too():
+    class Blind(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.detach().flatten(1)[:, :10]
+
+    assert largest_batch(Blind(), torch.rand(1, 1, 4, 4), most=40) == 40

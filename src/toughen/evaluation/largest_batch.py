@@ -32,7 +32,8 @@ def largest_batch(model: nn.Module, image: Tensor, most: int, memory: float | No
         held = [images.detach().clone() for _ in range(_COPIES)]
         logits = model(images)
         loss = F.cross_entropy(logits, logits.argmax(dim=1), reduction="sum")
-        torch.autograd.grad(loss, images, allow_unused=True)
+        if loss.requires_grad:  # else the model has no gradient, which the preflight will say
+            torch.autograd.grad(loss, images, allow_unused=True)
         wait_for(device)
         return float(len(held[0]))
 
