@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from toughen.errors import InputError
 from toughen.models import PreActResNet18, ResNet18, SmallCNN, WideResNet
@@ -25,7 +26,7 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def fresh(network: type[nn.Module], **settings: int) -> nn.Module:
+def fresh(network: type[nn.Module], **settings: Any) -> nn.Module:
     """A narrow network with seeded weights and BatchNorm statistics unlike the initial ones, in eval mode."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -94,6 +95,7 @@ def test_initial_weights(network: type[nn.Module]) -> None:
     ("network", "settings", "count"),
     [
         (ResNet18, {}, 11_173_962),
+        (ResNet18, {"strides": (1, 1, 2, 2)}, 11_173_962),
         (PreActResNet18, {}, 11_172_170),
         (WideResNet, {}, 46_160_474),
         (WideResNet, {"depth": 28, "width": 10}, 36_479_194),
@@ -118,15 +120,27 @@ def test_depth_that_no_wide_resnet_has(depth: int) -> None:
         WideResNet(depth=depth)
 
 
-def test_resnet18_is_torchvisions_with_another_stem() -> None:
-    ours = fresh(ResNet18, width=64, num_classes=7)
+@pytest.mark.parametrize(("strides", "gflop"), [((1, 2, 2, 2), 1.11), ((1, 1, 2, 2), 3.53)])
+def test_strides_of_a_resnet18(strides: tuple[int, ...], gflop: float) -> None:
+    """The cost of the published code's networks on a CIFAR image, and the same network as torchvision's."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        ResNet18(strides=strides).eval()(torch.empty(1, 3, 32, 32))
+    assert counter.get_total_flops() / 1e9 == pytest.approx(gflop, abs=0.005)
+    ours = fresh(ResNet18, width=64, num_classes=7, strides=list(strides))
     theirs = torchvision.models.resnet18(num_classes=7)
     theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     theirs.maxpool = nn.Identity()
+    theirs.layer2[0].conv1.stride = theirs.layer2[0].downsample[0].stride = (strides[1], strides[1])
     theirs.load_state_dict(ours.state_dict())
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(ours(images), theirs.eval()(images))
+
+
+@pytest.mark.parametrize("strides", [(1, 2, 2), (1, 2, 2, 0)])
+def test_strides_that_no_resnet18_has(strides: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"model\.strides: expected four numbers of at least 1"):
+        ResNet18(strides=strides)
 
 
 def preactivation(weights: dict[str, Tensor], images: Tensor, stages: int, blocks: int) -> Tensor:
@@ -148,12 +162,20 @@ def preactivation(weights: dict[str, Tensor], images: Tensor, stages: int, block
             outer = F.conv2d(activated(outer, f"{name}.bn2"), weights[f"{name}.conv2.weight"], padding=1)
             projection = weights.get(f"{name}.shortcut.weight")
             x = outer + (x if projection is None else F.conv2d(inner, projection, stride=stride))
-    return F.linear(activated(x, "bn").mean((2, 3)), weights["fc.weight"], weights["fc.bias"])
+    if "bn.weight" in weights:
+        x = activated(x, "bn")
+    places = weights["fc.weight"].shape[1] // x.shape[1]
+    pooled = x.mean((2, 3)) if places == 1 else F.avg_pool2d(x, x.shape[-1] // math.isqrt(places)).flatten(1)
+    return F.linear(pooled, weights["fc.weight"], weights["fc.bias"])
 
 
 @pytest.mark.parametrize(
     ("network", "settings", "stages", "blocks"),
-    [(PreActResNet18, {"width": 4}, 4, 2), (WideResNet, {"depth": 16, "width": 2, "dropout": 0.3}, 3, 2)],
+    [
+        (PreActResNet18, {"width": 4}, 4, 2),
+        (PreActResNet18, {"width": 4, "final_norm": False, "pooled": 2}, 4, 2),
+        (WideResNet, {"depth": 16, "width": 2, "dropout": 0.3}, 3, 2),
+    ],
 )
 def test_preactivation_networks_written_out(
     network: type[nn.Module], settings: dict[str, int], stages: int, blocks: int

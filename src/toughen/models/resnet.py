@@ -1,8 +1,11 @@
 """ResNet-18 for small images."""
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from toughen.errors import InputError
 from toughen.models.initialise import initialise
 
 
@@ -36,19 +39,29 @@ class ResNet18(nn.Module):
         num_classes: number of logits.
         in_channels: channels of the images.
         width: channels of the first stage; the stages have 1, 2, 4 and 8 times as many.
+        strides: of the four stages; 1, 1, 2, 2 is the guide of LBGAT's and D2R's code, with as many parameters and
+            3.2 times the cost.
+
+    Raises:
+        InputError: not four strides of at least 1.
     """
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 3, *, width: int = 64) -> None:
+    def __init__(
+        self, num_classes: int = 10, in_channels: int = 3, *, width: int = 64, strides: Sequence[int] = (1, 2, 2, 2)
+    ) -> None:
         super().__init__()
+        if len(strides) != 4 or min(strides) < 1:
+            raise InputError(f"model.strides: expected four numbers of at least 1 such as 1, 2, 2, 2, got {strides}")
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.width = width
+        self.strides = tuple(strides)
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.layer1 = _stage(width, width, 1)
-        self.layer2 = _stage(width, 2 * width, 2)
-        self.layer3 = _stage(2 * width, 4 * width, 2)
-        self.layer4 = _stage(4 * width, 8 * width, 2)
+        self.layer1 = _stage(width, width, strides[0])
+        self.layer2 = _stage(width, 2 * width, strides[1])
+        self.layer3 = _stage(2 * width, 4 * width, strides[2])
+        self.layer4 = _stage(4 * width, 8 * width, strides[3])
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(8 * width, num_classes)
         initialise(self)
