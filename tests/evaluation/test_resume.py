@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toughen.errors import RunError
+from toughen.errors import RunError, ToughenWarning
 from toughen.evaluation import Evaluation, Scene, Shard, Step, evaluate_model, find_parts, merge_parts, prepare
 from toughen.evaluation.evaluate import analyse, carry_out
 from toughen.evaluation.records.parts import Parts, unfinished
@@ -254,3 +255,30 @@ def test_an_analysis_runs_once_and_is_merged(tmp_path: Path, network, images):
     assert other.runs == 1
     assert Parts(folder, task.outline).noted("brightness")["settings"] == {"factor": 0.7}
     assert analyse(task, [analysis]) == {"brightness": found}
+
+
+class Hidden(nn.Module):
+    """The network times a number that no hash can see."""
+
+    def __init__(self, network: nn.Module, number: Callable[[], float]) -> None:
+        super().__init__()
+        self.network, self.number = network, number
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.where(torch.tensor(self.number() == 1), self.network(images), self.network(images.flip(3)))
+
+
+def test_verdicts_of_a_model_that_answers_otherwise_are_not_used(tmp_path: Path, network, images, whole):
+    """A number in a file: the same key, other logits. What is true of it is what a fresh folder gives."""
+    number = tmp_path / "number"
+    number.write_text("1")
+    model = Hidden(network, lambda: float(number.read_text()))
+    first = evaluate_model(model, images, THREAT, folder=RunFolder(tmp_path / "run"), **SETTINGS)
+    assert first.verdicts.table.equals(whole.verdicts.table)
+    number.write_text("2")
+    fresh = evaluate_model(model, images, THREAT, **SETTINGS)
+    with pytest.warns(ToughenWarning, match="other logits .* begins anew"):
+        again = evaluate_model(model, images, THREAT, folder=RunFolder(tmp_path / "run"), **SETTINGS)
+    assert first.result["key"] == again.result["key"]
+    assert not first.verdicts.table.equals(again.verdicts.table)
+    assert again.verdicts.table.equals(fresh.verdicts.table)

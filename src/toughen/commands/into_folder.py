@@ -19,7 +19,7 @@ from toughen.evaluation import (
 from toughen.evaluation.checks import run_checks
 from toughen.evaluation.evaluate import analyse
 from toughen.evaluation.records.outline import plain
-from toughen.evaluation.records.parts import Parts, has_parts
+from toughen.evaluation.records.parts import Parts, has_parts, same_answers
 from toughen.evaluation.self_checks import with_self_checks
 from toughen.reports.html import write_report
 from toughen.run import RunFolder
@@ -54,6 +54,10 @@ def run_in(
     analyses = with_self_checks(analyses, checks)
     if before is not None:
         return _with_analyses(folder, task, before, analyses, crew, time_limit)
+    if crew.size > 1:
+        if crew.first:
+            parts.begin()
+        crew.wait()  # nobody takes up verdicts before the first one has looked whether they may be used
     work = carry_out(
         task,
         analyses=analyses,
@@ -121,7 +125,9 @@ def finished(folder: RunFolder, outline: Outline) -> Evaluation | None:
     if not folder.result.exists():
         return None
     result = folder.read_result()
-    return Evaluation.load(folder) if result.get("key") == outline.key and result["complete"] else None
+    if result.get("key") != outline.key or not result["complete"]:
+        return None
+    return Evaluation.load(folder) if same_answers(outline, result.get("probe", {}), folder.path) else None
 
 
 def check_replaced(folder: RunFolder, outline: Outline) -> None:

@@ -16,7 +16,7 @@ from toughen.evaluation.figures.calibration import calibration
 from toughen.evaluation.figures.gallery import gallery
 from toughen.evaluation.figures.per_class import confusion, per_class
 from toughen.evaluation.figures.requirement import Ruling
-from toughen.evaluation.records.outline import Outline
+from toughen.evaluation.records.outline import Outline, plain
 from toughen.evaluation.records.units import CLEAN, Unit, join_units
 from toughen.evaluation.records.verdicts import SCHEMA, Verdicts
 from toughen.run import RunFolder, atomic
@@ -123,6 +123,7 @@ def summarise(
         "seconds": {name: round(sum(u.seconds for u in flat if u.name == name), 3) for name in names},
         "repeated": {name: sum(u.repeated for u in flat if u.name == name) for name in names},
         "preflight": [finding.plain() for finding in outline.findings],
+        "probe": plain(outline.probe),
         **run_checks(verdicts, analyses or {}),
         "per_class": per_class(verdicts, outline.protocol["data"]["classes"]),
         "confusion": confusion(verdicts, len(outline.protocol["data"]["classes"])),

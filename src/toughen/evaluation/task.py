@@ -21,6 +21,7 @@ from toughen.evaluation.inference import frozen
 from toughen.evaluation.largest_batch import largest_batch
 from toughen.evaluation.preflight import SAMPLE, Finding, Given, Subject, preflight
 from toughen.evaluation.records.outline import Outline, plain
+from toughen.evaluation.records.probe import probe
 from toughen.evaluation.records.provenance import data_facts, model_facts
 from toughen.hardware.device import find_device
 from toughen.models import check_outputs, forward_flops
@@ -155,13 +156,16 @@ def prepare(
     given = Given.of(model)
     with frozen(model, where) as still:
         looked_at = (batch.images, batch.labels, images.labels[chosen], images.classes)
-        findings = preflight(Subject(still, given, *looked_at, threat, batch_size, eot))
+        subject = Subject(still, given, *looked_at, threat, batch_size, eot)
+        findings = preflight(subject)
+        # The model was asked already: nothing is computed for this.
+        answers = probe(subject.logits, subject.slopes.margin)
         for name, source in (transfer or {}).items():
             check_source(name, source, batch.images[:batch_size], num_classes)
     for finding in findings:
         if finding.severity == "doubt":
             warnings.warn(finding.message, ToughenWarning, stacklevel=2)
-    outline = Outline(plain(protocol), findings)
+    outline = Outline(plain(protocol), findings, answers)
     return Task(_attackable(model, findings), images, threat, attacks, chosen, where, outline)
 
 

@@ -1,10 +1,15 @@
 """Hashes that change with everything that a model's outputs depend on."""
 
+import collections
 import copy
+import functools
 import hashlib
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -95,3 +100,107 @@ def test_edited_code_is_another_model(tmp_path: Path, monkeypatch: pytest.Monkey
         found.append(hashes(edited_network.Net())[1])
     sys.modules.pop("edited_network", None)
     assert found[0] != found[1]
+
+
+SCALE = np.float32(1)
+
+
+def scaled_by_helper(images: Tensor) -> Tensor:
+    return images * float(SCALE)
+
+
+class Constants(nn.Module):
+    """A network that is multiplied by whatever stands in `held`, and by a global of this module."""
+
+    def __init__(self, network: nn.Module, held: object) -> None:
+        super().__init__()
+        self.network, self.held = network, held
+
+    def forward(self, images: Tensor) -> Tensor:
+        return scaled_by_helper(self.network(images))
+
+
+@dataclass
+class Setting:
+    factor: float
+
+
+class Plain:
+    def __init__(self, factor: object) -> None:
+        self.factor = factor
+
+
+class Slotted:
+    __slots__ = ("factor",)
+
+    def __init__(self, factor: object) -> None:
+        self.factor = factor
+
+
+def times(factor: float) -> Callable[..., object]:
+    return lambda *values: values[-1] * factor
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        np.float32,
+        lambda value: np.array([value]),
+        lambda value: [torch.tensor(value)],
+        lambda value: {"a": (torch.tensor(value), np.array(value))},
+        lambda value: {torch.tensor(value)},
+        Setting,
+        lambda value: Plain(Plain(np.float64(value))),
+        Slotted,
+        lambda value: [nn.PReLU(init=value)],
+        lambda value: functools.partial(torch.mul, other=value),
+        lambda value: times(value).__get__(Plain(1)),
+        times,
+        lambda value: collections.deque([value]),
+    ],
+)
+def test_whatever_holds_a_constant_counts(network, held: Callable[[float], object]):
+    first, same, other = (hashes(Constants(network, held(value)))[1] for value in (1.0, 1.0, 0.2))
+    assert first == same != other
+
+
+def test_globals_and_constants_of_helpers_count(network, monkeypatch: pytest.MonkeyPatch):
+    first = hashes(Constants(network, None))[1]
+    monkeypatch.setattr(sys.modules[__name__], "SCALE", np.float32(0.2))
+    assert hashes(Constants(network, None))[1] != first
+
+
+def test_lambdas_hooks_and_a_replaced_forward_count(network):
+    def changed(change: Callable[[nn.Module], object]) -> str:
+        model = copy.deepcopy(network)
+        change(model)
+        return hashes(model)[1]
+
+    def with_hook(factor: float) -> str:
+        return changed(lambda model: model[0].register_forward_hook(times(factor)))
+
+    def with_forward(factor: float) -> str:
+        return changed(lambda model: setattr(model[0], "forward", times(factor)))
+
+    assert len({hashes(network)[1], with_hook(1.0), with_hook(0.2), with_forward(1.0), with_forward(0.2)}) == 5
+    assert with_hook(1.0) == with_hook(1.0)
+    halves = [changed(lambda model, f=f: setattr(model, "f", f)) for f in (lambda x: x / 2, lambda x: x / 3)]
+    assert halves[0] != halves[1]
+
+
+def test_code_without_a_file_counts(network):
+    """As in a notebook: only the bytecode tells the two apart."""
+    found = []
+    for factor in (1, 2):
+        scope: dict[str, type[nn.Module]] = {"nn": nn, "__name__": "cell"}
+        exec(f"class Net(nn.Flatten):\n    def forward(self, x):\n        return {factor} * x\n", scope)
+        found.append(hashes(scope["Net"]())[1])
+    assert found[0] != found[1]
+
+
+def test_what_is_used_stays_the_same_model(network):
+    model = Constants(network, [torch.Generator(), np.random.default_rng(0)])
+    first = hashes(model)
+    model(torch.zeros(2, 1, 8, 8))
+    torch.rand(1, generator=model.held[0])
+    assert hashes(model) == first

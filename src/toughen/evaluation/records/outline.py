@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -24,10 +24,12 @@ class Outline:
     Attributes:
         protocol: threat, attack settings, hashes of model and data, sample, seed, batch size, precision.
         findings: what was seen before the first attack.
+        probe: what the model gave for a few images; see `probe`. No part of the key.
     """
 
     protocol: Mapping[str, Any]
     findings: tuple[Finding, ...] = ()
+    probe: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -93,6 +95,7 @@ class Outline:
             "key": self.key,
             "protocol": self.protocol,
             "preflight": [finding.plain() for finding in self.findings],
+            "probe": self.probe,
         }
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(facts, indent=2))
@@ -106,7 +109,9 @@ class Outline:
         """
         try:
             facts = json.loads(path.read_text())
-            outline = cls(facts["protocol"], tuple(Finding(**finding) for finding in facts["preflight"]))
+            outline = cls(
+                facts["protocol"], tuple(Finding(**finding) for finding in facts["preflight"]), facts["probe"]
+            )
             key = facts["key"]
             if outline.key != key:
                 raise ValueError("it comes from another version of toughen or pyautoattack")

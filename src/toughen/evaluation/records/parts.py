@@ -7,6 +7,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from toughen.errors import RunError
+from toughen.errors import RunError, ToughenWarning
 from toughen.evaluation.records.outline import Outline
+from toughen.evaluation.records.probe import what_changed
 from toughen.evaluation.records.units import Unit
 from toughen.run import RunFolder, atomic
 
@@ -38,12 +40,18 @@ class Parts:
     def begin(self) -> None:
         """Say what the files belong to; an evaluation that goes on says it again.
 
+        Files of a model that answered otherwise, which its key does not show, are deleted with a `ToughenWarning`.
+
         Raises:
             RunError: the disk cannot be written, or the folder belongs to another evaluation.
         """
         file = self.path / "evaluation.json"
-        if file.exists() and Outline.read(file).key != self.outline.key:
-            raise RunError(f"{self.path} belongs to another evaluation; move it away")
+        if file.exists():
+            there = Outline.read(file)
+            if there.key != self.outline.key:
+                raise RunError(f"{self.path} belongs to another evaluation; move it away")
+            if not same_answers(self.outline, there.probe, self.path):
+                shutil.rmtree(self.path)
         self.outline.write(file)
 
     def write(self, unit: Unit) -> None:
@@ -103,6 +111,19 @@ class Parts:
 
     def _of(self, batch: int, name: str) -> Path:
         return self.path / f"{batch:05d}-{name}.parquet"
+
+
+def same_answers(outline: Outline, before: Mapping[str, Any], place: Path) -> bool:
+    """Whether the model gives for a few images what it gave `before`; where not, a `ToughenWarning` says so."""
+    changed = what_changed(outline.probe, before)
+    if changed:
+        warnings.warn(
+            f"the verdicts in {place} are of a model with other {changed} on the same images, although its weights, "
+            "code and settings look the same: they are not used, and the evaluation begins anew",
+            ToughenWarning,
+            stacklevel=3,
+        )
+    return not changed
 
 
 def has_parts(folder: RunFolder) -> bool:

@@ -1,11 +1,9 @@
 """What a figure was made from: hashes of model and images, versions of what computed it."""
 
 import hashlib
-import inspect
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,14 +12,14 @@ from torch import Tensor, nn
 from toughen._version import __version__
 from toughen.config import path_of
 from toughen.data.source import ImageSet, Split
+from toughen.evaluation.records.fingerprint import fingerprint
 
 
 def model_facts(model: nn.Module) -> dict[str, Any]:
     """Class, number of parameters, and two SHA-256.
 
     `sha256` is over names, types, shapes and bytes of the state dict. `code_sha256` is over what else the outputs
-    depend on, as far as it can be seen from outside: each module's class, its attributes that are plain data or
-    tensors, its buffers outside the state dict, and the source files of classes that are not torch's own.
+    depend on, as far as it can be seen from outside; see `fingerprint`.
     """
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
@@ -37,52 +35,9 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
 
 
 def _code_hash(model: nn.Module) -> str:
-    digest = hashlib.sha256()
-    sources = dict[str, str]()
     saved = set(model.state_dict())
-    for name, module in model.named_modules():
-        kind = type(module)
-        digest.update(f"{name} {path_of(kind)}\n".encode())
-        for attribute, value in sorted(vars(module).items()):
-            if attribute in _MODULE_ATTRIBUTES:
-                continue
-            if isinstance(value, Tensor):
-                digest.update(attribute.encode() + _bytes(value))
-            elif _plain(value):
-                digest.update(f"{attribute}={value!r}\n".encode())
-            elif callable(value) and hasattr(value, "__qualname__"):
-                digest.update(f"{attribute}={path_of(value)}\n".encode())
-        for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
-            digest.update(f"hook {getattr(hook, '__qualname__', '')}\n".encode())
-        for buffer, tensor in module.named_buffers(recurse=False):
-            if f"{name}.{buffer}".lstrip(".") not in saved:
-                digest.update(buffer.encode() + _bytes(tensor))
-        if not kind.__module__.startswith("torch.") and kind.__module__ not in sources:
-            sources[kind.__module__] = _source(kind)
-    for name in sorted(sources):
-        digest.update(f"{name} {sources[name]}\n".encode())
-    return digest.hexdigest()
-
-
-# What every module carries; its train/eval flag is no part of a model that is judged in eval mode.
-_MODULE_ATTRIBUTES = {"training", *vars(nn.Module())}
-
-
-def _plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(_plain(item) for item in value)
-    if isinstance(value, dict):
-        return all(_plain(item) for pair in value.items() for item in pair)
-    return value is None or isinstance(value, bool | int | float | complex | str | bytes | torch.dtype | torch.Size)
-
-
-def _source(kind: type) -> str:
-    """SHA-256 of the file that a class is written in; empty where there is none, as in a notebook."""
-    try:
-        file = inspect.getsourcefile(kind)
-        return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    except (TypeError, OSError):
-        return ""
+    buffers = {id(tensor) for name, tensor in model.named_buffers() if name in saved}
+    return fingerprint(model, frozenset(buffers | {id(parameter) for parameter in model.parameters()}))
 
 
 def data_facts(images: ImageSet, split: Split, chosen: Sequence[Tensor]) -> dict[str, Any]:
