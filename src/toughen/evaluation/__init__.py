@@ -8,7 +8,7 @@ from toughen.evaluation.attacks.named import NamedAttack
 from toughen.evaluation.attacks.transfer import Transfer
 from toughen.evaluation.evaluate import carry_out, evaluate_model
 from toughen.evaluation.figures.requirement import Requirement, Ruling
-from toughen.evaluation.figures.statistics import holm, mcnemar, wilson
+from toughen.evaluation.figures.statistics import clopper_pearson, holm, mcnemar, wilson
 from toughen.evaluation.load import load_model, with_weights
 from toughen.evaluation.pace import Progress, Step
 from toughen.evaluation.records.merge import find_parts, merge_parts
@@ -41,6 +41,7 @@ __all__ = [
     "attacks_of",
     "auto_attack",
     "carry_out",
+    "clopper_pearson",
     "evaluate_model",
     "find_parts",
     "holm",

@@ -1,17 +1,18 @@
 """A requirement is met only where the whole interval is on its side."""
 
 import pytest
+from scipy.stats import binom
 
 from toughen.errors import InputError
 from toughen.evaluation import Requirement
 
 RESULT = {
     "planned": {"n": 100, "attacks": ["fgsm", "pgd20"]},
-    "robust_accuracy": {"accuracy": 0.5, "interval": [0.40, 0.60], "n": 100},
+    "robust_accuracy": {"held": 50, "n": 100},  # exact interval 0.3983 to 0.6017
     "figures": {
-        "clean": {"accuracy": 0.9, "interval": [0.83, 0.94], "n": 100},
-        "fgsm": {"accuracy": 0.6, "interval": [0.5, 0.69], "n": 100},
-        "pgd20": {"accuracy": 0.5, "interval": [0.40, 0.60], "n": 100},
+        "clean": {"held": 90, "n": 100},  # 0.8238 to 0.9510
+        "fgsm": {"held": 60, "n": 100},  # 0.4972 to 0.6967
+        "pgd20": {"held": 50, "n": 100},
     },
 }
 ATTACKS = ["fgsm", "pgd20"]
@@ -20,20 +21,20 @@ ATTACKS = ["fgsm", "pgd20"]
 @pytest.mark.parametrize(
     ("text", "met"),
     [
-        ("robust >= 0.4", True),
-        ("robust > 0.4", False),
-        ("robust >= 0.41", False),
+        ("robust >= 0.398", True),
+        ("robust > 0", True),
+        ("robust >= 0.4", False),
         ("robust >= .5", False),
-        ("robust <= 0.6", True),
-        ("robust < 0.6", False),
+        ("robust <= 0.602", True),
+        ("robust <= 0.6", False),
         ("robust <= 0.55", False),
-        ("robust>=40%", True),
+        ("robust>=39%", True),
         ("robust >= 45 %", False),
         ("clean >= 0.8 and robust >= 0.35", True),
         ("clean >= 0.8 and robust >= 0.45", False),
         ("clean >= 0.85 and robust >= 0.35", False),
-        ("fgsm >= 0.5 and pgd20 >= 0.4 and clean >= 0", True),
-        ("clean <= 1", True),
+        ("fgsm >= 0.49 and pgd20 >= 0.39 and clean > 0", True),
+        ("clean < 1", True),
     ],
 )
 def test_the_worse_end_of_the_interval_counts(text: str, met: bool):
@@ -63,13 +64,13 @@ def test_checks_must_have_run_and_none_may_have_failed(result: dict, met: bool, 
 def test_only_what_failed_is_the_reason():
     reason = Requirement.parse("clean >= 0.8 and robust >= 0.45", ATTACKS).judge(RESULT).reason
     assert reason == (
-        "robust >= 0.45: robust 0.5000, 95 % interval 0.4000 to 0.6000 (n = 100): lower end 0.4000 below 0.45"
+        "robust >= 0.45: robust 0.5000, exact 95 % interval 0.3983 to 0.6017 (n = 100): lower end 0.3983 below 0.45"
     )
 
 
 def test_an_upper_bound_names_the_upper_end():
     reason = Requirement.parse("fgsm <= 0.65", ATTACKS).judge(RESULT).reason
-    assert reason.endswith("upper end 0.6900 above 0.65")
+    assert reason.endswith("upper end 0.6967 above 0.65")
 
 
 def test_an_evaluation_without_all_attacks_meets_nothing():
@@ -92,8 +93,35 @@ def test_an_evaluation_without_all_attacks_meets_nothing():
         ("robust >= 45", r"expected a share .* did you mean 0\.45\?"),
         ("robust >= 450 %", r"expected a share"),
         ("", "cannot read ''"),
+        ("robust >= 0", "met by every model"),
+        ("robust <= 100 %", "met by every model"),
+        ("robust <= 0", "met by no model"),
+        ("robust > 1", "met by no model"),
+        ("robust >= 1", "met by no model"),
     ],
 )
 def test_what_cannot_be_required(text: str, message: str):
     with pytest.raises(InputError, match=f"require: .*{message}"):
         Requirement.parse(text, ATTACKS)
+
+
+@pytest.mark.parametrize("n", [1, 10, 100, 1000])
+@pytest.mark.parametrize("sign", [">=", "<="])
+def test_a_model_at_the_bound_passes_by_chance_in_at_most_2_5_per_cent(n: int, sign: str):
+    """The sum of the binomial probabilities of all counts that pass, where the true share just misses the bound."""
+    for per_mille in (4, 100, 450, 770, 975):
+        bound = per_mille / 1000
+        requirement = Requirement.parse(f"robust {sign} {bound}", [])
+        counts = range(n + 1) if n <= 100 else range(max(0, per_mille - 60), min(n, per_mille + 60) + 1)
+        passes = [held for held in counts if requirement.judge(_result(held, n)).met]
+        chance = sum(binom.pmf(held, n, bound) for held in passes)
+        assert chance <= 0.025 + 1e-12, (bound, passes)
+
+
+def test_too_few_images_are_named():
+    assert "10 images are too few to show it" in Requirement.parse("robust >= 0.7", []).judge(_result(10, 10)).reason
+    assert "too few" not in Requirement.parse("robust >= 0.6", []).judge(_result(5, 10)).reason
+
+
+def _result(held: int, n: int) -> dict:
+    return {"robust_accuracy": {"held": held, "n": n}, "figures": {}}

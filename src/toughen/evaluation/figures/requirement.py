@@ -1,4 +1,4 @@
-"""What an evaluation must show, such as `robust >= 0.45`, judged by the end of the interval that speaks against it."""
+"""What an evaluation must show, such as `robust >= 0.45`, judged by the worse end of its exact interval."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toughen.errors import InputError, did_you_mean
+from toughen.evaluation.figures.statistics import clopper_pearson
 
 _TERM = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*(\d*\.?\d+)\s*(%?)\s*")
 
@@ -35,17 +36,25 @@ class Term:
         return f"{self.figure} {self.sign} {self.bound:g}"
 
     def judge(self, result: Mapping[str, Any]) -> Ruling:
-        """A lower bound must lie below the whole 95 % interval, an upper bound above it."""
+        """A lower bound must lie below the whole 95 % interval of `clopper_pearson`, an upper bound above it.
+
+        So a model whose true share just misses the bound passes by chance in at most 2.5 % of samples, however few
+        images there are. Where they are too few to show the bound at all, the reason says so.
+        """
         figure = result["robust_accuracy"] if self.figure == "robust" else result["figures"][self.figure]
-        low, high = figure["interval"]
-        said = f"{self.figure} {figure['accuracy']:.4f}, 95 % interval {low:.4f} to {high:.4f} (n = {figure['n']:,})"
+        held, n = int(figure["held"]), int(figure["n"])
+        low, high = clopper_pearson(held, n)
+        said = f"{self.figure} {held / n:.4f}, exact 95 % interval {low:.4f} to {high:.4f} (n = {n:,})"
         if self.sign in (">=", ">"):
             met = low >= self.bound if self.sign == ">=" else low > self.bound
             end = f"lower end {low:.4f} {'>=' if met else 'below'} {self.bound:g}"
+            possible = clopper_pearson(n, n)[0] >= self.bound
         else:
             met = high <= self.bound if self.sign == "<=" else high < self.bound
             end = f"upper end {high:.4f} {'<=' if met else 'above'} {self.bound:g}"
-        return Ruling(met, f"{self}: {said}: {end}")
+            possible = clopper_pearson(0, n)[1] <= self.bound
+        few = "" if possible else f"; {n:,} images are too few to show it, whatever they give: use more"
+        return Ruling(met, f"{self}: {said}: {end}{few}")
 
 
 class Checks:
@@ -65,11 +74,11 @@ class Checks:
 class Requirement:
     """What must all hold: comparisons, and `checks`.
 
-    >>> result = {"robust_accuracy": {"accuracy": 0.5, "interval": [0.42, 0.58], "n": 150}, "figures": {}}
+    >>> result = {"robust_accuracy": {"held": 75, "n": 150}, "figures": {}}
     >>> Requirement.parse("robust >= 0.4", []).judge(result).met
     True
     >>> Requirement.parse("robust >= 45 %", []).judge(result).reason
-    'robust >= 0.45: robust 0.5000, 95 % interval 0.4200 to 0.5800 (n = 150): lower end 0.4200 below 0.45'
+    'robust >= 0.45: robust 0.5000, exact 95 % interval 0.4174 to 0.5826 (n = 150): lower end 0.4174 below 0.45'
     """
 
     terms: tuple[Term | Checks, ...]
@@ -84,7 +93,8 @@ class Requirement:
             attacks: names of the attacks that there are figures of.
 
         Raises:
-            InputError: no comparison, an unknown figure, or a bound outside 0 .. 1.
+            InputError: no comparison, an unknown figure, a bound outside 0 .. 1, or a comparison that every model meets
+                (`>= 0`, `<= 1`) or none can (`<= 0`, `< 0`, `>= 1`, `> 1`).
         """
         known = ("robust", "clean", *attacks)
         terms: list[Term | Checks] = []
@@ -105,6 +115,12 @@ class Requirement:
             if not 0 <= value <= 1:
                 hint = f"; did you mean {value / 100:g}?" if value <= 100 else ""
                 raise InputError(f"require: expected a share from 0 to 1, or a percentage, got {part.strip()!r}{hint}")
+            if (sign, value) not in ((">", 0), ("<", 1)) and value in (0, 1):
+                who = "every model" if (sign, value) in ((">=", 0), ("<=", 1)) else "no model, on any number of images"
+                raise InputError(
+                    f"require: {part.strip()!r} is met by {who}; "
+                    f"expected a bound between 0 and 1, such as {figure} {sign} 0.45"
+                )
             terms.append(Term(figure, sign, value))
         return cls(tuple(terms))
 

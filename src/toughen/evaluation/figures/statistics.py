@@ -23,10 +23,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     >>> round(low, 4), round(high, 4)
     (0.5221, 0.709)
     """
-    if not 0 <= successes <= n or n < 1:
-        raise InputError(f"wilson: expected 0 <= successes <= n and n >= 1, got {successes} of {n}")
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence: expected a number between 0 and 1 such as 0.95, got {confidence}")
+    _check_binomial("wilson", successes, n, confidence)
     z = float(norm.ppf((1 + confidence) / 2))
     share = successes / n
     center = share + z * z / (2 * n)
@@ -36,6 +33,32 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     low = 0.0 if successes == 0 else (center - half) / scale
     high = 1.0 if successes == n else (center + half) / scale
     return low, high
+
+
+def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact interval of a binomial share (Clopper and Pearson 1934), for decisions.
+
+    Its lower end is the share at which `successes` or more of n have probability (1 - confidence) / 2, its upper end
+    the share at which so many or fewer have it. So whatever the true share is, each end lies on the wrong side of it
+    in at most (1 - confidence) / 2 of all samples. Wilson's interval keeps that only on average over shares.
+
+    Raises:
+        InputError: no trial, more successes than trials, or a confidence outside (0, 1).
+
+    >>> low, high = clopper_pearson(62, 100)
+    >>> round(low, 4), round(high, 4)
+    (0.5175, 0.7152)
+    """
+    _check_binomial("clopper_pearson", successes, n, confidence)
+    interval = binomtest(successes, n).proportion_ci(confidence, method="exact")
+    return float(interval.low), float(interval.high)
+
+
+def _check_binomial(name: str, successes: int, n: int, confidence: float) -> None:
+    if not 0 <= successes <= n or n < 1:
+        raise InputError(f"{name}: expected 0 <= successes <= n and n >= 1, got {successes} of {n}")
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence: expected a number between 0 and 1 such as 0.95, got {confidence}")
 
 
 def mcnemar(first_held: ArrayLike, second_held: ArrayLike) -> float:
