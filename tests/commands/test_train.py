@@ -16,7 +16,7 @@ from toughen.data import Augment, Digits, split_validation
 from toughen.errors import DivergedError, InputError, RunError
 from toughen.evaluation import load_model
 from toughen.methods import TRADES, Method, Perturbed, Standard, Term, Terms
-from toughen.models import SmallCNN
+from toughen.models import Normalize, SmallCNN
 from toughen.run import RunFolder
 from toughen.training import EMA, SGD, SWA, Constant, Interrupted, Silent
 from toughen.training.cost import COLUMNS
@@ -62,6 +62,14 @@ def test_a_run_folder_is_complete(tmp_path: Path) -> None:
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"loss/natural", "loss/robust_kl", "val_clean", "val_pgd", "images_per_second", "lr"} <= set(rows[0])
     assert trained.evaluation.result["robust_accuracy"]["n"] == 50
+
+
+def test_a_run_without_normalisation_is_evaluated_without_it(tmp_path: Path) -> None:
+    trained = train(model=small, method=trades(), out=str(tmp_path / "run"), normalize=False, **QUICK)
+    assert not any(isinstance(module, Normalize) for module in trained.model.modules())
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(load_model(trained.folder)(images), trained.model(images))
 
 
 def test_same_seed_same_run_and_another_seed_another(tmp_path: Path) -> None:

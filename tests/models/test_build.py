@@ -112,6 +112,19 @@ def test_a_network_that_normalises_by_itself_stays_as_it_is() -> None:
     torch.testing.assert_close(built(IMAGES), (IMAGES.flatten(1)[:, :5] - 0.1) / 2)
 
 
+def test_a_network_may_see_the_images_as_they_are() -> None:
+    bare = build_model(Own, num_classes=5, in_channels=3, mean=MEAN, std=STD, normalize=False)
+    assert isinstance(bare, Own)  # one that normalises by itself goes on to do so
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = partial(SmallCNN, width=2)
+        plain = build_model(network, num_classes=5, in_channels=3, mean=MEAN, std=STD, normalize=False).eval()
+        torch.manual_seed(0)
+        normalised = build_model(network, num_classes=5, in_channels=3, mean=MEAN, std=STD).eval()
+    scaled = (IMAGES - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
+    torch.testing.assert_close(plain(scaled), normalised(IMAGES))
+
+
 def test_a_ready_classifier_is_not_wrapped_twice() -> None:
     ready = small()
     assert build_model(lambda: ready, num_classes=5, in_channels=3, mean=MEAN, std=STD) is ready

@@ -23,6 +23,7 @@ GROUPS = {
     "how it is trained": (
         "epochs", "batch_size", "optimizer", "schedule", "average", "clip_grad_norm", "accumulate", "augment",
         "label_smoothing", "cutmix", "awp", "train_images", "extra", "attack_steps", "image_size",
+        "normalize",
     ),
     "which weights are reported": ("val_images", "select"),
     "final evaluation": ("budget", "test_images", "sample"),

@@ -94,7 +94,7 @@ def ready(folder: RunFolder, settings: dict[str, Any], training_set: ImageSet) -
     """
     device = find_device(settings["device"])
     with own_randomness(settings["seed"]):
-        network = fresh_model(settings["model"], training_set)
+        network = fresh_model(settings["model"], training_set, settings["normalize"])
         accelerator = make_accelerator(precision_of(settings, network, training_set, device), device, [], folder)
         return assemble(folder, settings, training_set, network, accelerator, Silent())
 

@@ -12,12 +12,13 @@ from toughen.hardware.precision import Precision, choose_precision
 from toughen.models import build_model, forward_flops
 
 
-def fresh_model(model: Callable[..., nn.Module], images: ImageSet) -> nn.Module:
-    """The network with new weights, or a copy of the one that was given ready-made."""
+def fresh_model(model: Callable[..., nn.Module], images: ImageSet, normalize: bool = True) -> nn.Module:
+    """The network with new weights, behind an input normalisation, or a copy of the one that was given ready-made."""
     if isinstance(model, nn.Module):
         return copy.deepcopy(model)
     mean, std = images.channel_statistics()
-    return build_model(model, num_classes=len(images.classes), in_channels=images.shape[0], mean=mean, std=std)
+    facts = {"num_classes": len(images.classes), "in_channels": images.shape[0]}
+    return build_model(model, **facts, mean=mean, std=std, normalize=normalize)
 
 
 def precision_of(

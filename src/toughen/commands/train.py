@@ -75,6 +75,7 @@ def train(
     val_images: int | None = None,
     attack_steps: GrowingSteps | None = None,
     image_size: GrowingSize | None = None,
+    normalize: bool = True,
     select: Literal["best", "last"] = "best",
     precision: Precision = "auto",
     device: str = "auto",
@@ -118,6 +119,7 @@ def train(
         val_images: training images held out to choose the checkpoint by; default a tenth, at most 1,000.
         attack_steps: fewer steps of the attack at first, all of them later.
         image_size: smaller images at first, full ones later.
+        normalize: by the data's mean and deviation, in front of the network; false: it sees [0, 1], as in most papers.
         select: report the checkpoint with the best robust accuracy on held-out images (Standard: clean), or the last.
         precision: fp32, or bf16 for the network's passes; auto takes bf16 where the hardware is faster in it.
         device: auto, cpu, cuda, cuda:1, mps; resume may change it.
@@ -156,7 +158,7 @@ def train(
     settings = with_data_facts(settings, training_set)
     place = find_device(settings["device"] if device == "auto" else device)
     with own_randomness(settings["seed"]):
-        network = fresh_model(settings["model"], training_set)
+        network = fresh_model(settings["model"], training_set, settings["normalize"])
         settings["precision"] = precision_of(settings, network, training_set, place)
         accelerator = make_accelerator(settings["precision"], place, settings["trackers"], folder)
         parts = (folder, settings, training_set, network, accelerator, observer or Silent())
@@ -175,7 +177,7 @@ def train(
         trainer.fit()
     # The first process writes the weights that all read now.
     accelerator.wait_for_everyone()
-    network = load_weights(fresh_model(settings["model"], training_set), folder.model)
+    network = load_weights(fresh_model(settings["model"], training_set, settings["normalize"]), folder.model)
     network = network.to(accelerator.device).eval()
     evaluation = _evaluate(folder, network, settings, accelerator.device, progress)
     accelerator.end_training()

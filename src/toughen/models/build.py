@@ -61,10 +61,12 @@ def build_model(
     in_channels: int,
     mean: Sequence[float],
     std: Sequence[float],
+    normalize: bool = True,
 ) -> nn.Module:
     """A classifier from a network's class, or a `partial` of it with settings.
 
-    A network that normalises by itself (holds a `Normalize`) stays as it is; any other gets one in front.
+    A network that normalises by itself (holds a `Normalize`) stays as it is; any other gets one in front, unless
+    `normalize` is false: it then sees the images as they are.
 
     Raises:
         InputError: the class cannot be built with these settings.
@@ -74,7 +76,7 @@ def build_model(
         built = factory()
     except TypeError as error:
         raise InputError(f"--model {path_of(factory.func)} cannot be built with {factory.keywords}: {error}") from error
-    if any(isinstance(module, Normalize) for module in built.modules()):
+    if not normalize or any(isinstance(module, Normalize) for module in built.modules()):
         return built
     return Classifier(Normalize(mean, std), built)
 
