@@ -326,3 +326,16 @@ def test_a_random_start_does_not_depend_on_the_layout(norm: Norm) -> None:
     ]
     torch.testing.assert_close(*starts, rtol=0, atol=1e-6)
     assert starts[1].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_pixel_without_a_gradient_counts_as_zero(norm: str, bad: float):
+    """The other pixels go as they would if its gradient were 0."""
+    if norm == "linf" and bad == math.inf:
+        return  # its sign is known
+    gradient = torch.randn(2, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    broken, zero = gradient.clone(), gradient.clone()
+    broken[:, :, 0], zero[:, :, 0] = bad, 0.0
+    threat, images = ThreatModel(norm, 0.5), torch.zeros_like(gradient)
+    assert torch.equal(threat.steepest(broken, images), threat.steepest(zero, images))

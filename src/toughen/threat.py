@@ -135,11 +135,12 @@ class ThreatModel:
         l-inf: the sign; l2: the normalised gradient; l1: the gradient on the 5 % of pixels (at least 32) where it is
         largest. A single pixel would be l1's steepest step, but takes thousands of them (Tramer & Boneh 2019); with
         steps in proportion to the gradient, projected ascent still ends at a linear function's optimum. A zero
-        gradient gives a zero step.
+        gradient gives a zero step; pixels whose gradient is no number count as 0, in l2 and l1 infinite ones too.
         """
         g = at_least_fp32(gradient)
         if self.norm == "linf":
-            return g.sign().to(images.dtype)
+            return g.sign().to(images.dtype)  # the sign of NaN is 0
+        g = g.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         if self.norm == "l1":
             magnitude = g.abs().flatten(1)
             pixels = magnitude.shape[1]

@@ -14,6 +14,7 @@ from toughen.errors import InputError, ToughenWarning, did_you_mean
 from toughen.evaluation.attacks.averaged import Averaged, in_the_mean
 from toughen.evaluation.attacks.blind import Blind
 from toughen.evaluation.attacks.budgets import Budget, attacks_of
+from toughen.evaluation.attacks.gradients import Inside, Recomputed
 from toughen.evaluation.attacks.mixed import SearchPrecision, choose_search, in_precision
 from toughen.evaluation.attacks.named import NamedAttack
 from toughen.evaluation.attacks.transfer import check_source, transfers
@@ -194,5 +195,10 @@ def _spread(images: ImageSet, chosen: Tensor) -> Batch:
 
 
 def _attackable(model: nn.Module, findings: tuple[Finding, ...]) -> nn.Module:
-    """The model, with a gradient of zero where it has none that an attack could ask for."""
-    return Blind(model) if any(finding.name == "not_differentiable" for finding in findings) else model
+    """The model, with a gradient that attacks can use; see `attacks.gradients` and `Blind`."""
+    names = {finding.name for finding in findings}
+    if "not_differentiable" in names:
+        return Blind(model)
+    if "one_gradient_a_pass" in names:
+        model = Recomputed(model)
+    return Inside(model) if "flat_border" in names else model

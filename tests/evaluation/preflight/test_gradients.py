@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 import zoo
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from toughen.errors import InputError
 from toughen.losses import margin
 
 
@@ -28,15 +30,17 @@ def test_shares_are_those_of_a_plain_loop(look, network: nn.Module, digits, boun
     }
 
 
-def test_a_gradient_that_is_not_finite(look, network: nn.Module):
+def test_a_gradient_that_is_not_finite(look, network: nn.Module, digits):
     class Root(zoo.Around):
         """sqrt(x)^2 = x has an infinite slope, and then none, at every black pixel."""
 
         def forward(self, images: Tensor) -> Tensor:
             return self.network(images.sqrt().square())
 
-    finding = look(Root(network).eval())["zero_gradients"]
-    assert finding.figures["both"] == 1
+    found = look(Root(network).eval())
+    black = (digits[0][:64] == 0).flatten(1).any(1).float().mean()
+    assert found["gradients_not_finite"].figures == {"share": black.item(), "n": 64}
+    assert "zero_gradients" not in found
 
 
 class Stubborn(torch.autograd.Function):
@@ -54,8 +58,28 @@ def test_a_backward_pass_that_fails(look, network: nn.Module):
         def forward(self, images: Tensor) -> Tensor:
             return self.network(Stubborn.apply(images))
 
-    finding = look(OneWay(network).eval())["not_differentiable"]
-    assert finding.figures == {"reason": "no way back"}
+    with pytest.raises(
+        InputError, match=r"no way back\. Where it uses torch.utils.checkpoint, give use_reentrant=False"
+    ):
+        look(OneWay(network).eval())
+
+
+def test_a_reentrant_checkpoint_is_refused(look, network: nn.Module):
+    class Checkpointed(zoo.Around):
+        def forward(self, images: Tensor) -> Tensor:
+            return checkpoint(self.network, images, use_reentrant=True)
+
+    with pytest.raises(InputError, match="use_reentrant=False"):
+        look(Checkpointed(network).eval())
+
+
+@pytest.mark.parametrize("border", [lambda x: x.clamp(0, 1), F.relu, F.relu6, nn.Hardtanh(0, 1), lambda x: x.abs()])
+def test_a_slope_that_vanishes_at_the_border(look, network: nn.Module, border):
+    class Bordered(zoo.Around):
+        def forward(self, images: Tensor) -> Tensor:
+            return self.network(border(images))
+
+    assert set(look(Bordered(network).eval())) == {"flat_border"}
 
 
 def test_8_bit_images_that_pass_the_gradient_on(look, network: nn.Module):

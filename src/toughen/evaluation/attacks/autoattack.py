@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from toughen.errors import InputError
 from toughen.evaluation.attacks.fab import without_sorting
+from toughen.evaluation.attacks.gradients import FiniteGradients
 from toughen.evaluation.attacks.replica import for_queries
 from toughen.evaluation.attacks.square import LIBRARY_NORMS, runnable
 from toughen.evaluation.doubts import PROBABILITIES
@@ -122,7 +123,8 @@ def auto_attack(
     broken_by: list[str | None] = [None] * len(images)
     images = images.contiguous()
     adversarial = images.clone()
-    with frozen(model, images.device) as judged, own_random_state(), torch.no_grad():
+    with frozen(model, images.device) as still, own_random_state(), torch.no_grad():
+        judged = FiniteGradients(still).train(False)
         attack = _attack(judged, threat, chosen, seed, images.device, findings.logger)
         _check(judged, images, labels, findings.logger)
         held = judged(images).argmax(1) == labels

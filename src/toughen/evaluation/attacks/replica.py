@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from toughen.errors import ToughenWarning
+from toughen.evaluation.attacks.gradients import FiniteGradients
 from toughen.evaluation.pace import watched
 from toughen.evaluation.random_state import own_random_state
 from toughen.models.fold import FoldedReplica, fold
@@ -69,7 +70,8 @@ def for_queries(model: nn.Module) -> nn.Module:
     Such an attack lives on small differences between logits, most of which bf16 rounds away: Square on bf16 logits
     leaves up to twice as many images, and with them a model whose gradients are masked looks more robust than it is.
     """
-    return model.queried if isinstance(model, InBf16 | Replica) else model
+    bare = model.model if isinstance(model, FiniteGradients) else model
+    return bare.queried if isinstance(bare, InBf16 | Replica) else model
 
 
 class Replicas:

@@ -9,6 +9,7 @@ from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
 from toughen.attacks import PGD
+from toughen.evaluation.attacks.gradients import FiniteGradients
 from toughen.evaluation.attacks.named import Attempt, Gradient, NamedAttack, seen
 from toughen.evaluation.attacks.square import LIBRARY_NORMS
 from toughen.evaluation.random_state import own_random_state
@@ -62,7 +63,7 @@ class AutoPGD:
             classes = model(images[:1]).shape[1]
         for loss in ("ce", "dlr")[: 1 if classes < 3 else 2]:
             attack = APGDAttack(
-                model,
+                FiniteGradients(model),
                 n_iter=self.steps,
                 norm=LIBRARY_NORMS[threat.norm],
                 n_restarts=self.restarts,

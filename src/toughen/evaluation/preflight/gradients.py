@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from toughen.evaluation.attacks.gradients import finite
 from toughen.evaluation.preflight.finding import Check, Finding, share
 from toughen.evaluation.preflight.slopes import Slopes
 from toughen.evaluation.preflight.subject import Subject
@@ -33,6 +34,13 @@ def find(subject: Subject) -> Iterator[Finding]:
             {"reason": found.obstacle},
         )
         return
+    if found.once:
+        yield Finding(
+            "one_gradient_a_pass",
+            "note",
+            "the model gives one gradient a pass only (it is compiled, or frees what it needs): each gradient of an "
+            "attack makes a pass of its own, which takes longer and says the same",
+        )
     n = int(found.judged.sum())
     if not n:
         return
@@ -47,19 +55,28 @@ def find(subject: Subject) -> Iterator[Finding]:
             f"images: gradient attacks are blind there; rounding, clipping or a step function hides it; {_INSTEAD}",
             {**shares, "n": n},
         )
+    partly = ~found.margin.flatten(1).isfinite().all(dim=1) & found.judged
+    if bool(partly.any()):
+        part = float(partly.sum()) / n
+        yield Finding(
+            "gradients_not_finite",
+            "doubt",
+            f"the gradient is infinite or no number in some pixels of {share(part)} of {n} images (a root or a "
+            f"logarithm at 0, 0 times infinity): these pixels count as 0, and attacks do not move them; {_INSTEAD}",
+            {"share": part, "n": n},
+        )
     yield from _false(subject, found, ~blind["margin"] & found.judged)
 
 
 def _blind(gradient: Tensor) -> Tensor:
-    rows = gradient.flatten(1)
-    return (rows == 0).all(dim=1) | ~rows.isfinite().all(dim=1)
+    return (finite(gradient).flatten(1) == 0).all(dim=1)
 
 
 def _false(subject: Subject, slopes: Slopes, rows: Tensor) -> Iterator[Finding]:
     """A step up the gradient must raise the margin by a tenth of what the gradient promises, at one length of two."""
     if subject.random:
         return
-    images, gradient = slopes.images[rows], slopes.margin[rows]
+    images, gradient = slopes.images[rows], finite(slopes.margin[rows])
     labels, before = slopes.labels[rows], slopes.margins[rows]
     clear, kept = torch.zeros(len(images), dtype=torch.bool, device=images.device), torch.zeros_like(before)
     for length in _STEPS:
