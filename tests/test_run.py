@@ -144,7 +144,8 @@ def test_create(tmp_path: Path) -> None:
 
 def test_an_existing_run_is_not_replaced_unasked(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    run.write_config({"epochs": 3})
+    config = {"data": {}, "model": {}, "epochs": 3}
+    run.write_config(config)
     run.write_result({"robust": 0.5})
     with pytest.raises(RunError) as caught:
         run.create()
@@ -152,19 +153,37 @@ def test_an_existing_run_is_not_replaced_unasked(tmp_path: Path) -> None:
         f"{run.path} exists and is not empty; give another --out, go on with it (--resume {run.path}) "
         "or replace it (--overwrite)"
     )
-    assert run.read_config() == {"epochs": 3}
-    run.create(overwrite=True)
-    assert names(run.path) == []
+    assert run.read_config() == config
+    with run.making(overwrite=True):
+        assert names(run.path) == []
+    assert names(tmp_path) == ["run"], "the earlier run is gone once the new one is prepared"
+
+
+def test_a_run_that_cannot_be_prepared_replaces_nothing(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.write_config({"data": {}, "model": {}})
+    (run.path / "model.safetensors").write_text("weights")
+    before = tree(tmp_path)
+    with pytest.raises(KeyboardInterrupt), run.making(overwrite=True):
+        run.write_config({"data": {}, "model": {}, "epochs": 3})
+        raise KeyboardInterrupt
+    assert tree(tmp_path) == before
 
 
 def test_overwrite_deletes_only_runs(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("a photo")
     (tmp_path / "file").write_text("a text")
-    for path in (tmp_path / "photos", tmp_path / "file"):
-        with pytest.raises(RunError, match=f"{path} is not a run folder .*--overwrite does not delete it"):
-            RunFolder(path).create(overwrite=True)
-    assert tree(tmp_path) == {"photos/cat.jpg": "a photo", "file": "a text"}
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "config.yaml").write_text("server: localhost")
+    before = tree(tmp_path)
+    for path in (tmp_path / "photos", tmp_path / "file", tmp_path / "project"):
+        with (
+            pytest.raises(RunError, match=f"{path} is not a run folder .*--overwrite does not delete it"),
+            RunFolder(path).making(overwrite=True),
+        ):
+            pass
+    assert tree(tmp_path) == before
 
 
 def test_config_and_result_come_back(tmp_path: Path) -> None:

@@ -105,31 +105,59 @@ class RunFolder:
         """The folder's own name."""
         return self.path.name
 
-    def create(self, overwrite: bool = False) -> None:
+    def create(self) -> None:
         """Make the folder.
 
         Raises:
-            RunError: it holds something already and `overwrite` is not set; the disk cannot be written.
+            RunError: it holds something already; the disk cannot be written.
         """
+        with self.making():
+            pass
+
+    @contextmanager
+    def making(self, overwrite: bool = False) -> Iterator[None]:
+        """Make the folder for a run that is prepared inside the block; an earlier run is lost only when that went well.
+
+        While the block runs, an earlier run that `overwrite` replaces lies beside it. If the block fails, the new
+        folder is taken away, so that the next try finds the name free, and the earlier run is put back.
+
+        Raises:
+            RunError: it holds something already and `overwrite` is not set, or something that is not a run; the disk
+                cannot be written.
+        """
+        earlier = None
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             if not overwrite:
                 raise RunError(
                     f"{self.path} exists and is not empty; give another --out, go on with it (--resume {self.path}) "
                     "or replace it (--overwrite)"
                 )
-            if not self.path.is_dir() or not self.config.exists():
-                raise RunError(f"{self.path} is not a run folder (no config.yaml), so --overwrite does not delete it")
-            shutil.rmtree(self.path)
-        _writable(self.path)
-
-    @contextmanager
-    def discarded_on_error(self) -> Iterator[None]:
-        """Take the folder away again if what is prepared in it fails, so that the next try finds the name free."""
+            if not self._is_a_run():
+                raise RunError(
+                    f"{self.path} is not a run folder (no config.yaml of a run), so --overwrite does not delete it"
+                )
+            earlier = _temporary_beside(self.path)
+            self.path.rename(earlier)
         try:
+            _writable(self.path)
             yield
         except BaseException:
             shutil.rmtree(self.path, ignore_errors=True)
+            if earlier is not None:
+                earlier.rename(self.path)
             raise
+        if earlier is not None:
+            shutil.rmtree(earlier)
+
+    def _is_a_run(self) -> bool:
+        """Whether its config.yaml tells of data and a model, as every run's does, and not of somebody's own project."""
+        if not self.config.is_file():
+            return False
+        try:
+            config = yaml.safe_load(self.config.read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            return False
+        return isinstance(config, dict) and {"data", "model"} <= set(config)
 
     def require(self, *paths: Path) -> None:
         """Raise unless these files exist.

@@ -259,6 +259,20 @@ def test_other_folders_are_left_alone(run: RunFolder, tmp_path: Path, model: nn.
     assert (photos / "cat.txt").read_text() == "a cat"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_evaluation_killed_before_its_first_verdict_can_be_made_again(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+):
+    def killed(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("toughen.commands.evaluate.run_in", killed)
+        evaluate(str(run.path), out=str(tmp_path / "out"), **QUICK)
+    assert (tmp_path / "out" / "config.yaml").exists()
+    assert evaluate(str(run.path), out=str(tmp_path / "out"), overwrite=overwrite, **QUICK).result["complete"]
+
+
 def test_nothing_is_left_of_a_refused_evaluation(run: RunFolder, tmp_path: Path):
     out = tmp_path / "out"
     with pytest.raises(InputError, match="test_images"):

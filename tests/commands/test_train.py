@@ -208,6 +208,16 @@ def test_an_existing_run_is_refused_unless_told(tmp_path: Path) -> None:
     train(model=small, method=Standard(), out=out, overwrite=True, **QUICK)
 
 
+def test_an_earlier_run_is_not_lost_to_a_wrong_setting(tmp_path: Path) -> None:
+    train(model=small, method=Standard(), out=str(tmp_path / "a"), **QUICK)
+    before = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="train_images"):
+        train(
+            model=small, method=Standard(), out=str(tmp_path / "a"), overwrite=True, **{**QUICK, "train_images": 10**9}
+        )
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "a"
     train(model=SmallCNN, method=Standard(), out=str(out), **QUICK)

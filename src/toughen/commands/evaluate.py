@@ -31,6 +31,7 @@ from toughen.evaluation import (
 )
 from toughen.evaluation.analysis import check_names
 from toughen.evaluation.attacks.transfer import short_names
+from toughen.evaluation.records.parts import Parts
 from toughen.models.build import build_model, with_facts
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
@@ -151,6 +152,9 @@ def evaluate(
         before = None if part else _earlier(folder, task, overwrite)
         crew.wait()  # nobody writes before all have looked
         if crew.first and not own:
+            if before is None:
+                # First of all, so that the folder is known as an evaluation's however early a kill comes.
+                Parts(folder, task.outline).begin()
             settings |= {
                 "transfer": transfer,
                 "analyses": analyses,

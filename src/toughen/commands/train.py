@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -163,11 +164,10 @@ def train(
         accelerator = make_accelerator(settings["precision"], place, settings["trackers"], folder)
         parts = (folder, settings, training_set, network, accelerator, observer or Silent())
         if resume is None:
-            if accelerator.is_main_process:
-                folder.create(overwrite)
-                folder.write_config({name: describe(value) for name, value in settings.items()})
-            accelerator.wait_for_everyone()
-            with folder.discarded_on_error():
+            with folder.making(overwrite) if accelerator.is_main_process else nullcontext():
+                if accelerator.is_main_process:
+                    folder.write_config({name: describe(value) for name, value in settings.items()})
+                accelerator.wait_for_everyone()
                 trainer = assemble(*parts)
         else:
             trainer = assemble(*parts)

@@ -127,8 +127,8 @@ def same_answers(outline: Outline, before: Mapping[str, Any], place: Path) -> bo
 
 
 def has_parts(folder: RunFolder) -> bool:
-    """Whether there are parts of an evaluation in a run's folder."""
-    return any((folder.path / FOLDER).glob("*/evaluation.json"))
+    """Whether parts of an evaluation were begun in a run's folder; a kill may have left no more than their folder."""
+    return (folder.path / FOLDER).is_dir()
 
 
 def unfinished(folder: RunFolder) -> list[Parts]:
