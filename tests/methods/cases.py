@@ -85,6 +85,7 @@ CASES: dict[str, list[Case]] = {
             lambda: ARAT(stop_gradient=False, direction="to_adversarial", distance="kl", attack=PGD(steps=2)),
             ARAT_TERMS,
         ),
+        Case(lambda: ARAT(noise_in_place=True, attack=PGD(steps=2)), ARAT_TERMS, reach=2.0),
     ],
     "ARR": [
         Case(lambda: ARR(lam=3.0, attack=PGD(steps=2)), ("ce", "distance")),
@@ -157,7 +158,13 @@ CASES: dict[str, list[Case]] = {
         Case(lambda: RegMix(gamma=0.0, regularizer="mse"), ("adversarial_ce", "mse")),
     ],
     "Standard": [Case(Standard, ("ce",), perturbs=False)],
-    "TRADES": [Case(lambda: TRADES(beta=6.0, attack=Ascent(steps=2, start="normal")), ("natural", "robust_kl"))],
+    "TRADES": [
+        Case(lambda: TRADES(beta=6.0, attack=Ascent(steps=2, start="normal")), ("natural", "robust_kl")),
+        Case(
+            lambda: TRADES(clean_passes=2, adversarial_first=True, attack=Ascent(steps=2, start="normal")),
+            ("natural", "robust_kl"),
+        ),
+    ],
     "VAT": [
         Case(VAT, ("ce", "virtual_kl")),
         Case(lambda: VAT(lam=2.0, iterations=3, stop_gradient=False), ("ce", "virtual_kl")),

@@ -78,9 +78,10 @@ def test_memory_moves_as_published(model: nn.Module, make: type[PriorGuided], we
     batch = batch_of(5, 0, 9)
     delta, velocity = None, torch.zeros(3, *SHAPE)
     for weight in weights:
-        if make is FGSMPGK:
-            method.held.fill_(2 - weight)  # the share that held in the step before
         perturbed = method.perturb(model, batch)
+        if make is FGSMPGK:  # which remembers the attack after the loss, when it knows the share that held
+            method.held.fill_(2 - weight)
+            method.after_loss(batch, perturbed)
         start = perturbed.start
         if delta is not None:
             torch.testing.assert_close(start, (batch.images + delta).clamp(0, 1), atol=5e-5, rtol=0)
@@ -98,7 +99,8 @@ def test_memory_moves_as_published(model: nn.Module, make: type[PriorGuided], we
 @pytest.mark.parametrize("make", MAKERS)
 def test_each_image_goes_on_from_its_own_perturbation_in_any_order(model: nn.Module, make: type[PriorGuided]) -> None:
     method = bound(make)
-    method.perturb(model, batch_of(3, 8, 1))
+    first = batch_of(3, 8, 1)
+    method.after_loss(first, method.perturb(model, first))
     memory = method.perturbation.clone().float()
     batch = batch_of(8, 2, 3)
     start = method.perturb(model, batch).start

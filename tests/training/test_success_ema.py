@@ -39,7 +39,7 @@ def test_decay(held: float, steps: int, expected: float) -> None:
 def test_the_average_is_the_recurrence_on_weights_and_statistics() -> None:
     model, method, average = network(), FGSMPGK(), SuccessEMA(decay=0.3, threshold=0.6)
     averaged = average.build(model)
-    expected: dict[str, torch.Tensor] = {}
+    expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for step, held in enumerate([0.5, 0.2, 0.59, 0.6, 0.9, 0.1]):
         with torch.no_grad():
             for parameter in model.parameters():
@@ -48,15 +48,31 @@ def test_the_average_is_the_recurrence_on_weights_and_statistics() -> None:
         method.held.fill_(held)
         average.update(averaged, model, method)
         decay = 0.3 if held < 0.6 else min(1.0, 0.99999 * held / 0.6)
-        decay = 0.0 if step == 0 else min(decay, (step + 1) / (step + 10))
+        decay = min(decay, (step + 1) / (step + 10))
         for name, tensor in model.state_dict().items():
             if tensor.is_floating_point():
-                old = expected.get(name, tensor)
-                expected[name] = decay * old + (1 - decay) * tensor
+                expected[name] = decay * expected[name] + (1 - decay) * tensor
     for name, tensor in expected.items():
-        torch.testing.assert_close(averaged.module.state_dict()[name], tensor)
+        if tensor.is_floating_point():
+            torch.testing.assert_close(averaged.module.state_dict()[name], tensor)
     assert averaged.module[1].num_batches_tracked == 6
     assert averaged.n_averaged == 6
+
+
+def test_an_average_only_while_the_attack_fails_counts_only_those_steps() -> None:
+    model, method, average = network(), FGSMPGK(), SuccessEMA(threshold=0.6, only_failing=True)
+    averaged = average.build(model)
+    expected = model[0].weight.detach().clone()
+    for step, held in enumerate([0.5, 0.7, 0.2, 0.6]):
+        with torch.no_grad():
+            model[0].weight += step + 1
+        method.held.fill_(held)
+        average.update(averaged, model, method)
+        if held >= 0.6:
+            decay = [0.1, 2 / 11][int(step > 1)]  # (n + 1) / (n + 10) of updates n = 0 and 1
+            expected = decay * expected + (1 - decay) * model[0].weight.detach()
+        torch.testing.assert_close(averaged.module[0].weight, expected)
+    assert averaged.n_averaged == 2
 
 
 def test_it_is_due_after_every_step() -> None:

@@ -112,8 +112,11 @@ class ARAT(Method):
     When to use it: where both clean and robust accuracy matter and the network has BatchNorm. Without BatchNorm layers
     to split, give `split_bn` false, which loses part of the gain.
 
-    Deviations: the code measures a on augmented, shuffled images; the KL distance has no temperature. In a loop of
-    one's own, a is 0.5 until `begin_epoch` has been called. A batch of one image passes the predictors by their
+    Deviations: the published code adds the attack's random start to the batch in place, so that its clean branch trains
+    on noisy images and its adversarial images lie up to 2 eps from the clean ones; this follows the paper unless
+    `noise_in_place` is set. The code measures a on augmented, shuffled images; the KL distance has no temperature; the
+    code's opposite and symmetric ablations place stop-gradient and predictor otherwise than `direction` does. In a
+    loop of one's own, a is 0.5 until `begin_epoch` has been called. A batch of one image passes the predictors by their
     running statistics.
 
     Cost: 12 forward and 12 backward passes a step; standard training has 1 and 1.
@@ -126,6 +129,7 @@ class ARAT(Method):
         split_bn: give clean and adversarial images their own BatchNorm; false lets them share one.
         direction: to_clean (published), to_adversarial (the opposite), or both (symmetric: half the sum).
         distance: cosine, mse or kl (of softmax over the features, from the target).
+        noise_in_place: the code's way: clean branch and ball are those of the image with the attack's random start.
         balance: a, the weight of the adversarial cross-entropy, 0 to 1; default: measured before every epoch.
         attack: the inner maximum, an attack on the label through the adversarial branch.
     """
@@ -142,6 +146,7 @@ class ARAT(Method):
         direction: Direction = "to_clean",
         distance: Distance = "cosine",
         balance: float | None = None,
+        noise_in_place: bool = False,
         attack: PGD = PGD(steps=10, mode="train"),
     ) -> None:
         super().__init__()
@@ -162,6 +167,7 @@ class ARAT(Method):
         self.direction: Direction = direction
         self.distance: Distance = distance
         self.balance = balance
+        self.noise_in_place = noise_in_place
         self.attack = attack
         self.names: list[str] = []
         self.shape: tuple[int, int, int] | None = None
@@ -214,8 +220,12 @@ class ARAT(Method):
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """An attack on the label, through the adversarial branch."""
+        labels, generator = batch.labels, self.generator
         with branch(model, "adversarial"):
-            return Perturbed(self.attack(model, batch.images, batch.labels, self.threat, self.generator))
+            if not self.noise_in_place:
+                return Perturbed(self.attack(model, batch.images, labels, self.threat, generator))
+            noisy = self.attack.begin(batch.images, self.threat, generator)
+            return Perturbed(self.attack(model, noisy, labels, self.threat, generator, begin=noisy), noisy)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The two branches' cross-entropies, and the distance of their features.
@@ -226,7 +236,7 @@ class ARAT(Method):
         if not self.names:
             raise InputError("ARAT has no layers yet; begin with model = method.prepare(model)")
         with branch(model, "clean"), captured(model, self.names) as clean_features:
-            clean = model(batch.images)
+            clean = model(batch.images if perturbed.start is None else perturbed.start)
         with branch(model, "adversarial"), captured(model, self.names) as adversarial_features:
             adversarial = model(perturbed.images)
         predictors = list(self.predictors) if self.predictor else [None] * len(self.names)

@@ -63,9 +63,10 @@ class FGSMPGI(PriorGuided):
 
     Deviations: the code keeps perturbations in the coordinates of the augmented image, here they are cropped and
     mirrored with the image; its first d_init may push an image out of [0, 1], here it is projected. The attack sees
-    BatchNorm in eval mode (`attack.mode` train is the code's way), so f(x + d_init) is computed a second time for the
-    loss. The code divides g by its sum over the batch, here by the mean of |g|: the same direction for batches of one
-    size. Beyond l-inf, sign(v) is the norm's own steepest step.
+    BatchNorm in eval mode; `attack.mode` train is the code's way, whose running statistics move twice a step, with
+    f(x + d_init) and f(x + d_final) of the loss. f(x + d_init) is computed a second time for the loss. The code divides
+    g by its sum over the batch, here by the mean of |g|: the same direction for batches of one size. Beyond l-inf,
+    sign(v) is the norm's own steepest step.
 
     Memory: two fp16 numbers a pixel and channel of the training set, 0.6 GB for CIFAR-10, 4.9 GB for Tiny ImageNet;
     checkpoints grow by as much.

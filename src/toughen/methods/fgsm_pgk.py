@@ -25,9 +25,8 @@ class FGSMPGK(FGSMPGI):
 
     When to use it: as FGSM-PGI, and as the baseline of RegMix' single-step tables.
 
-    Deviations: those of FGSM-PGI. The memory takes h from the step before, since this step's is known only after the
-    loss is computed; SuccessEMA takes this step's. Where none is right at d_init h stays as it was (the code divides
-    by 0), and it is at most 1.
+    Deviations: those of FGSM-PGI. Memory and average take h of this step, as in the code. Where none is right at d_init
+    h stays as it was (the code divides by 0), and it is at most 1.
 
     Memory: two fp16 numbers a pixel and channel of the training set, 0.6 GB for CIFAR-10, 4.9 GB for Tiny ImageNet;
     checkpoints grow by as much.
@@ -61,10 +60,14 @@ class FGSMPGK(FGSMPGI):
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """One step up the relaxed cross-entropy from the remembered perturbations."""
-        return self.attack_from_memory(model, batch, self.raised(batch), self.attack, weight=2 - self.held)
+        return self.attack_from_memory(model, batch, self.raised(batch), self.attack, keep=False)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
-        """Relaxed cross-entropy at the attack's end, and how far its output is from that at its start."""
+        """Relaxed cross-entropy at the attack's end, and how far its output is from that at its start; measures h."""
         initial, final = model(began(perturbed)), model(perturbed.images)
         self.held.copy_(share_held(final, initial, batch.labels, self.held))
         return prior_guided_terms(final, initial, batch.target, self.factor, self.lam)
+
+    def after_loss(self, batch: Batch, perturbed: Perturbed) -> None:
+        """Remember the attack, by its success in this step."""
+        self.remember_attack(batch, perturbed, self.attack, 2 - self.held)

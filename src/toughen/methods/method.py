@@ -18,10 +18,12 @@ class Perturbed(NamedTuple):
         images: the adversarial images, N x C x H x W, in [0, 1] and, unless the method says otherwise, inside the
             threat model around the clean ones.
         start: the images that the ascent began with, for methods that compare the two.
+        gradient: the ascent's first one, at `start`, for methods that use it once the loss is known.
     """
 
     images: Tensor
     start: Tensor | None = None
+    gradient: Tensor | None = None
 
 
 class Term(NamedTuple):
@@ -133,6 +135,12 @@ class Method(nn.Module, ABC):
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The loss on this batch, part by part, differentiable with respect to the model."""
 
+    def after_loss(self, batch: Batch, perturbed: Perturbed) -> None:
+        """Called once a step after its loss was computed; for memories that depend on how well the attack did."""
+
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         """The loss of a batch, inner maximum included, ready for `backward()`."""
-        return total(self.terms(model, batch, self.perturb(model, batch)))
+        perturbed = self.perturb(model, batch)
+        loss = total(self.terms(model, batch, perturbed))
+        self.after_loss(batch, perturbed)
+        return loss

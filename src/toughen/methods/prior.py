@@ -1,6 +1,7 @@
 """What the methods with a memory of every training image share: each attack starts where the last one on it led."""
 
 from abc import ABC
+from contextlib import nullcontext
 
 import torch
 import torch.distributed as dist
@@ -11,6 +12,7 @@ from toughen.attacks.ascent import Objective
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.methods.method import Method, Perturbed
+from toughen.models.mode import buffers_kept
 from toughen.threat import room_for_noise
 
 LARGEST_HALF = 60000.0
@@ -73,27 +75,38 @@ class PriorGuided(Method, ABC):
             self.known.zero_()
 
     def attack_from_memory(
-        self, model: nn.Module, batch: Batch, objective: Objective, attack: Ascent, weight: Tensor | float = 1.0
+        self, model: nn.Module, batch: Batch, objective: Objective, attack: Ascent, keep: bool = True
     ) -> Perturbed:
         """Ascend from the remembered perturbations, and remember where the gradient there points.
+
+        With `attack.mode` train BatchNorm uses the statistics of the batch and leaves the running ones alone: in the
+        published code this pass is the one of the loss, which moves them.
 
         Args:
             model: the attacked network.
             batch: images with their indices.
             objective: what the attack raises.
             attack: the ascent; its own start is not used.
-            weight: w, of the new gradient.
+            keep: remember at once, with w = 1; else the method calls `remember_attack` when it knows w.
 
         Raises:
             InputError: no memory was made, or the batch does not say which images it holds.
         """
         start = self._start(batch)
         gradients: list[Tensor] = []
-        images = attack.maximise(
-            model, objective, batch.images, self.threat, self.generator, begin=start, watch=gradients.append
-        )
-        self._keep(batch, start, gradients[0], weight, attack.step_size_under(self.threat))
-        return Perturbed(images, start)
+        with buffers_kept(model) if attack.mode == "train" else nullcontext():
+            images = attack.maximise(
+                model, objective, batch.images, self.threat, self.generator, begin=start, watch=gradients.append
+            )
+        perturbed = Perturbed(images, start, gradients[0])
+        if keep:
+            self.remember_attack(batch, perturbed, attack, 1.0)
+        return perturbed
+
+    def remember_attack(self, batch: Batch, perturbed: Perturbed, attack: Ascent, weight: Tensor | float) -> None:
+        """Move velocity and perturbation of the batch's images by the attack's gradient, counted `weight` times."""
+        if perturbed.gradient is not None:
+            self._keep(batch, began(perturbed), perturbed.gradient, weight, attack.step_size_under(self.threat))
 
     def _start(self, batch: Batch) -> Tensor:
         perturbation, _, known, rows = self._memory(batch)

@@ -56,28 +56,31 @@ class SuccessEMA(Average):
 
     After every step, for weights and BatchNorm statistics: `average <- a average + (1 - a) weights`. With h the share
     of images that were right at the attack's start and stayed right at its end, a is `decay` where h is below
-    `threshold`, else `min(1, 0.99999 h / threshold)`; and never more than `(t + 1) / (t + 10)` in step t from 0.
+    `threshold`, else `min(1, 0.99999 h / threshold)`; and never more than `(n + 1) / (n + 10)` in its update n from 0.
+    Before the first one it is the initial network.
 
     Source: the code of Jia et al., Improving Fast Adversarial Training with Prior-Guided Knowledge, TPAMI 2024: decay
     0.999; threshold 0.82 for CIFAR-10, 0.9 for CIFAR-100 and Tiny ImageNet (whose code counts one more right image
-    at the start). Deviation: the average begins as a copy of the weights after the first step, the code's as the
-    initial ones, of which a tenth stays in that step.
+    at the start).
 
     Args:
         decay: what stays of the average in a step while the attack succeeds, above 0 and below 1.
         threshold: the share h from which the attack counts as failing, above 0.
+        only_failing: leave the average as it is in steps in which h is below `threshold`, as CIFAR-100's code does;
+            asks the device for h in every step.
     """
 
-    def __init__(self, decay: float = 0.999, threshold: float = 0.82) -> None:
+    def __init__(self, decay: float = 0.999, threshold: float = 0.82, only_failing: bool = False) -> None:
         if not 0 < decay < 1:
             raise InputError(f"average.decay: expected a number between 0 and 1, got {decay}")
         if not threshold > 0:
             raise InputError(f"average.threshold: expected a share above 0 such as 0.82, got {threshold}")
         self.decay = decay
         self.threshold = threshold
+        self.only_failing = only_failing
 
     def build(self, model: nn.Module) -> AveragedModel:
-        """The average is a copy of the network until its first update."""
+        """The average starts as a copy of the network."""
         return AveragedModel(model, use_buffers=True)
 
     def due(self, epoch: int, last_of_epoch: bool, update: int) -> bool:
@@ -102,10 +105,9 @@ class SuccessEMA(Average):
                 f"--average SuccessEMA follows the attack's success, which {type(method).__name__} does not measure; "
                 "use --average EMA, or --method FGSMPGK"
             )
-        steps = int(averaged.n_averaged)
-        if steps == 0:
-            averaged.update_parameters(model)
+        if self.only_failing and float(held) < self.threshold:
             return
+        steps = int(averaged.n_averaged)
         pairs = list(zip(_tensors(averaged.module), _tensors(model), strict=True))
         averages, weights = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
         with torch.no_grad():
@@ -138,7 +140,7 @@ class SWA(Average):
         self.every_steps = every_steps
 
     def build(self, model: nn.Module) -> AveragedModel:
-        """The average is a copy of the network until its first update."""
+        """The average starts as a copy of the network."""
         return AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())
 
     def due(self, epoch: int, last_of_epoch: bool, update: int) -> bool:

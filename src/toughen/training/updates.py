@@ -16,6 +16,9 @@ from toughen.models.layout import lay_out
 from toughen.training.settings import Settings
 from toughen.training.step import Step
 
+Moves = list[tuple[Tensor, Tensor]]
+"""Weights, each with what adversarial weight perturbation added to it."""
+
 
 class Updates:
     """What changes the weights of a run, step by step.
@@ -48,6 +51,7 @@ class Updates:
                 lay_out(companion, images, layout, self.dtype)
         self.step, self.optimizer = accelerator.prepare(Step(model, method), settings.optimizer.build([model, method]))
         self.averaged = settings.average.build(model) if settings.average else None
+        self.owed: Moves = []
         self.replica = None
         if settings.fast and method.attacks_outputs:
             self.replica = fold(model, images, self.dtype, layout)
@@ -87,9 +91,12 @@ class Updates:
         with accelerator.autocast():
             perturbed = self.method.perturb(attacked, batch)
         moved = self._moved_weights(batch, perturbed, epoch)
-        with moved, nullcontext() if update else accelerator.no_sync(self.step):
+        with moved as moves, nullcontext() if update else accelerator.no_sync(self.step):
             terms = self.step(batch, perturbed)
             accelerator.backward(total(terms) / group_size)
+        self.method.after_loss(batch, perturbed)
+        if settings.awp is not None and settings.awp.decay_moved:
+            self.owed += [(weight, move / group_size) for weight, move in moves]
         if update:
             self._update(epoch, group_start, last)
         return terms
@@ -101,16 +108,21 @@ class Updates:
         rate = settings.optimizer.lr * settings.schedule.factor(epoch + group_start / per_epoch, settings.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        # The optimiser adds the decay of w; with that of v it is the decay of w + v.
+        for weight, move in self.owed:
+            if weight.grad is not None:
+                weight.grad.add_(move, alpha=settings.optimizer.weight_decay)
+        self.owed.clear()
         self.optimizer.step()
         self.optimizer.zero_grad()
         number = epoch * math.ceil(per_epoch / settings.accumulate) + group_start // settings.accumulate + 1
         if self.averaged is not None and settings.average is not None and settings.average.due(epoch, last, number):
             settings.average.update(self.averaged, self.model, self.method)
 
-    def _moved_weights(self, batch: Batch, perturbed: Perturbed, epoch: int) -> AbstractContextManager[None]:
+    def _moved_weights(self, batch: Batch, perturbed: Perturbed, epoch: int) -> AbstractContextManager[Moves]:
         awp = self.settings.awp
         if awp is None or not awp.due(epoch):
-            return nullcontext()
+            return nullcontext([])
 
         def loss() -> Tensor:
             # On the bare modules, as the inner maximum: the wrapper's gradients may be accumulating.

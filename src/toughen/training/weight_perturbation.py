@@ -49,26 +49,30 @@ class AWP:
     code's for TRADES; for PGD-AT it takes gamma 0.01 from the first epoch.
 
     Deviations: the published code takes the optimiser's step while the weights are still moved and subtracts v
-    afterwards, which leaves rounding in the weights and lets weight decay act on w + v; here it acts on w. It finds v
-    on a copy of the network; here there is none. Where gradients are accumulated, each batch has a v of its own.
+    afterwards, which leaves rounding in the weights and lets weight decay act on w + v; here it acts on w unless
+    `decay_moved` is set. It finds v on a copy of the network; here there is none. Where gradients are accumulated,
+    each batch has a v of its own. The code's TRADES passes images in another order and the clean ones twice:
+    `TRADES(clean_passes=2, adversarial_first=True)`.
 
     Cost: one more forward and backward pass of the method's terms; the inner maximum is not repeated.
 
     Args:
         gamma: length of the move relative to that of the weights, above 0; 0.005 to 0.01 are usual.
         start: the first epoch (counted from 1) in which weights are moved.
+        decay_moved: let weight decay act on w + v, as in the published code.
 
     Raises:
         InputError: a setting out of range.
     """
 
-    def __init__(self, gamma: float = 0.005, start: int = 10) -> None:
+    def __init__(self, gamma: float = 0.005, start: int = 10, decay_moved: bool = False) -> None:
         if not (gamma > 0 and math.isfinite(gamma)):
             raise InputError(f"awp.gamma: expected a number above 0 such as 0.005, got {gamma}")
         if start < 1:
             raise InputError(f"awp.start: expected an epoch of at least 1, got {start}")
         self.gamma = gamma
         self.start = start
+        self.decay_moved = decay_moved
 
     def due(self, epoch: int) -> bool:
         """Whether weights are moved in this epoch, counted from 0."""
@@ -77,13 +81,13 @@ class AWP:
     @contextmanager
     def moved(
         self, model: nn.Module, method: Method, loss: Callable[[], Tensor], mean: Mean | None = None
-    ) -> Iterator[None]:
-        """The network's weights moved uphill inside, as they were afterwards.
+    ) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """The network's weights moved uphill inside, as they were afterwards; gives each weight with its move v.
 
         Args:
             model: the network.
-            method: the method; its buffers are kept too, but for its memories of every image, which only `perturb`
-                writes.
+            method: the method; its buffers are kept too, but for its memories of every image, which `terms` do not
+                write.
             loss: the method's loss on the batch at hand, computed by the bare modules.
             mean: averages the gradients over the processes, so that all move alike; None for one process.
         """
@@ -98,4 +102,4 @@ class AWP:
             with torch.no_grad():
                 for weight, step in zip(weights, steps, strict=True):
                     weight.add_(step)
-            yield
+            yield list(zip(weights, steps, strict=True))
