@@ -235,6 +235,8 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
         ({"batch_size": -1}, "--batch_size"),
         ({"device": "cuda:7"}, "--device: expected .* got 'cuda:7', which"),
         ({"device": "gpu"}, "device"),
+        ({"budget": "standart"}, "--budget: unknown 'standart'; did you mean 'standard'"),
+        ({"sample": "last"}, "--sample: unknown 'last'"),
         ({"model": lambda num_classes: nn.Linear(3, 3)}, "the model cannot take images of 1 x 8 x 8"),
         (
             {"model": lambda num_classes: nn.Sequential(nn.Flatten(), nn.Linear(64, 7))},

@@ -104,6 +104,8 @@ def evaluate(
     """
     _need_model(run, model, weights, data)
     check_names(analyses)
+    if time_limit is not None and time_limit <= 0:
+        raise InputError(f"time_limit: expected a positive number of seconds, got {time_limit}")
     part = None if shard is None else Shard.parse(shard)
     if part is not None and require is not None:
         raise InputError("require: a shard is not the whole evaluation; use `toughen merge ... --require`")

@@ -1,13 +1,14 @@
 """A training run's settings as one mapping: completed from the data, checked, and read back from a config.yaml."""
 
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
 from toughen.config import describe, import_path, instantiate
 from toughen.data import Augment, ImageSet
-from toughen.errors import InputError
+from toughen.errors import InputError, did_you_mean
+from toughen.evaluation import Budget, Sample
 from toughen.models import with_facts
 from toughen.threat import ThreatModel
 
@@ -74,6 +75,9 @@ def _check_counts(settings: dict[str, Any]) -> None:
 
 
 def _check_options(settings: dict[str, Any]) -> None:
+    for name, known in (("budget", (*get_args(Budget), "none")), ("sample", get_args(Sample))):
+        if settings[name] not in known:  # it would be found after the training
+            raise InputError(f"--{name}: unknown {settings[name]!r}; {did_you_mean(str(settings[name]), known)}")
     smoothing, awp = settings["label_smoothing"], settings["awp"]
     if settings["compile"] and not settings["fast"]:
         raise InputError("--compile is a fast path, and --fast false turns these off; leave one of the two out")

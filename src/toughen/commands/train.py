@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from toughen.commands.assemble import assemble
@@ -169,11 +170,11 @@ def train(
                     folder.write_config({name: describe(value) for name, value in settings.items()})
                 accelerator.wait_for_everyone()
                 trainer = assemble(*parts)
+                _begin_trackers(accelerator)
         else:
             trainer = assemble(*parts)
             trainer.resume()
-        if accelerator.log_with:
-            accelerator.init_trackers("toughen")
+            _begin_trackers(accelerator)
         trainer.fit()
     # The first process writes the weights that all read now.
     accelerator.wait_for_everyone()
@@ -189,6 +190,11 @@ DEFAULTS: dict[str, Any] = {
     name: parameter.default for name, parameter in inspect.signature(train).parameters.items() if name not in _PLACE
 }
 """The settings of a run, which its config.yaml records, with their defaults."""
+
+
+def _begin_trackers(accelerator: Accelerator) -> None:
+    if accelerator.log_with:
+        accelerator.init_trackers("toughen")
 
 
 def _evaluate(
