@@ -36,6 +36,7 @@ bench-quick: $(VENV)/.user$(HERE)
 
 docs: $(VENV)/.test$(HERE)
 	$(BIN)/python docs/make_cards.py
+	$(BIN)/python docs/make_steps.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,5 +1,8 @@
 """Three whole optimiser steps of every method against those of its authors' code, file by file."""
 
+import re
+from pathlib import Path
+
 import pytest
 from steps import NAMES, differences
 
@@ -15,6 +18,11 @@ def test_three_steps_are_those_of_the_authors_code(name: str) -> None:
     allowed = {kind: 1e-6 if kind == "memory" else tolerance for kind in found}
     assert {kind: value for kind, value in found.items() if value > allowed[kind]} == {}
     assert {"adversarial", "terms", "gradients", "weights", "statistics"} <= found.keys()
+
+
+def test_the_table_in_the_docs_has_every_file() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "steps.md").read_text()
+    assert re.findall(r"^\| ([a-z0-9-]+) \|", page, re.MULTILINE) == NAMES
 
 
 def test_there_are_files() -> None:

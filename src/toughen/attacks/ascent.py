@@ -42,7 +42,8 @@ class Ascent:
 
     `x_{t+1} = project(x_t + step_size * steepest(grad objective(model(x_t))))`, in a threat model. Only the images are
     differentiated. The gradient is taken at the projected point, never through the clipping, whose gradient
-    vanishes at exactly 0 and 1.
+    vanishes at exactly 0 and 1. The start is projected too: most published code clips to [0, 1] after a step only, and
+    takes the first gradient a little outside where a pixel is nearer than eps to black or white.
 
     Args:
         steps: number of gradient steps, at least 1.

@@ -46,7 +46,8 @@ class RegMix(PriorGuided):
     without it, `attack` from its own start: `--method.prior false --method.attack PGD` is the multi-step form.
 
     Source: Liu and Ojha, RegMix: Adversarial Mutual and Generalization Regularization for Enhancing DNN Robustness,
-    2025; CIFAR-10, CIFAR-100 and Tiny ImageNet at several eps. The weights are not published in text. The defaults
+    2025; CIFAR-10, CIFAR-100 and Tiny ImageNet at several eps. Its text names lusti-Yu/Regmix on GitHub as its code,
+    with which this could not be compared: it follows the text. The weights are not published in text. The defaults
     were chosen on digits, by PGD-10 accuracy on 400 held-out training images after 30 epochs, mean of 3 seeds, at l-inf
     eps 0.1 and 0.2 (`python benchmarks/regmix_weights.py`): they had the best mean of 16 settings, 77.2 % and 51.6 %.
     No regulariser: 76.2 and 44.3; the MSE: 77.2 and 50.7; AMR alone: 77.0 and 49.9; AGR alone: 76.7 and 50.4. Seeds
