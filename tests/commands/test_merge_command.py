@@ -11,7 +11,7 @@ from toughen import evaluate, merge
 from toughen.cli import main
 from toughen.config import describe
 from toughen.data import Digits
-from toughen.errors import InputError, RunError
+from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.models import SmallCNN, build_model
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
@@ -116,3 +116,27 @@ def test_the_command_line(run: RunFolder, capsys: pytest.CaptureFixture[str]):
     assert said.err.count("\n") == 1
     assert main(["merge", str(run.path)]) == 2
     assert "holds no parts" in capsys.readouterr().err
+
+
+def test_shards_with_other_checks_are_refused(run: RunFolder, tmp_path: Path):
+    """Which shard makes an analysis depends on the list: with two lists, one falls between them."""
+    folders = [str(tmp_path / f"machine-{number}") for number in (1, 2, 3)]
+    for number, folder in enumerate(folders, 1):
+        evaluate(str(run.path), shard=f"{number}/3", out=folder, checks=number != 2, **SETTINGS)
+    with pytest.raises(RunError, match=r"different analyses or checks: self_checks \{.*\} and absent"):
+        merge(folders, out=str(tmp_path / "joined"))
+    evaluate(str(run.path), shard="2/3", out=folders[1], **SETTINGS)
+    assert "self_checks" in merge(folders, out=str(tmp_path / "joined")).result["analyses"]
+
+
+def test_a_truncated_part_is_computed_again(run: RunFolder, tmp_path: Path):
+    whole = evaluate(str(run.path), out=str(tmp_path / "whole"), **SETTINGS)
+    for number in (1, 2, 3):
+        evaluate(str(run.path), shard=f"{number}/3", **SETTINGS)
+    (part,) = (run.path / "verdicts").glob("*/00001-fgsm.parquet")
+    part.write_bytes(part.read_bytes()[:-30])
+    with pytest.warns(ToughenWarning, match="00001-fgsm.*computed again"), pytest.raises(RunError, match="missing"):
+        merge([str(run.path)])
+    with pytest.warns(ToughenWarning, match="00001-fgsm.*computed again"):
+        evaluate(str(run.path), shard="2/3", **SETTINGS)
+    assert merge([str(run.path)]).verdicts.table.equals(whole.verdicts.table, check_metadata=True)

@@ -151,6 +151,8 @@ def carry_out(
     parts = None if folder is None else Parts(folder, task.outline)
     if parts is not None:
         parts.begin()
+        if shard.count > 1:
+            parts.plan(shard, {analysis.name: plain(analysis.settings()) for analysis in analyses})
     units: list[Unit] = []
     found: dict[str, Any] = {}
     reason = f"shard {shard}" if shard.count > 1 else ""

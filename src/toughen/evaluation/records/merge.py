@@ -1,10 +1,13 @@
 """Shards of an evaluation joined to what one process would have given."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from toughen.errors import InputError, RunError
 from toughen.evaluation.records.outline import Outline
 from toughen.evaluation.records.parts import Parts, unfinished
+from toughen.evaluation.records.probe import what_changed
 from toughen.evaluation.records.shards import Shard
 from toughen.evaluation.records.units import CLEAN, Unit
 from toughen.evaluation.result import Evaluation, summarise
@@ -19,7 +22,8 @@ def find_parts(folders: Sequence[RunFolder], key: str | None = None) -> list[Par
         key: first digits of the evaluation's key, where the folders hold several.
 
     Raises:
-        RunError: a folder has no parts, or the folders hold parts of different evaluations.
+        RunError: a folder has no parts, or the folders hold parts of different evaluations, of a model that answered
+            differently, or of shards that were started with different analyses or checks.
     """
     if not folders:
         raise InputError("merge: expected at least one folder, got none; for example `toughen merge shard-*`")
@@ -40,7 +44,32 @@ def find_parts(folders: Sequence[RunFolder], key: str | None = None) -> list[Par
                 f"{', '.join(parts.outline.differences(first)[:3])}. Choose one by the first digits of its key: "
                 f"--key {first.key[:8]} or --key {parts.outline.key[:8]}"
             )
+        if changed := what_changed(parts.outline.probe, first.probe):
+            raise RunError(
+                f"{found[0].path} and {parts.path} are of models with other {changed} on the same images, although "
+                "their weights, code and settings look the same; compute the wrong one again"
+            )
+    _check_plans(found)
     return found
+
+
+def _check_plans(found: Sequence[Parts]) -> None:
+    """Raise where shards were started with different analyses: what one of them leaves to another would be missing."""
+    plans = {path: plan for parts in found for path, plan in parts.planned().items()}
+    for path, plan in plans.items():
+        first, expected = next(iter(plans.items()))
+        differing = [name for name in expected | plan if expected.get(name) != plan.get(name)]
+        if differing:
+            said = "; ".join(f"{name} {_said(expected, name)} and {_said(plan, name)}" for name in differing)
+            raise RunError(
+                f"the shards of {first} and {path} have different analyses or checks: {said}. Run them again with "
+                "the same --analyses and --checks (what is there is not computed twice), or delete the file of a shard "
+                "that is not meant"
+            )
+
+
+def _said(plan: Mapping[str, Any], name: str) -> str:
+    return json.dumps(plan[name]) if name in plan else "absent"
 
 
 def merge_parts(found: Sequence[Parts], *, reason: str = "", partial: bool = False) -> Evaluation:
@@ -71,7 +100,21 @@ def merge_parts(found: Sequence[Parts], *, reason: str = "", partial: bool = Fal
 
 def _analyses(found: Sequence[Parts]) -> dict[str, object]:
     names = {path.stem.removeprefix("analysis-") for parts in found for path in parts.path.glob("analysis-*.json")}
-    return {name: next(note for parts in found if (note := parts.noted(name))) for name in sorted(names)}
+    analyses: dict[str, object] = {}
+    for name in sorted(names):
+        notes = [(parts.path, note) for parts in found if (note := parts.noted(name)) is not None]
+        for path, note in notes[1:]:
+            there, first = notes[0]
+            differing = [key for key in first | note if first.get(key) != note.get(key)]
+            if differing:
+                key = differing[0]
+                raise RunError(
+                    f"{there} and {path} have different results of {name}, in {', '.join(differing)}: {key} is "
+                    f"{str(first.get(key))[:80]} and {str(note.get(key))[:80]}; delete analysis-{name}.json in one"
+                )
+        if notes:
+            analyses[name] = notes[0][1]
+    return analyses
 
 
 def _what_is_missing(outline: Outline, units: Sequence[Unit], missing: Sequence[int]) -> str:

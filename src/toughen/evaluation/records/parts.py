@@ -9,6 +9,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from toughen.errors import RunError, ToughenWarning
 from toughen.evaluation.records.outline import Outline
 from toughen.evaluation.records.probe import what_changed
-from toughen.evaluation.records.units import Unit
+from toughen.evaluation.records.shards import Shard
+from toughen.evaluation.records.units import DamagedError, Unit
 from toughen.run import RunFolder, atomic
 
 FOLDER = "verdicts"
@@ -68,21 +70,20 @@ class Parts:
         unit.write(path, self.outline.key)
 
     def read(self, batch: int, name: str) -> Unit | None:
-        """A unit, or None where it has not been computed.
+        """A unit, or None where it has not been computed, or is damaged: then a `ToughenWarning` says so.
 
         Raises:
-            RunError: a damaged file, or one of another evaluation.
+            RunError: a file of another evaluation.
         """
         path = self._of(batch, name)
         if not path.exists():
             return None
-        unit, pictures = Unit.read(path, self.outline.key), path.with_suffix(".safetensors")
-        if not pictures.exists():
-            return unit
         try:
-            return replace(unit, pictures=load_file(pictures))
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"cannot read {pictures}: {error}; delete it, and the report shows fewer images") from error
+            unit, pictures = Unit.read(path, self.outline.key), path.with_suffix(".safetensors")
+            return unit if not pictures.exists() else replace(unit, pictures=load_file(pictures))
+        except (DamagedError, OSError, SafetensorError) as error:
+            _say_damaged(path, error)
+            return None
 
     def note(self, name: str, facts: Mapping[str, Any]) -> None:
         """Keep the result of an analysis."""
@@ -90,18 +91,28 @@ class Parts:
             path.write_text(json.dumps(facts))
 
     def noted(self, name: str) -> dict[str, Any] | None:
-        """The result of an analysis, or None where it has not been computed.
-
-        Raises:
-            RunError: a damaged file.
-        """
+        """The result of an analysis, or None where it has not been computed, or is damaged, which a warning says."""
         path = self.path / f"analysis-{name}.json"
         if not path.exists():
             return None
         try:
             return json.loads(path.read_text())
         except ValueError as error:
-            raise RunError(f"cannot read {path}: {error}; delete it, and it is computed again") from error
+            _say_damaged(path, error)
+            return None
+
+    def plan(self, shard: Shard, analyses: Mapping[str, Any]) -> None:
+        """Keep which analyses a shard was started with, by name with their settings, whichever of them are its own."""
+        with atomic(self.path / f"planned-{shard.number}-of-{shard.count}.json") as path:
+            path.write_text(json.dumps(analyses))
+
+    def planned(self) -> dict[Path, dict[str, Any]]:
+        """What `plan` kept, by file; a damaged one says nothing."""
+        found = {}
+        for path in sorted(self.path.glob("planned-*.json")):
+            with suppress(ValueError):
+                found[path] = json.loads(path.read_text())
+        return found
 
     def remove(self) -> None:
         """Delete them: everything that they hold is in the result."""
@@ -111,6 +122,10 @@ class Parts:
 
     def _of(self, batch: int, name: str) -> Path:
         return self.path / f"{batch:05d}-{name}.parquet"
+
+
+def _say_damaged(path: Path, error: Exception) -> None:
+    warnings.warn(f"cannot read {path} ({error}): it is computed again", ToughenWarning, stacklevel=3)
 
 
 def same_answers(outline: Outline, before: Mapping[str, Any], place: Path) -> bool:

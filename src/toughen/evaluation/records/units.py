@@ -20,6 +20,10 @@ CLEAN = "clean"
 """The unit of a batch that needs no attack: labels and clean predictions."""
 
 
+class DamagedError(RunError):
+    """A file that was cut short or changed."""
+
+
 @dataclass(frozen=True)
 class Unit:
     """One batch under one attack, or without one.
@@ -66,7 +70,8 @@ class Unit:
         """Read what `write` wrote.
 
         Raises:
-            RunError: a damaged file, or one of another evaluation.
+            DamagedError: a damaged file.
+            RunError: one of another evaluation.
         """
         try:
             table = pq.read_table(path)
@@ -74,7 +79,7 @@ class Unit:
             found = about.pop("key")
             unit = cls(table=table.replace_schema_metadata(None), **{**about, "warnings": tuple(about["warnings"])})
         except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"cannot read {path}: {error}; delete it, and it is computed again") from error
+            raise DamagedError(str(error)) from error
         if found != key:
             raise RunError(f"{path} belongs to another evaluation ({found[:12]}, expected {key[:12]}); delete it")
         return unit
