@@ -1,5 +1,6 @@
 """A training run's settings as one mapping: completed from the data, checked, and read back from a config.yaml."""
 
+import math
 from functools import partial
 from typing import Any, get_args
 
@@ -79,6 +80,12 @@ def _check_options(settings: dict[str, Any]) -> None:
         if settings[name] not in known:  # it would be found after the training
             raise InputError(f"--{name}: unknown {settings[name]!r}; {did_you_mean(str(settings[name]), known)}")
     smoothing, awp = settings["label_smoothing"], settings["awp"]
+    clip = settings["clip_grad_norm"]
+    # 0 trains nothing, a negative bound turns every gradient around; written so that NaN is refused too.
+    if clip is not None and not 0 < clip < math.inf:
+        raise InputError(
+            f"--clip_grad_norm: expected a norm above 0 such as 1, got {clip}; leave it out to clip nothing"
+        )
     if settings["compile"] and not settings["fast"]:
         raise InputError("--compile is a fast path, and --fast false turns these off; leave one of the two out")
     if not 0 <= smoothing < 1:
