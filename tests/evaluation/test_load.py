@@ -1,5 +1,6 @@
 """A run's model comes back as it was saved."""
 
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,22 @@ def test_an_unknown_class_is_refused(tmp_path: Path):
     folder, _ = saved(tmp_path / "run", model={"class_path": "toughen.models.Nothing", "init_args": {}})
     with pytest.raises(InputError, match=r"cannot import 'toughen\.models\.Nothing'"):
         load_model(folder)
+
+
+class _OwnNormalize(nn.Module):
+    def __init__(self, *shape: int):
+        super().__init__()
+        self.register_buffer("mean", torch.full(shape, 0.3))
+
+    def forward(self, x):
+        return x - self.mean.view(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 1, 1), (1,)])
+def test_a_network_with_a_normalize_of_its_own_loads_as_it_is(tmp_path: Path, shape: tuple[int, ...]):
+    def network() -> nn.Module:
+        return nn.Sequential(OrderedDict(normalize=_OwnNormalize(*shape), model=nn.Flatten(), last=nn.Linear(64, 10)))
+
+    saved, x = network(), torch.rand(2, 1, 8, 8)
+    save_file(saved.state_dict(), tmp_path / "w.safetensors")
+    assert torch.equal(with_weights(network(), tmp_path / "w.safetensors")(x), saved(x))

@@ -3,9 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from toughen.errors import RunError
-from toughen.training.checkpoint import load_state, save_state
+from toughen.run import RunFolder
+from toughen.training.checkpoint import load_state, save_model, save_state
 
 STATE = {
     "epoch": 3,
@@ -77,3 +79,16 @@ def test_a_kill_between_the_two_renames_leaves_the_old_checkpoint_usable(tmp_pat
     assert load_state(tmp_path / "last") == {"epoch": 1}
     save_state(tmp_path / "last", {"epoch": 2})
     assert load_state(tmp_path / "last") == {"epoch": 2}
+
+
+def test_tied_weights_are_saved_and_stay_tied(tmp_path: Path) -> None:
+    def tied() -> nn.Sequential:
+        network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        network[1].weight = network[0].weight
+        return network
+
+    saved, loaded, x = tied(), tied(), torch.rand(2, 4)
+    save_model(RunFolder(tmp_path), saved, {})
+    loaded.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    assert loaded[1].weight is loaded[0].weight
+    assert torch.equal(loaded(x), saved(x))

@@ -73,7 +73,8 @@ def save_model(folder: RunFolder, model: nn.Module, companions: Mapping[str, nn.
     """Write model.safetensors, and `<name>.safetensors` for each of the method's other networks."""
     places = {folder.path / f"{name}.safetensors": network for name, network in companions.items()}
     for place, network in {**places, folder.model: model}.items():
-        tensors: dict[str, Tensor] = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+        # Copies of their own, as above: tied weights share memory. Loading fills a tie twice, equally.
+        tensors = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in network.state_dict().items()}
         with atomic(place) as path:
             save_file(tensors, path)
 
