@@ -5,11 +5,12 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
 
 from toughen.attacks import PGD
 from toughen.losses import cross_entropy
 from toughen.models import PreActResNet18, ResNet18, SmallCNN, Timm, Torchvision, WideResNet, build_model
-from toughen.models.fold import FoldedReplica, fold
+from toughen.models.fold import FoldedReplica, agrees, fold
 from toughen.threat import ThreatModel
 
 NETWORKS = [
@@ -154,3 +155,132 @@ def test_a_shared_convolution_is_not_folded() -> None:
     assert replica is not None
     with torch.no_grad():
         torch.testing.assert_close(replica(images()), model.eval()(images()), rtol=1e-4, atol=1e-4)
+
+
+class Standardised(nn.Conv2d):
+    """Weight standardisation: a convolution with a forward of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, centred / (self.weight.std((1, 2, 3), keepdim=True) + 1e-5), self.bias)
+
+
+class LowRank(nn.Module):
+    """A convolution whose weight is a sum of its own and a product, as in LoRA; called, or with its weight taken."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.convolution = convolution
+        self.left = nn.Parameter(0.1 * torch.randn(convolution.out_channels, 2))
+        self.right = nn.Parameter(0.1 * torch.randn(2, convolution.weight[0].numel()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        added = (self.left @ self.right).view_as(self.convolution.weight)
+        return nn.functional.conv2d(x, self.convolution.weight + added, padding=1)
+
+
+class TakenTwice(nn.Module):
+    """A convolution that is called once, and whose weight is also read elsewhere."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.convolution, self.norm = convolution, nn.BatchNorm2d(convolution.out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.convolution(x)) + 0.5 * nn.functional.conv2d(x, self.convolution.weight, padding=1)
+
+
+class Reused(nn.Module):
+    """One convolution, two BatchNorms behind it."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.convolution = convolution
+        self.first, self.second = (nn.BatchNorm2d(convolution.out_channels) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(self.convolution(x)) - self.second(self.convolution(x.flip(-1)))
+
+
+class Tied(nn.Module):
+    """Two convolutions with one weight, each with its BatchNorm."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.one, self.other = convolution, nn.Conv2d(convolution.in_channels, convolution.out_channels, 3, padding=1)
+        self.other.weight = self.one.weight
+        self.first, self.second = (nn.BatchNorm2d(convolution.out_channels) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(self.one(x)) - self.second(self.other(x.flip(-1)))
+
+
+def hooked(convolution: nn.Conv2d) -> nn.Conv2d:
+    convolution.register_forward_hook(lambda module, inputs, output: output.relu())
+    return convolution
+
+
+def own_forward(convolution: nn.Conv2d) -> nn.Conv2d:
+    convolution.forward = lambda x: 2 * nn.functional.conv2d(x.tanh(), convolution.weight, padding=1)
+    return convolution
+
+
+KINDS = {
+    "plain": lambda c: c,
+    "spectral_norm": parametrizations.spectral_norm,
+    "weight_norm": parametrizations.weight_norm,
+    "orthogonal": parametrizations.orthogonal,
+    "old spectral_norm": nn.utils.spectral_norm,
+    "old weight_norm": nn.utils.weight_norm,
+    "pruned": lambda c: prune.l1_unstructured(c, "weight", 0.5),
+    "weight standardisation": lambda c: Standardised(c.in_channels, c.out_channels, 3, padding=1, bias=False),
+    "low rank": LowRank,
+    "taken twice": TakenTwice,
+    "reused": Reused,
+    "tied": Tied,
+    "hook": hooked,
+    "own forward": own_forward,
+}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("momentum", [0.1, None], ids=["moving", "cumulative"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_never_another_network(kind: str, momentum: float | None) -> None:
+    """After real steps, at which BatchNorm is no longer the identity, a replica is the network, or there is none."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+
+        def block(inputs: int) -> list[nn.Module]:
+            convolution = KINDS[kind](nn.Conv2d(inputs, 8, 3, padding=1, bias=False))
+            return [convolution, nn.BatchNorm2d(8, momentum=momentum), nn.ReLU()]
+
+        model = nn.Sequential(*block(1), *block(8), nn.Flatten(), nn.Linear(8 * 64, 10))
+        x, y = torch.rand(64, 1, 8, 8), torch.randint(0, 10, (64,))
+    replica = fold(model, x[:2], torch.float32)
+    assert replica is not None or kind not in ("plain", "spectral_norm", "reused", "tied")
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, 0.9)
+    for _ in range(10):
+        model.train()
+        optimizer.zero_grad()
+        cross_entropy(model(x), y).mean().backward()
+        optimizer.step()
+    model.eval()
+    for found in (replica, fold(model, x[:2], torch.float32)):
+        if found is not None:
+            found.refresh()
+            with torch.no_grad():
+                torch.testing.assert_close(found(x), model(x), rtol=1e-3, atol=1e-3)
+            expected = torch.autograd.grad(cross_entropy(model(x1 := x.clone().requires_grad_()), y).sum(), x1)[0]
+            given = torch.autograd.grad(cross_entropy(found(x2 := x.clone().requires_grad_()), y).sum(), x2)[0]
+            assert float((given - expected).norm() / expected.norm()) < 0.02
+
+
+def test_a_replica_of_another_function_is_found_out() -> None:
+    model = trained_a_little(partial(ResNet18, width=4))
+    replica = fold(model, images(), torch.float32)
+    assert replica is not None and agrees(model, replica, images(), torch.float32)
+    with torch.no_grad():
+        next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d)).running_var.mul_(1.5)
+    assert not agrees(model, replica, images(), torch.float32)
+    assert agrees(model, replica.refresh(), images(), torch.float32)

@@ -23,8 +23,13 @@ class Average(ABC):
         """Whether the average takes in the weights after this update of them, the run's `update`-th (from 1)."""
 
     def update(self, averaged: AveragedModel, model: nn.Module, method: Method) -> None:
-        """Take in the weights of `model`, after a step of `method`."""
+        """Take in the weights of `model`, after a step of `method`; what is no real number is taken over as it is."""
         averaged.update_parameters(model)
+        with torch.no_grad():
+            for average, current in zip(_tensors(averaged.module), _tensors(model), strict=True):
+                # torch averages integers too, and rounds down: a permutation or an index table would be destroyed.
+                if not average.is_floating_point() and not average.is_complex():
+                    average.copy_(current)
 
     def settle(self, network: nn.Module, images: Iterable[Tensor]) -> None:
         """Make the averaged network, as it is deployed, usable at the end of an epoch."""

@@ -1,6 +1,7 @@
 """One step: the inner maximum, the loss and its gradient, the update of the weights and of their average."""
 
 import math
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -10,8 +11,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from toughen.batch import Batch
+from toughen.errors import ToughenWarning
 from toughen.methods import Method, Perturbed, Terms, total
-from toughen.models.fold import fold
+from toughen.models.fold import agrees, fold
 from toughen.models.layout import lay_out
 from toughen.training.settings import Settings
 from toughen.training.step import Step
@@ -71,6 +73,23 @@ class Updates:
         """The averaged network, from its first update on."""
         begun = self.averaged is not None and int(self.averaged.n_averaged) > 0
         return self.averaged.module if self.averaged is not None and begun else None
+
+    def prove_replica(self, images: Tensor) -> None:
+        """Attack the network itself from now on if the replica is no longer the same function; a warning says so.
+
+        To be called at the start of every epoch and after a resume: what holds for a new network need not hold later.
+
+        Args:
+            images: a few of the training set, on the device.
+        """
+        if self.replica is not None and not agrees(self.model, self.replica.refresh(), images, self.dtype):
+            self.replica = None
+            warnings.warn(
+                "the fast copy of the network that attacks run on no longer gives the network's logits and gradients; "
+                "they run on the network itself from here on, which takes longer (--fast false does so from the start)",
+                ToughenWarning,
+                stacklevel=2,
+            )
 
     def take(self, batch: Batch, epoch: int, place: int, last: bool) -> Terms:
         """One forward and backward pass; an update of the weights at the end of each accumulated group.
