@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from toughen.models.build import Normalize
-from toughen.models.layout import lay_out
+from toughen.models.layout import ContiguousConv2d, lay_out
 from toughen.models.mode import evaluating
 from toughen.models.rewrite import cast_around, relu_in_place
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, ContiguousConv2d)
 _NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 

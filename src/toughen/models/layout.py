@@ -27,6 +27,10 @@ def lay_out(network: nn.Module, images: Tensor, memory_format: torch.memory_form
     times as long as contiguous ones, on 2 x 2 three times; on 6 x 6 or with 128 channels they were as fast (AVX512,
     torch 2.15).
 
+    A strided 1 x 1 convolution of few channels is computed in the contiguous layout too: on CPUs without AVX512,
+    oneDNN's channels-last gradient of its weights writes beyond its memory (4 channels to 8, stride 2, torch 2.14.1 and
+    a Zen: "double free or corruption").
+
     Args:
         network: on its device.
         images: a few, to find the maps' sizes with.
@@ -38,10 +42,20 @@ def lay_out(network: nn.Module, images: Tensor, memory_format: torch.memory_form
     """
     network.to(memory_format=memory_format)
     if images.device.type == "cpu" and memory_format == torch.channels_last and dtype == torch.float32:
-        for convolution in on_small_maps(network, images):
+        for convolution in (*on_small_maps(network, images), *_overrunning(network)):
             convolution.__class__ = ContiguousConv2d
-            convolution.weight.data = convolution.weight.data.contiguous()
+            # Cloned, because to `contiguous` a 1 x 1 weight is so in either layout.
+            convolution.weight.data = convolution.weight.data.clone(memory_format=torch.contiguous_format)
     return network
+
+
+def _overrunning(network: nn.Module) -> list[nn.Conv2d]:
+    """The strided 1 x 1 convolutions whose number of channels fills no vector of 8."""
+    return [
+        layer
+        for layer in network.modules()
+        if type(layer) is nn.Conv2d and layer.kernel_size == (1, 1) and layer.stride != (1, 1) and layer.in_channels % 8
+    ]
 
 
 def on_small_maps(network: nn.Module, images: Tensor) -> list[nn.Conv2d]:
