@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from toughen.errors import InputError
-from toughen.training import EMA, SWA
+from toughen.methods import Standard
+from toughen.training import EMA, SWA, Average
 
 
 def network() -> nn.Module:
@@ -32,6 +33,20 @@ def test_ema_is_the_plain_recurrence_on_weights_and_statistics() -> None:
         expected = state if expected is None else {k: 0.9 * expected[k] + 0.1 * v for k, v in state.items()}
     for name, tensor in expected.items():
         torch.testing.assert_close(averaged.module.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("average", [EMA(decay=0.9995), SWA(start=1)])
+def test_what_is_no_real_number_is_taken_over_as_it_is(average: Average) -> None:
+    model = network()
+    model.register_buffer("order", torch.randperm(64, generator=torch.Generator().manual_seed(0)))
+    model.register_buffer("kept", torch.arange(64) % 3 == 0)
+    averaged = average.build(model)
+    for step in range(5):
+        model.order, model.kept = model.order.roll(step), ~model.kept
+        move(model, 0.1)
+        average.update(averaged, model, Standard())
+    assert torch.equal(averaged.module.order, model.order)
+    assert torch.equal(averaged.module.kept, model.kept)
 
 
 def test_swa_is_the_mean_and_its_statistics_are_those_of_the_images() -> None:
