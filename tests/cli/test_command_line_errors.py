@@ -64,7 +64,10 @@ def refused(answer: Any) -> str:
         ("train --eps 8/255", "unknown option --eps; did you mean --threat.eps?"),
         ("train --zzzz 3", "unknown option --zzzz; `toughen train --help` lists them all"),
         ("train -e 3", "unknown option -e; options have two dashes, such as --seed 1"),
-        ("train --method.nope 1", "--method.nope: unknown setting of TRADES; Known: attack, beta"),
+        (
+            "train --method.nope 1",
+            "--method.nope: unknown setting of TRADES; Known: adversarial_first, attack, beta, clean_passes",
+        ),
         (
             "train --model.widht 4",
             "--model.widht: unknown setting of SmallCNN; did you mean 'width'? Known: in_channels, num_classes, width",
@@ -194,7 +197,8 @@ def test_message_begins(toughen: Toughen, line: str, beginning: str) -> None:
         ("method: {class_path: TRADES, init_args: {beta: x}}", "my.yaml: method.beta: expected a float, got 'x'"),
         (
             "method: {class_path: TRADES, init_args: {bta: 1}}",
-            "my.yaml: method.bta: unknown setting of TRADES; did you mean 'beta'? Known: attack, beta",
+            "my.yaml: method.bta: unknown setting of TRADES; did you mean 'beta'? "
+            "Known: adversarial_first, attack, beta, clean_passes",
         ),
         (
             "method: {class_path: TRADES, init_arg: {beta: 1}}",

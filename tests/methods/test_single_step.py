@@ -75,7 +75,7 @@ def test_n_fgsm_stays_in_the_image_range(model: nn.Module) -> None:
     images = torch.rand(8, 1, 4, 4, generator=generator()).round()  # black and white
     batch = Batch(images, torch.zeros(8, dtype=torch.int64))
     perturbed = NFGSM().under(ThreatModel("linf", 0.2), generator()).perturb(model, batch)
-    for found in perturbed:
+    for found in (perturbed.images, perturbed.start):
         assert 0 <= found.min() <= found.max() <= 1
 
 
