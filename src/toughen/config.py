@@ -11,12 +11,13 @@ from typing import Any
 from toughen.errors import InputError
 
 
-def describe(value: Any) -> Any:
+def describe(value: Any, inside: tuple[int, ...] = ()) -> Any:
     """The plain-data form of a setting, for `config.yaml`.
 
     Objects are described by their constructor: every argument is read from the attribute of the same name (the
     convention of scikit-learn's estimators). A class or a `functools.partial` of one, which still waits for
-    arguments, is described the same way.
+    arguments, is described the same way. An object that is met again inside itself, as a traced graph is inside the
+    module that it belongs to, is described by its class alone; `inside` are the ids of those it is in.
 
     >>> from toughen.threat import ThreatModel
     >>> describe(ThreatModel("l2", 0.5))
@@ -27,13 +28,13 @@ def describe(value: Any) -> Any:
     if isinstance(value, Real):  # NumPy's numbers too, which YAML cannot write
         return int(value) if isinstance(value, Integral) else float(value)
     if isinstance(value, dict):
-        return {str(key): describe(item) for key, item in value.items()}
+        return {str(key): describe(item, inside) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [describe(item) for item in value]
+        return [describe(item, inside) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: describe(getattr(value, field.name)) for field in fields(value) if field.init}
+        return {field.name: describe(getattr(value, field.name), inside) for field in fields(value) if field.init}
     if isinstance(value, partial):
-        return {"class_path": path_of(value.func), "init_args": describe(arguments_of(value))}
+        return {"class_path": path_of(value.func), "init_args": describe(arguments_of(value), inside)}
     if isinstance(value, type) or inspect.isfunction(value):
         return {"class_path": path_of(value), "init_args": {}}
     if hasattr(value, "__fspath__"):
@@ -41,8 +42,8 @@ def describe(value: Any) -> Any:
     arguments = {}
     for name, parameter in inspect.signature(type(value).__init__).parameters.items():
         kind = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        if name != "self" and not kind and hasattr(value, name):
-            arguments[name] = describe(getattr(value, name))
+        if name != "self" and not kind and hasattr(value, name) and id(value) not in inside:
+            arguments[name] = describe(getattr(value, name), (*inside, id(value)))
     return {"class_path": path_of(type(value)), "init_args": arguments}
 
 

@@ -290,3 +290,33 @@ def test_weights_that_cannot_be_read(tmp_path: Path, damage: str) -> None:
         path.write_bytes(content[damage])
     with pytest.raises(RunError, match=rf"cannot read weights from {path}: .*; expected a \.safetensors file"):
         load_weights(small(), path)
+
+
+class _OwnNormalize(nn.Module):
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full(shape, 0.3))
+        self.register_buffer("std", torch.full(shape, 0.7))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean.view(1, -1, 1, 1)) / self.std.view(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 1, 1), (3,)])
+@pytest.mark.parametrize("saved_in_ours", [False, True])
+@pytest.mark.parametrize("given_in_ours", [False, True])
+def test_weights_of_a_network_with_a_normalize_of_its_own(
+    tmp_path: Path, shape: tuple[int, ...], saved_in_ours: bool, given_in_ours: bool
+) -> None:
+    """Whoever has our normalisation in front, file or network: the weights' own network comes out."""
+
+    def network(ours: bool) -> nn.Module:
+        own = nn.Sequential()
+        own.add_module("normalize", _OwnNormalize(*shape))
+        own.add_module("body", nn.Flatten())
+        own.add_module("last", nn.Linear(192, 5))
+        return Classifier(Normalize(MEAN, STD), own) if ours else own
+
+    saved = network(saved_in_ours)
+    loaded = load_weights(network(given_in_ours), save(saved, tmp_path / "w.safetensors"))
+    assert torch.equal(loaded(IMAGES), saved(IMAGES))

@@ -80,3 +80,8 @@ def test_bad_settings(settings: dict) -> None:
 def test_bad_peak() -> None:
     with pytest.raises(InputError, match=r"schedule.peak.*got 1"):
         OneCycle(peak=1)
+
+
+def test_nothing_to_train_is_said() -> None:
+    with pytest.raises(InputError, match="the network has no parameters that need a gradient"):
+        SGD().build([nn.Linear(2, 2).requires_grad_(False)])

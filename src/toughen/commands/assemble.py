@@ -15,6 +15,7 @@ from toughen.errors import InputError
 from toughen.hardware.device import find_device
 from toughen.methods import Method
 from toughen.models import check_outputs
+from toughen.models.state import extra_as_text
 from toughen.run import RunFolder
 from toughen.training import Observer, Settings, Silent, Trainer, make_accelerator, own_randomness
 
@@ -115,6 +116,7 @@ def check_fit(network: nn.Module, method: Method, images: ImageSet, settings: di
         InputError: naming the network's output, or the option.
     """
     first = images.subset(torch.arange(2))[0]
+    extra_as_text(network)  # while nothing is lost yet
     check_outputs(network, first, len(images.classes))
     if settings["attack_steps"] is not None:
         settings["attack_steps"].check(method)

@@ -1,6 +1,5 @@
 """Attack a model on test images, record a verdict an image, and write the report."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from toughen.evaluation.analysis import check_names
 from toughen.evaluation.attacks.transfer import short_names
 from toughen.evaluation.records.parts import Parts
 from toughen.models.build import build_model, with_facts
+from toughen.models.state import copied
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
@@ -275,7 +275,7 @@ def _network(
     if model is None:
         network = instantiate(config["model"])
     elif isinstance(model, nn.Module):
-        network = copy.deepcopy(model)
+        network = copied(model)
     else:
         classes, channels = len(images.classes), images.shape[0]
         zeros, ones = [0.0] * channels, [1.0] * channels

@@ -1,6 +1,5 @@
 """A run's network with fresh weights, and the precision that suits it."""
 
-import copy
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,12 +9,13 @@ from torch import nn
 from toughen.data import ImageSet
 from toughen.hardware.precision import Precision, choose_precision
 from toughen.models import build_model, forward_flops
+from toughen.models.state import copied
 
 
 def fresh_model(model: Callable[..., nn.Module], images: ImageSet, normalize: bool = True) -> nn.Module:
     """The network with new weights, behind an input normalisation, or a copy of the one that was given ready-made."""
     if isinstance(model, nn.Module):
-        return copy.deepcopy(model)
+        return copied(model)
     mean, std = images.channel_statistics()
     facts = {"num_classes": len(images.classes), "in_channels": images.shape[0]}
     return build_model(model, **facts, mean=mean, std=std, normalize=normalize)

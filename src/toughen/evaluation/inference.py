@@ -1,6 +1,5 @@
 """A model held still while it is judged: eval mode, fp32, no gradient for its parameters."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from toughen.attacks import attacked
+from toughen.models.state import check_values, copied
 
 NO_PREDICTION = -1
 """The prediction for an image whose logits hold a NaN: no label, so the image counts as misclassified."""
@@ -20,13 +20,17 @@ def frozen(model: nn.Module, device: torch.device | str) -> Iterator[nn.Module]:
     A model that is elsewhere or in another precision is copied; the caller's own stays as it is. Autocast,
     TF32 and reduced-precision products are off inside, and cuDNN is deterministic. Train/eval flags,
     `requires_grad` and these settings come back at the end, also after an error.
+
+    Raises:
+        InputError: a model without values, or one that must be copied and cannot be.
     """
     device = torch.device(device)
+    check_values(model)
     tensors = [*model.parameters(), *model.buffers()]
     fits = all(tensor.dtype == torch.float32 for tensor in tensors if tensor.is_floating_point())
     # An empty tensor knows the index that a bare "cuda" stands for.
     fits = fits and all(tensor.device == torch.empty(0, device=device).device for tensor in tensors)
-    judged = model if fits else copy.deepcopy(model).to(device=device, dtype=torch.float32)
+    judged = model if fits else copied(model).to(device=device, dtype=torch.float32)
     with attacked(judged), _exact_fp32(device.type):
         yield judged
 

@@ -1,13 +1,14 @@
 """From a network's class and settings to a classifier of [0, 1] images, and back from its saved weights."""
 
 import inspect
+import json
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from toughen.config import arguments_of, path_of
 from toughen.errors import InputError, RunError
 from toughen.hardware.speed import FlopCounter
 from toughen.models.mode import evaluating
+from toughen.models.state import split_state
 
 
 class Normalize(nn.Module):
@@ -122,20 +124,23 @@ def looks_like_probabilities(outputs: Tensor) -> bool:
 
 
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
-    """Load a safetensors file into `model`, or into its network where the file was saved without our normalisation.
+    """Load a safetensors file into `model`, with our normalisation in front of it where the file has one, else without.
 
-    Returns the model that the weights belong to.
+    Which of the three it is, the names of the file's tensors say: a network may have a `normalize` of its own. Returns
+    the model that the weights belong to.
 
     Raises:
         RunError: no such file, a damaged one, or weights of another architecture (naming the first differences).
     """
     try:
         state = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            texts = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise RunError(f"cannot read weights from {path}: {error}; expected a .safetensors file") from error
-    if isinstance(model, Classifier) and not any(name.startswith("normalize.") for name in state):
-        model = model.get_submodule("network")
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    model = _as_saved(model, state)
+    tensors, rest = split_state(model)
+    expected = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if expected != found:
         names = sorted(expected.keys() | found.keys())
@@ -146,5 +151,28 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
             + "\n".join(lines)
             + "\nGive the --model (with its settings) that the weights were saved from."
         )
-    model.load_state_dict(state)
+    # A file from elsewhere has no such texts: then the network keeps what it has.
+    model.load_state_dict(
+        {**{name: json.loads(texts[name]) if name in texts else rest[name] for name in rest}, **state}
+    )
     return model
+
+
+def _as_saved(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """`model`, the network in it, or our normalisation and it: what has the names of a state."""
+    ours = {"normalize.mean", "normalize.std"}
+    names = set(split_state(model)[0])
+    if state.keys() == names:
+        return model
+    if isinstance(model, Classifier):
+        network = model.get_submodule("network")
+        bare = state.keys() == set(split_state(network)[0])
+        # Neither fits: the message that follows names the differences from what was probably meant.
+        return network if bare or not ours <= state.keys() else model
+    others = state.keys() - ours
+    wrapped = ours <= state.keys() and all(name.startswith("network.") for name in others)
+    if not wrapped or state["normalize.mean"].ndim != 4 or any(isinstance(part, Normalize) for part in model.modules()):
+        return model
+    # The statistics are among the weights: these values only give them their shape.
+    channels = state["normalize.mean"].shape[1]
+    return Classifier(Normalize([0.0] * channels, [1.0] * channels), model)

@@ -10,7 +10,6 @@ whatever the form, a replica is believed only after it has given the network's l
 statistics that it was not made with: see `fold` and `agrees`.
 """
 
-import copy
 from collections import Counter
 from typing import cast
 
@@ -21,6 +20,7 @@ from toughen.models.build import Normalize
 from toughen.models.layout import ContiguousConv2d, lay_out
 from toughen.models.mode import evaluating
 from toughen.models.rewrite import cast_around, relu_in_place
+from toughen.models.state import copied
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, ContiguousConv2d)
@@ -53,7 +53,7 @@ class FoldedReplica(nn.Module):
         with evaluating(model):
             graph = _Tracer().trace(model)
             traced = fx.GraphModule(model, graph)
-        replica = copy.deepcopy(traced).eval().requires_grad_(False)
+        replica = copied(traced).eval().requires_grad_(False)
         self._pairs: list[tuple[Convolution, nn.BatchNorm2d, Convolution]] = []
         self._copied: list[tuple[Tensor, nn.Module, str]] = []
         folded = self._fold_pairs(model, replica)
@@ -166,7 +166,7 @@ def fold(
         memory_format: of the replica.
     """
     try:
-        trial = copy.deepcopy(model)
+        trial = copied(model)
         exact = FoldedReplica(trial, torch.float32, memory_format)
         _disturb(trial)
         if not agrees(trial, exact.refresh(), images, torch.float32):

@@ -7,12 +7,13 @@ from contextvars import ContextVar
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import is_lazy
 
 from toughen.errors import InputError, did_you_mean
+from toughen.models.state import kept_tensors
 
 Branch = Literal["clean", "adversarial"]
 
@@ -164,8 +165,7 @@ def _check(model: nn.Module, layers: list[nn.Module]) -> None:
 
 def _tensors(model: nn.Module) -> dict[int, Any]:
     """What a copy shares, as deepcopy's memo: parameters, buffers and tensors kept as plain attributes."""
-    plain = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
-    return {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers(), *plain)}
+    return {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers(), *kept_tensors(model))}
 
 
 def _rebuilt(model: nn.Module, shared: dict[int, Any], replaced: dict[int, nn.Module]) -> nn.Module:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from toughen.errors import RunError
+from toughen.models.state import extra_as_text, split_state
 from toughen.run import RunFolder, atomic
 
 TENSOR = "__tensor__"
@@ -74,9 +75,9 @@ def save_model(folder: RunFolder, model: nn.Module, companions: Mapping[str, nn.
     places = {folder.path / f"{name}.safetensors": network for name, network in companions.items()}
     for place, network in {**places, folder.model: model}.items():
         # Copies of their own, as above: tied weights share memory. Loading fills a tie twice, equally.
-        tensors = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in network.state_dict().items()}
+        tensors = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in split_state(network)[0].items()}
         with atomic(place) as path:
-            save_file(tensors, path)
+            save_file(tensors, path, extra_as_text(network) or None)
 
 
 class GlobalRandomness:

@@ -39,8 +39,17 @@ class SGD:
         self.decay_all = decay_all
 
     def build(self, modules: Iterable[nn.Module]) -> torch.optim.Optimizer:
-        """The optimiser of all parameters of these modules that need a gradient."""
+        """The optimiser of all parameters of these modules that need a gradient.
+
+        Raises:
+            InputError: there is none.
+        """
         parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        if not parameters:
+            raise InputError(
+                "the network has no parameters that need a gradient, so there is nothing to train; expected a network "
+                "that is not quantised (quantise it after training), with requires_grad left on"
+            )
         decayed = [p for p in parameters if self.decay_all or p.ndim > 1]
         exempt = [p for p in parameters if not self.decay_all and p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": self.weight_decay}]

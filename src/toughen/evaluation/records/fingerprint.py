@@ -96,7 +96,7 @@ class _Walk:
         if isinstance(value, Tensor):
             if id(value) not in self.known:
                 self.say("tensor", value.dtype, tuple(value.shape))
-                self.digest.update(_bytes(value))
+                self.digest.update(tensor_bytes(value))
         elif isinstance(value, np.ndarray | np.generic):
             self.say("array", value.dtype, value.shape)
             self.digest.update(value.tobytes() if value.dtype != object else repr(value.tolist()).encode())
@@ -244,9 +244,11 @@ def _in_library(name: str) -> bool:
     return file is not None and str(Path(file).resolve()).startswith(_LIBRARIES)
 
 
-def _bytes(tensor: Tensor) -> bytes:
+def tensor_bytes(tensor: Tensor) -> bytes:
     """The tensor's bytes; where it has none that can be seen, as on the meta device, its description."""
     try:
+        if tensor.is_quantized:
+            return repr(tensor.dequantize().tolist()).encode()
         return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     except (RuntimeError, NotImplementedError, TypeError):
         return repr(tensor).encode()

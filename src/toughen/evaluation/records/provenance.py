@@ -12,19 +12,23 @@ from torch import Tensor, nn
 from toughen._version import __version__
 from toughen.config import path_of
 from toughen.data.source import ImageSet, Split
-from toughen.evaluation.records.fingerprint import fingerprint
+from toughen.evaluation.records.fingerprint import fingerprint, tensor_bytes
+from toughen.models.state import split_state
 
 
 def model_facts(model: nn.Module) -> dict[str, Any]:
     """Class, number of parameters, and two SHA-256.
 
-    `sha256` is over names, types, shapes and bytes of the state dict. `code_sha256` is over what else the outputs
-    depend on, as far as it can be seen from outside; see `fingerprint`.
+    `sha256` is over names, types, shapes and bytes of the state dict, and what else it holds. `code_sha256` is over
+    what else the outputs depend on, as far as it can be seen from outside; see `fingerprint`.
     """
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    tensors, rest = split_state(model)
+    for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(_bytes(tensor))
+        digest.update(tensor_bytes(tensor))
+    for name, value in rest.items():
+        digest.update(f"{name} {fingerprint(value)}\n".encode())
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {
         "class": path_of(type(model)),
@@ -55,8 +59,8 @@ def data_hash(images: ImageSet, chosen: Sequence[Tensor]) -> str:
     """SHA-256 over shape, pixels and labels of the chosen images in their order, however cut into chunks."""
     pixels, labels = hashlib.sha256(str(images.shape).encode()), hashlib.sha256()
     for indices in chosen:
-        pixels.update(_bytes(images.images.take(indices)))
-        labels.update(_bytes(images.labels[indices]))
+        pixels.update(tensor_bytes(images.images.take(indices)))
+        labels.update(tensor_bytes(images.labels[indices]))
     return hashlib.sha256(pixels.digest() + labels.digest()).hexdigest()
 
 
@@ -77,7 +81,3 @@ def device_name(device: torch.device) -> str:
     """The processor that computes, such as "cuda: NVIDIA A100" or "cpu: x86_64"."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return f"{device.type}: {name}"
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,92 @@
+"""One network in many forms: the figure of each is that of the plain one."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from toughen import ThreatModel, evaluate
+from toughen.data import Digits
+from toughen.errors import InputError
+
+N = 60
+
+
+@pytest.fixture(scope="module")
+def plain() -> nn.Module:
+    """A network of 60 steps on the digits, whose robust accuracy is neither 0 nor 1."""
+    images, labels = Digits().load("train").subset(torch.arange(1000))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.5, momentum=0.9)
+        for _ in range(60):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(images), labels).backward()
+            optimizer.step()
+    return network.eval()
+
+
+def held(model: nn.Module, folder: Path) -> np.ndarray:
+    """Which images every attack of a quick evaluation leaves right."""
+    threat = ThreatModel("linf", 0.05)
+    settings = {"data": Digits(), "budget": "quick", "test_images": N, "checks": False, "device": "cpu"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = evaluate(model=model, threat=threat, out=str(folder), **settings)
+    return result.verdicts.robust()
+
+
+class Extra(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.inner = model
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": 1}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        pass
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images)
+
+
+def old_weight_norm(model: nn.Module) -> nn.Module:
+    model[1] = torch.nn.utils.weight_norm(model[1])
+    return model
+
+
+def exported(model: nn.Module) -> nn.Module:
+    batch = torch.export.Dim("n")
+    return torch.export.export(model, (torch.rand(20, 1, 8, 8),), dynamic_shapes=({0: batch},)).module()
+
+
+@pytest.mark.parametrize("form", [old_weight_norm, Extra, exported])
+def test_the_figure_is_the_plain_networks(plain, form: Callable[[nn.Module], nn.Module], tmp_path: Path):
+    expected = held(plain, tmp_path / "plain")
+    assert 0 < expected.sum() < N
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = form(copy.deepcopy(plain))
+    np.testing.assert_array_equal(held(model, tmp_path / "form"), expected)
+
+
+def test_a_quantised_network_gets_a_figure_of_attacks_without_gradients(plain, tmp_path: Path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantised = torch.ao.quantization.quantize_dynamic(copy.deepcopy(plain), {nn.Linear})
+    difference = held(quantised, tmp_path / "q") != held(plain, tmp_path / "plain")
+    assert difference.mean() <= 0.5
+
+
+def test_a_network_on_the_meta_device_is_refused(tmp_path: Path):
+    with torch.device("meta"):
+        meta = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with pytest.raises(InputError, match=r"the model's 1\.weight is on the meta device"):
+        held(meta, tmp_path)
