@@ -155,3 +155,72 @@ class Rippled(Around):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images + self.period * torch.sin(2 * torch.pi * images / self.period))
+
+
+class RippledLogits(Around):
+    """Adds to the logits a fast small wave of the image, whose slope drowns that of the network."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.network(images)
+        wave = torch.sin(3000 * images.flatten(1).sum(1, keepdim=True))
+        return logits + 0.3 * torch.sin(2 * torch.pi * 40 * logits) + 0.05 * wave
+
+
+class _Backward(torch.autograd.Function):
+    """The images as they are, and another gradient."""
+
+    @staticmethod
+    def forward(ctx, images: Tensor, kind: str) -> Tensor:
+        ctx.kind = kind
+        return images.clone()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        if ctx.kind == "noisy":
+            return gradient + 30 * gradient.abs().amax() * torch.randn_like(gradient), None
+        dropped = gradient.clone()
+        dropped[..., dropped.shape[-1] // 2 :] = 0
+        return dropped, None
+
+
+class HalfGradient(Around):
+    """Half of the pixels get no gradient."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(_Backward.apply(images, "half"))
+
+
+class NoisyBackward(Around):
+    """Noise is added to the gradient, and to nothing else."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(_Backward.apply(images, "noisy"))
+
+
+class OtherGradient(Around):
+    """Asked for a gradient, it answers as the network does and gives that of the shifted image."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not images.requires_grad:
+            return self.network(images)
+        answer = self.network(images.detach())
+        other = self.network(images.roll(3, dims=-1))
+        return answer + other - other.detach()
+
+
+class KWinners(Around):
+    """Only the largest values of every layer's output pass (k-WTA, Xiao et al. 2020), instead of a ReLU."""
+
+    def __init__(self, network: nn.Module, share: float = 0.1) -> None:
+        super().__init__(network)
+        self.share = share
+
+    def forward(self, images: Tensor) -> Tensor:
+        for layer in self.network:
+            if isinstance(layer, nn.ReLU):
+                flat = images.flatten(1)
+                kept = flat.topk(int(self.share * flat.shape[1]), dim=1)
+                images = torch.zeros_like(flat).scatter(1, kept.indices, kept.values).view_as(images)
+            else:
+                images = layer(images)
+        return images

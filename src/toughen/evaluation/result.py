@@ -11,7 +11,6 @@ from torch import Tensor
 
 from toughen.errors import RunError
 from toughen.evaluation.checks import run_checks
-from toughen.evaluation.doubts import verdict_doubts
 from toughen.evaluation.figures.calibration import calibration
 from toughen.evaluation.figures.gallery import gallery
 from toughen.evaluation.figures.per_class import confusion, per_class
@@ -106,7 +105,6 @@ def summarise(
         *(f"not run ({reason}): {name}" for name in skipped),
         *outline.warnings,
         *(warning for unit in flat for warning in unit.warnings),
-        *verdict_doubts(verdicts),
     ]
     versions, differing = _versions(flat)
     result = {

@@ -9,6 +9,7 @@ from torch import Tensor
 from toughen.attacks import PGD
 from toughen.errors import InputError
 from toughen.evaluation.analysis import Analysis, Scene
+from toughen.evaluation.attacks.square import square_attack
 from toughen.evaluation.inference import predict
 from toughen.evaluation.judge import Clean
 from toughen.losses import LabelledLoss
@@ -31,20 +32,26 @@ class SelfChecks(Analysis):
     - `more_steps`: PGD with four times the steps, at least 40;
     - `unbounded_ce`, `unbounded_margin`: PGD from the clean image with a radius that reaches every image, up the
       cross-entropy and the margin. It has no random start, because noise of that size also fools a model that has no
-      gradient.
+      gradient;
+    - `square`: Square, which sees no gradient, on the images that `eps` and `more_steps` left.
 
-    That is at most 245 forward and backward passes an image after PGD-20; on a sound model about 150.
+    That is at most 245 forward and backward passes an image after PGD-20; on a sound model about 150; and
+    `queries` passes forward for each image that they leave.
 
     Args:
         images: how many of the evaluated images, from the first on.
         draws: points of noise an image.
+        queries: of Square.
     """
 
-    def __init__(self, images: int = 100, draws: int = 20) -> None:
-        if images < 1 or draws < 1:
-            raise InputError(f"self_checks: expected at least 1 image and 1 draw, got {images} and {draws}")
+    def __init__(self, images: int = 100, draws: int = 20, queries: int = 500) -> None:
+        if images < 1 or draws < 1 or queries < 1:
+            raise InputError(
+                f"self_checks: expected at least 1 image, 1 draw and 1 query, got {images}, {draws} and {queries}"
+            )
         self.images = images
         self.draws = draws
+        self.queries = queries
 
     def run(self, scene: Scene) -> dict[str, Any]:
         """Whether each image held under each of the attacks, with their loss, steps and radii."""
@@ -92,7 +99,17 @@ class SelfChecks(Analysis):
                 attack = PGD(count, start="clean", keep_best=True, loss=climbed)
                 left = under(attack, threat.unbounded(images), left)
             found[f"unbounded_{climbed}"] = left
+        found["square"] = self._square(scene, clean, found["eps"] & found["more_steps"], seed)
         return found
+
+    def _square(self, scene: Scene, clean: Clean, left: Tensor, seed: int) -> Tensor:
+        images, labels = clean.batch.images, clean.batch.labels
+        held, rows = clean.right.clone(), left.nonzero().squeeze(1)
+        if len(rows):
+            x, y = images[rows], labels[rows]
+            found = square_attack(scene.model, x, y, scene.threat, queries=self.queries, seed=seed)
+            held[rows] = predict(scene.model, scene.threat.project(found, x)) == y
+        return held
 
     def _noise(self, scene: Scene, clean: Clean, generator: torch.Generator) -> Tensor:
         images, labels = clean.batch.images, clean.batch.labels

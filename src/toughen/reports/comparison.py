@@ -16,7 +16,7 @@ class Comparison:
     """What comparing runs gave.
 
     Attributes:
-        ranked: the runs that share one protocol, by descending robust accuracy.
+        ranked: the runs that share one protocol, by descending robust accuracy, those whose figure is doubted last.
         others: those whose figures cannot be compared with them; `obstacle` says why.
         differing: settings in which the runs differ: by name, one text a run, the ranked ones first.
         protocol: what the ranked runs have in common, in one line.
@@ -54,7 +54,8 @@ def compare_runs(folders: Sequence[RunFolder]) -> Comparison:
 
     Figures are comparable only when they were made on the same images, under the same threat model, with the
     same attacks. The largest group of runs that agree in all of these is ranked (of two equally large ones
-    the one that comes first); every other run is listed with what differs.
+    the one that comes first); every other run is listed with what differs. A run whose figure may be too high comes
+    after those whose figure is not doubted.
 
     Raises:
         RunError: a run without a result (the message has the command that makes it), or with verdicts that
@@ -64,7 +65,9 @@ def compare_runs(folders: Sequence[RunFolder]) -> Comparison:
     protocols = [run.protocol for run in runs]
     common = max(protocols, key=protocols.count)
     others = tuple(replace(run, obstacle=_obstacle(run.protocol, common)) for run in runs if run.protocol != common)
-    ordered = sorted((run for run in runs if run.protocol == common), key=lambda run: -run.robust["accuracy"])
+    ordered = sorted(
+        (run for run in runs if run.protocol == common), key=lambda run: (bool(run.masked), -run.robust["accuracy"])
+    )
     tests = paired_tests([(run.folder, run.robust) for run in ordered])
     ranked = tuple(
         replace(run, rank=rank, paired=test) for rank, (run, test) in enumerate(zip(ordered, tests, strict=True), 1)

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,12 +113,6 @@ def read_result(folder: RunFolder) -> dict[str, Any]:
             f"version of toughen: evaluate again with `toughen evaluate {folder.path} --overwrite`"
         )
     return result
-
-
-def failed_checks(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The self-checks of a result for which gradient masking is suspected; empty where none failed or none ran."""
-    suspected = result.get("masking_suspected", [])
-    return [check for check in result.get("checks", []) if check["name"] in suspected]
 
 
 def _read_gallery(path: Path) -> dict[str, NDArray[Any]]:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from toughen.reports.run_data import failed_checks
+from toughen.evaluation.doubts import reasons
 from toughen.reports.text import attack_title, bounds, duration, percent, threat_short
 
 
@@ -32,7 +32,7 @@ def show_result(result: Mapping[str, Any], console: Console) -> None:
             table.add_row(Text(attack_title(attack)), "not run", "", "", "")
     table.add_section()
     table.add_row(*_figure("all together", result["robust_accuracy"]), style="bold")
-    failed = failed_checks(result)
+    failed = reasons(result)
     if failed:
         table.add_row(Text("gradient masking suspected", style="bold red"))
     data = result["data"]

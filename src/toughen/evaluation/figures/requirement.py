@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from toughen.errors import InputError, did_you_mean
+from toughen.evaluation.doubts import reasons
 from toughen.evaluation.figures.statistics import clopper_pearson
 
 _TERM = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*(\d*\.?\d+)\s*(%?)\s*")
@@ -61,13 +62,19 @@ class Checks:
     """The self-checks of the attacks."""
 
     def judge(self, result: Mapping[str, Any]) -> Ruling:
-        """They must have been made, and none may have failed."""
+        """They must all have been made, none may have failed, and nothing found before the attacks may bind."""
         if "self_checks" not in result["analyses"]:
             return Ruling(False, "checks: the self-checks did not run")
-        failed = result.get("masking_suspected", [])
-        return Ruling(
-            not failed, f"checks: {'gradient masking suspected: ' if failed else 'none failed'}{', '.join(failed)}"
-        )
+        doubted = dict.fromkeys(reason["name"] for reason in reasons(result))
+        failed = list(doubted | dict.fromkeys(result.get("masking_suspected", [])))
+        if failed:
+            return Ruling(False, f"checks: gradient masking suspected: {', '.join(failed)}")
+        unjudged = [
+            f"{check['name']} ({check['message']})" for check in result.get("checks", []) if check["passed"] is None
+        ]
+        if unjudged:
+            return Ruling(False, f"checks: not judged: {', '.join(unjudged)}")
+        return Ruling(True, "checks: none failed")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from toughen.reports.run_data import RunData, failed_checks
+from toughen.evaluation.doubts import reasons
+from toughen.reports.run_data import RunData
 from toughen.reports.sections import Section
 from toughen.reports.text import attack_title, class_name, model_name, threat_sentence, threat_short
 
@@ -29,7 +30,7 @@ def build(run: RunData) -> dict[str, Any] | None:
         "allowed": threat_sentence(result["threat"]),
         "facts": facts,
         "warnings": result.get("warnings", []),
-        "masked": failed_checks(result),
+        "masked": reasons(result),
         "run": run.name,
     }
 
