@@ -140,7 +140,7 @@ def test_a_run_that_failed_a_self_check_is_marked(make_run: MakeRun, self_contai
     masked = make_run("masked", studied=True)
     write_report(masked)
     result = compared(masked, make_run("calm", seed=1, strength=0.8))
-    assert [run.masked for run in result.ranked] == [("A larger radius never helps the model",), ()]
+    assert [run.masked for run in result.ranked] == [(), ("A larger radius never helps the model",)]
     assert result.page is not None
     page = self_contained(result.page.read_text())
     assert page.text.index("gradient masking suspected") < page.text.index("Ranking")
