@@ -152,6 +152,19 @@ def test_a_run_that_failed_a_self_check_is_marked(make_run: MakeRun, self_contai
     assert "masking" not in self_contained(calm.read_text()).text
 
 
+def test_a_doubt_of_the_preflight_demotes_a_run(make_run: MakeRun, self_contained: ReadPage) -> None:
+    """A doubt that binds does, without any failed check; one that says nothing of the attacks does not."""
+    found = {"severity": "doubt", "message": "the gradient is not the model's own", "figures": {}}
+    doubted = make_run("doubted", strength=1.3, preflight=[{"name": "false_gradients", **found}])
+    better = make_run("better", seed=1, strength=0.9, preflight=[{"name": "eps_units", **found}])
+    result = compared(doubted, better, make_run("calm", seed=2, strength=0.6))
+    assert result.ranked[-1].name == "doubted"
+    assert result.ranked[-1].robust["accuracy"] > max(run.robust["accuracy"] for run in result.ranked[:-1])
+    assert [run.masked for run in result.ranked] == [(), (), ("The gradient is the model's own",)]
+    assert result.page is not None
+    assert "doubted failed: The gradient is the model's own" in self_contained(result.page.read_text()).text
+
+
 def test_settings_that_differ(make_run: MakeRun) -> None:
     folders = [
         make_run("a"),

@@ -18,6 +18,11 @@ RESULT = {
 ATTACKS = ["fgsm", "pgd20"]
 
 
+def doubt(name: str) -> dict[str, str]:
+    """What the preflight found."""
+    return {"name": name, "severity": "doubt", "message": f"there is {name}"}
+
+
 @pytest.mark.parametrize(
     ("text", "met"),
     [
@@ -52,6 +57,21 @@ def test_the_worse_end_of_the_interval_counts(text: str, met: bool):
             {"analyses": {"self_checks": {}}, "masking_suspected": ["a", "b"]},
             False,
             "checks: gradient masking suspected: a, b",
+        ),
+        (
+            {"analyses": {"self_checks": {}}, "masking_suspected": [], "preflight": [doubt("false_gradients")]},
+            False,
+            "checks: gradient masking suspected: false_gradients",
+        ),
+        (
+            {"analyses": {"self_checks": {}}, "masking_suspected": [], "preflight": [doubt("chance_level")]},
+            True,
+            "checks: none failed",
+        ),
+        (
+            {"analyses": {"self_checks": {}}, "checks": [{"name": "a", "passed": None, "message": "no time"}]},
+            False,
+            "checks: not judged: a (no time)",
         ),
     ],
 )
