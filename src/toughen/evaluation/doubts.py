@@ -15,6 +15,7 @@ BINDING = {
     "zero_gradients": "The gradient shows the way for nearly all images",
     "gradients_not_finite": "The gradient is finite",
     "false_gradients": "The gradient is the model's own",
+    "rough_gradients": "The gradient holds as far as a step of an attack",
     "randomness": "The model answers the same twice, or is attacked in the mean",
 }
 """Doubts of the preflight for which the attacks may have been blind, each with what would hold without it. The others

@@ -141,3 +141,13 @@ def test_nothing_is_touched(look, network: nn.Module):
     assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
     assert torch.equal(torch.get_rng_state(), state)
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_two_and_three_images_depend_on_each_other(look, network: nn.Module, digits, count: int):
+    """Also where that is the size of the batches; the network itself does not, at any of these."""
+    images, labels = digits
+    few = (images[:count], labels[:count])
+    assert "batch_dependence" in look(zoo.BatchStatistics(network).eval(), few, evaluated=labels)
+    assert "batch_dependence" in look(zoo.BatchStatistics(network).eval(), batch_size=count)
+    assert look(network, few, evaluated=labels) == {}

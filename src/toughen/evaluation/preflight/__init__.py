@@ -1,7 +1,7 @@
 """What can be seen before any attack: reasons not to believe the figure that it will give, and what to do.
 
 One check a file, found by its file and ordered by its place: to add one, add `preflight/NAME.py` with a `CHECK`. All of
-them together cost about a dozen passes over at most 128 images.
+them together cost about sixteen passes over at most 128 images.
 """
 
 from importlib import import_module

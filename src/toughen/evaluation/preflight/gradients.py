@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from toughen.evaluation.attacks.gradients import finite
+from toughen.evaluation.preflight.differences import differences
 from toughen.evaluation.preflight.finding import Check, Finding, share
 from toughen.evaluation.preflight.slopes import Slopes
 from toughen.evaluation.preflight.subject import Subject
@@ -20,10 +21,15 @@ _MANY = 0.05
 _DISAGREE = 0.2
 # A step of PGD-20, and a tenth of it: 8-bit images that pass their gradient on straight agree at the first.
 _STEPS = (1 / 8, 1 / 80)
+# Of `Differences`, near and far: sound networks have at most 0.12 and 0.05.
+_FAR, _ROUGH = 0.25, 0.5
 
 
 def find(subject: Subject) -> Iterator[Finding]:
-    """No gradient at all; zero or not finite for both losses; or one that says nothing of what the model does."""
+    """No gradient at all; zero or not finite for both losses; or one that says nothing of what the model does.
+
+    Whether it does is asked along the gradient, and then in random directions.
+    """
     found = subject.slopes
     if found.obstacle:
         yield Finding(
@@ -65,7 +71,9 @@ def find(subject: Subject) -> Iterator[Finding]:
             f"logarithm at 0, 0 times infinity): these pixels count as 0, and attacks do not move them; {_INSTEAD}",
             {"share": part, "n": n},
         )
-    yield from _false(subject, found, ~blind["margin"] & found.judged)
+    if not subject.random:
+        along = list(_false(subject, found, ~blind["margin"] & found.judged))
+        yield from along or _astray(subject)
 
 
 def _blind(gradient: Tensor) -> Tensor:
@@ -74,8 +82,6 @@ def _blind(gradient: Tensor) -> Tensor:
 
 def _false(subject: Subject, slopes: Slopes, rows: Tensor) -> Iterator[Finding]:
     """A step up the gradient must raise the margin by a tenth of what the gradient promises, at one length of two."""
-    if subject.random:
-        return
     images, gradient = slopes.images[rows], finite(slopes.margin[rows])
     labels, before = slopes.labels[rows], slopes.margins[rows]
     clear, kept = torch.zeros(len(images), dtype=torch.bool, device=images.device), torch.zeros_like(before)
@@ -100,6 +106,34 @@ def _false(subject: Subject, slopes: Slopes, rows: Tensor) -> Iterator[Finding]:
         f"astray; {_INSTEAD}",
         {"share": wrong / n, "n": n},
     )
+
+
+def _astray(subject: Subject) -> Iterator[Finding]:
+    """In random directions the gradient must promise what the model does, nearby and over a step of an attack."""
+    found = differences(subject)
+    smaller = found.smaller[~found.smaller.isnan()]
+    n, wrong = len(smaller), int((smaller > _FAR).sum())
+    if n >= 4 and wrong > _DISAGREE * n:
+        yield Finding(
+            "false_gradients",
+            "doubt",
+            f"for {wrong} of {n} images ({share(wrong / n)}) the gradient does not promise what the model does in "
+            f"random directions: it is not the model's own (dropped in part, with noise added, another network's); "
+            f"{_INSTEAD}",
+            {"share": wrong / n, "n": n},
+        )
+        return
+    long = found.long[~found.long.isnan()]
+    n, rough = len(long), int((long > _ROUGH).sum())
+    if n >= 4 and rough > n / 2:
+        yield Finding(
+            "rough_gradients",
+            "doubt",
+            f"for {rough} of {n} images ({share(rough / n)}) the gradient says nothing of what the model does as far "
+            f"away as one step of an attack: the logits are rugged (fast waves, jumps, k-WTA) and lead attacks astray; "
+            f"{_INSTEAD}",
+            {"share": rough / n, "n": n},
+        )
 
 
 CHECK = Check(110, find)

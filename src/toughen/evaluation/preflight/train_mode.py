@@ -37,10 +37,15 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 def _of_the_batch(subject: Subject) -> Iterator[Finding]:
     """An image's logits must not depend on the others in its batch."""
-    count = min(len(subject), subject.batch_size) // 2
-    if count < 2 or subject.random:
+    size = min(len(subject), subject.batch_size)
+    if size < 2 or subject.random:
         return
-    whole, part = subject.logits[:count], at_least_fp32(subject.outputs(subject.images[:count]))
+    count = max(1, size // 2)
+    company = subject.images[:count]
+    if size < 4:
+        # Not alone: BatchNorm refuses a single image. The first one keeps itself company.
+        company = subject.images[:1].expand(size, -1, -1, -1).contiguous()
+    whole, part = subject.logits[:count], at_least_fp32(subject.outputs(company))[:count]
     if not differ(whole, part, 1e-3 * subject.spread):
         return
     flips = float((subject.predicted(whole) != subject.predicted(part)).float().mean())
@@ -49,8 +54,8 @@ def _of_the_batch(subject: Subject) -> Iterator[Finding]:
     yield Finding(
         "batch_dependence",
         "doubt",
-        f"the logits of an image change with the rest of its batch: without one half of it, {share(flips)} of the "
-        f"{count} images of the other get another class; a layer normalises by the batch{suspects}, and verdicts hold "
+        f"the logits of an image change with the rest of its batch: in other company, {share(flips)} of {count} "
+        f"images get another class; a layer normalises by the batch{suspects}, and verdicts hold "
         "for these batches only; keep running statistics, and evaluate in eval mode",
         {"flipped": flips, "n": count},
     )
