@@ -1,5 +1,6 @@
 import inspect
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -205,16 +206,19 @@ def test_what_cannot_be_imported(path: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [({"decoy": 0.5}, "unexpected keyword argument 'decoy'"), ({"decay": "much"}, "not supported between")],
+    ("path", "arguments", "reason"),
+    [
+        ("toughen.training.EMA", {"decoy": 0.5}, "unexpected keyword argument 'decoy'"),
+        ("toughen.training.MultiStep", {"milestones": 3}, "not iterable"),
+    ],
 )
-def test_arguments_that_the_class_does_not_take(arguments: dict[str, Any], reason: str) -> None:
-    described = {"class_path": "toughen.training.EMA", "init_args": arguments}
-    with pytest.raises(InputError, match=rf"toughen\.training\.EMA cannot be built with {arguments}: .*{reason}"):
-        instantiate(described)
+def test_arguments_that_the_class_does_not_take(path: str, arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputError, match=rf"{re.escape(path)} cannot be built with {arguments}: .*{reason}"):
+        instantiate({"class_path": path, "init_args": arguments})
 
 
-def test_a_settings_own_error_stays_as_it_is() -> None:
-    described = {"class_path": "toughen.training.EMA", "init_args": {"decay": 2}}
-    with pytest.raises(InputError, match=r"^average\.decay: expected a number between 0 and 1, got 2$"):
+@pytest.mark.parametrize("decay", [2, "much"])
+def test_a_settings_own_error_stays_as_it_is(decay: Any) -> None:
+    described = {"class_path": "toughen.training.EMA", "init_args": {"decay": decay}}
+    with pytest.raises(InputError, match=rf"^average\.decay: expected a number between 0 and 1, got {decay!r}$"):
         instantiate(described)

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from numbers import Integral, Real
 
 from toughen.errors import InputError
 
@@ -43,3 +44,57 @@ def as_text(value: float) -> str:
     if value < 0.5 and not round_decimal and abs(value * 255 - scaled) < 1e-6 and scaled.denominator == 1:
         return f"{scaled.numerator}/255"
     return f"{value:.4g}"
+
+
+def check_number(
+    name: str,
+    value: float,
+    what: str = "a number",
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    below: float = math.inf,
+    whole: bool = False,
+    such: str = "",
+) -> None:
+    """Raise unless a setting is a finite number in its range: every numeric setting is checked by this.
+
+    Args:
+        name: the setting's, for the error.
+        value: what was given.
+        what: what is expected, for the error.
+        least: the smallest that is allowed.
+        above: it must be larger than this.
+        most: the largest that is allowed.
+        below: it must be smaller than this.
+        whole: whether it must be a whole number.
+        such: an example for the error.
+
+    Raises:
+        InputError: it is not.
+
+    >>> check_number("method.lam", float("nan"), "a weight", least=0)
+    Traceback (most recent call last):
+        ...
+    toughen.errors.InputError: method.lam: expected a weight of at least 0, got nan
+    """
+    # Written so that NaN is outside every range.
+    within = isinstance(value, Real) and above < value < below and least <= value <= most and abs(value) < math.inf
+    if within and (isinstance(value, Integral) or not whole):
+        return
+    if whole:
+        what = "" if isinstance(value, Integral) else "a whole number"
+    example = f" such as {such}" if such else ""
+    raise InputError(
+        f"{name}: expected {f'{what} {_range(what, least, above, most, below)}'.strip()}{example}, got {value!r}"
+    )
+
+
+def _range(what: str, least: float, above: float, most: float, below: float) -> str:
+    if above > -math.inf:
+        low = f"between {above:g} and {below:g}" if below < math.inf else f"above {above:g}"
+        return f"{low} and at most {most:g}" if most < math.inf else low
+    if below < math.inf or most < math.inf:
+        return f"from {least:g} to {f'below {below:g}' if below < math.inf else f'{most:g}'}"
+    return f"of at least {least:g}" if what else f"at least {least:g}"

@@ -65,8 +65,8 @@ def test_all_images_or_as_many_as_asked_for() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"up_to": 0}, "--up_to: expected more than 0, got 0"),
-        ({"memory": -1.0}, r"--memory: expected more than 0, got -1\.0"),
+        ({"up_to": 0}, "--up_to: expected at least 1, got 0"),
+        ({"memory": -1.0}, r"--memory: expected gigabytes above 0, got -1\.0"),
         ({"epoch": 3}, "unknown setting 'epoch'; did you mean .*epochs"),
         ({"epochs": 0}, "--epochs: expected at least 1"),
     ],

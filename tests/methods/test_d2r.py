@@ -389,7 +389,7 @@ def test_stopped_within_an_epoch_and_resumed_target_and_guide_are_bit_identical(
         ({"adversarial": "l2"}, "method.adversarial: expected one of kl, .*, got 'l2'"),
         ({"over_classes": "max"}, "method.over_classes: expected one of mean, sum, got 'max'"),
         ({"gradient": "both"}, "method.gradient: expected one of target, guide, mixture, got 'both'"),
-        ({"guide_share": 1.5}, "method.guide_share: expected a share of 0 to 1, got 1.5"),
+        ({"guide_share": 1.5}, "method.guide_share: expected a share from 0 to 1, got 1.5"),
     ],
 )
 def test_bad_settings(settings: dict, message: str) -> None:

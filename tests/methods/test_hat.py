@@ -157,7 +157,7 @@ def test_beta_and_gamma_scale_their_own_terms_only(weights: str) -> None:
     [
         ({"beta": -1.0}, r"method\.beta"),
         ({"gamma": -1.0}, r"method\.gamma"),
-        ({"h": 0.5}, r"method\.h: expected at least 1"),
+        ({"h": 0.5}, r"method\.h: expected a factor of at least 1"),
     ],
 )
 def test_bad_settings(settings: dict, message: str) -> None:

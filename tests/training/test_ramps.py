@@ -177,7 +177,7 @@ def test_regmix_without_its_memory_may_grow(tmp_path: Path) -> None:
         (lambda: GrowingSteps(first=0), r"attack_steps\.first: expected at least 1, got 0"),
         (lambda: GrowingSteps(until=0.0), r"attack_steps\.until: .* above 0 and at most 1, got 0\.0"),
         (lambda: GrowingSteps(until=1.5), r"attack_steps\.until"),
-        (lambda: GrowingSize(first=1.0), r"image_size\.first: .* below 1, got 1\.0"),
+        (lambda: GrowingSize(first=1.0), r"image_size\.first: .* between 0 and 1, got 1\.0"),
         (lambda: GrowingSize(first=0.0), r"image_size\.first"),
         (lambda: GrowingSize(stages=0), r"image_size\.stages: expected at least 1, got 0"),
         (lambda: GrowingSize(until=-1.0), r"image_size\.until"),

@@ -235,7 +235,7 @@ def test_epochs_are_counted_from_one() -> None:
     [
         ({"gamma": 0.0}, r"awp\.gamma: expected a number above 0 such as 0\.005, got 0"),
         ({"gamma": float("inf")}, r"awp\.gamma"),
-        ({"start": 0}, r"awp\.start: expected an epoch of at least 1, got 0"),
+        ({"start": 0}, r"awp\.start: expected at least 1, got 0"),
     ],
 )
 def test_bad_settings(settings: dict, message: str) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from toughen.errors import InputError
 from toughen.models.mode import evaluating, flags_kept
-from toughen.numbers import Number, as_float
+from toughen.numbers import Number, as_float, check_number
 from toughen.threat import ThreatModel, room_for_noise
 
 Objective = Callable[[Tensor], Tensor]
@@ -64,10 +64,8 @@ class Ascent:
         keep_best: bool = False,
         mode: Mode = "eval",
     ) -> None:
-        if steps < 1:
-            raise InputError(f"attack.steps: expected at least 1, got {steps}")
-        if restarts < 1:
-            raise InputError(f"attack.restarts: expected at least 1, got {restarts}")
+        check_number("attack.steps", steps, least=1, whole=True)
+        check_number("attack.restarts", restarts, least=1, whole=True)
         self.steps = steps
         self.step_size = None if step_size is None else as_float(step_size, "attack.step_size")
         if self.step_size is not None and self.step_size <= 0:

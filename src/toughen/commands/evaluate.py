@@ -33,6 +33,7 @@ from toughen.evaluation.attacks.transfer import short_names
 from toughen.evaluation.records.parts import Parts
 from toughen.models.build import build_model, with_facts
 from toughen.models.state import copied
+from toughen.numbers import check_number
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
@@ -104,8 +105,13 @@ def evaluate(
     """
     _need_model(run, model, weights, data)
     check_names(analyses)
-    if time_limit is not None and time_limit <= 0:
-        raise InputError(f"time_limit: expected a positive number of seconds, got {time_limit}")
+    for setting, count, least in (("test_images", test_images, 1), ("seed", seed, 0), ("eot", eot, 1)):
+        if count is not None:
+            check_number(setting, count, least=least, whole=True)
+    if batch_size != "auto":
+        check_number("batch_size", batch_size, least=1, whole=True)
+    if time_limit is not None:
+        check_number("time_limit", time_limit, "seconds", above=0)
     part = None if shard is None else Shard.parse(shard)
     if part is not None and require is not None:
         raise InputError("require: a shard is not the whole evaluation; use `toughen merge ... --require`")

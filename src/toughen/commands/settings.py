@@ -1,6 +1,5 @@
 """A training run's settings as one mapping: completed from the data, checked, and read back from a config.yaml."""
 
-import math
 from functools import partial
 from typing import Any, get_args
 
@@ -11,6 +10,7 @@ from toughen.data import Augment, ImageSet
 from toughen.errors import InputError, did_you_mean
 from toughen.evaluation import Budget, Sample
 from toughen.models import with_facts
+from toughen.numbers import check_number
 from toughen.threat import ThreatModel
 
 
@@ -71,8 +71,10 @@ def _check_counts(settings: dict[str, Any]) -> None:
         "val_images",
         "checkpoint_every",
     ):
-        if settings[name] is not None and settings[name] < 1:
-            raise InputError(f"--{name}: expected at least 1, got {settings[name]}")
+        if settings[name] is not None:
+            check_number(f"--{name}", settings[name], least=1, whole=True)
+    for name in ("workers", "seed"):
+        check_number(f"--{name}", settings[name], least=0, whole=True)
 
 
 def _check_options(settings: dict[str, Any]) -> None:
@@ -80,16 +82,12 @@ def _check_options(settings: dict[str, Any]) -> None:
         if settings[name] not in known:  # it would be found after the training
             raise InputError(f"--{name}: unknown {settings[name]!r}; {did_you_mean(str(settings[name]), known)}")
     smoothing, awp = settings["label_smoothing"], settings["awp"]
-    clip = settings["clip_grad_norm"]
-    # 0 trains nothing, a negative bound turns every gradient around; written so that NaN is refused too.
-    if clip is not None and not 0 < clip < math.inf:
-        raise InputError(
-            f"--clip_grad_norm: expected a norm above 0 such as 1, got {clip}; leave it out to clip nothing"
-        )
+    if settings["clip_grad_norm"] is not None:
+        # 0 trains nothing, a negative bound turns every gradient around.
+        check_number("--clip_grad_norm", settings["clip_grad_norm"], "a norm", above=0, such="1")
     if settings["compile"] and not settings["fast"]:
         raise InputError("--compile is a fast path, and --fast false turns these off; leave one of the two out")
-    if not 0 <= smoothing < 1:
-        raise InputError(f"--label_smoothing: expected a number from 0 to below 1 such as 0.1, got {smoothing}")
+    check_number("--label_smoothing", smoothing, least=0, below=1, such="0.1")
     if smoothing and (off := settings["method"].own_smoothing()):
         raise InputError(
             f"--label_smoothing {smoothing}: {type(settings['method']).__name__} softens labels itself, and they would "

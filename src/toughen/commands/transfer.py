@@ -11,6 +11,7 @@ from toughen.data.source import ImageSet
 from toughen.errors import InputError, RunError
 from toughen.evaluation import Verdicts, load_model, with_weights
 from toughen.evaluation.transfer_matrix import TransferMatrix, transfer_matrix
+from toughen.numbers import check_number
 from toughen.reports.evaluated import Evaluated
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
@@ -34,8 +35,7 @@ def matrix_of_runs(
         InputError: fewer than two runs, or runs evaluated on other images or under another threat model.
         RunError: a run without its model, or data that is not what was evaluated.
     """
-    if images < 1:
-        raise InputError(f"transfer_images: expected at least 1, got {images}")
+    check_number("transfer_images", images, least=1, whole=True)
     _check_shared(runs)
     first = runs[0].folder
     split = _images(first)

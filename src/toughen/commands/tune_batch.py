@@ -16,6 +16,7 @@ from toughen.errors import InputError, RunError, did_you_mean
 from toughen.hardware.device import find_device
 from toughen.hardware.memory import Trial, Trials, free_memory, largest
 from toughen.hardware.speed import wait_for
+from toughen.numbers import check_number
 from toughen.run import RunFolder
 from toughen.training import Trainer
 
@@ -63,9 +64,10 @@ def tune_batch(
         raise InputError(f"tune_batch: unknown setting {unknown!r}; {did_you_mean(unknown, DEFAULTS)}")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise InputError("tune-batch runs in one process; n processes then take n times its --batch_size together")
-    for name, value in (("up_to", up_to), ("memory", memory)):
-        if value is not None and value <= 0:
-            raise InputError(f"--{name}: expected more than 0, got {value}")
+    if up_to is not None:
+        check_number("--up_to", up_to, least=1, whole=True)
+    if memory is not None:
+        check_number("--memory", memory, "gigabytes", above=0)
     complete = {**DEFAULTS, **settings}
     check_settings(complete)
     images = complete["data"].load("train")

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from toughen.errors import InputError
+from toughen.numbers import check_number
 from toughen.placement import Placement
 
 
@@ -27,8 +27,7 @@ class Augment:
     """
 
     def __init__(self, crop: int = 4, flip: bool = True) -> None:
-        if not isinstance(crop, int) or crop < 0:
-            raise InputError(f"augment.crop: expected a whole number of pixels, 0 or more, got {crop!r}")
+        check_number("augment.crop", crop, least=0, whole=True)
         self.crop = crop
         self.flip = flip
 

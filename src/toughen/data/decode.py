@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from toughen.errors import DataError, InputError
+from toughen.numbers import check_number
 
 MODES = {1: "L", 3: "RGB"}
 ORIENTATION = 0x0112
@@ -20,8 +21,8 @@ def check_format(size: int | None, channels: int) -> None:
     Raises:
         InputError: `size` not None and not a positive whole number; `channels` neither 1 nor 3.
     """
-    if size is not None and (not isinstance(size, int) or size < 1):
-        raise InputError(f"data.size: expected a positive whole number of pixels such as 32, got {size!r}")
+    if size is not None:
+        check_number("data.size", size, least=1, whole=True, such="32")
     if channels not in MODES:
         raise InputError(f"data.channels: expected 1 (grey) or 3 (RGB), got {channels!r}")
 

@@ -12,6 +12,7 @@ from toughen.data.npz import Member, NpzImages, members
 from toughen.data.order import endless_groups
 from toughen.data.source import ImageSet, ImageStore
 from toughen.errors import DataError, InputError
+from toughen.numbers import check_number
 
 Labeller = Callable[[ImageStore], Tensor]
 """From images to their labels, int64 (N,), on the CPU."""
@@ -67,8 +68,7 @@ class ExtraImages:
     """
 
     def __init__(self, path: str | Path, fraction: float = 0.5, pseudo_labeller: str | Path | None = None) -> None:
-        if not 0 < fraction < 1:
-            raise InputError(f"extra.fraction: expected a number between 0 and 1 such as 0.5, got {fraction}")
+        check_number("extra.fraction", fraction, above=0, below=1, such="0.5")
         self.path = path
         self.fraction = fraction
         self.pseudo_labeller = pseudo_labeller

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from toughen.batch import Batch
-from toughen.errors import InputError
+from toughen.numbers import check_number
 
 
 def probabilities(target: Tensor, classes: int) -> Tensor:
@@ -50,10 +50,8 @@ class CutMix:
     """
 
     def __init__(self, alpha: float = 1.0, probability: float = 0.5) -> None:
-        if not (alpha > 0 and math.isfinite(alpha)):
-            raise InputError(f"cutmix.alpha: expected a number above 0 such as 1, got {alpha}")
-        if not 0 < probability <= 1:
-            raise InputError(f"cutmix.probability: expected a number above 0 and at most 1, got {probability}")
+        check_number("cutmix.alpha", alpha, above=0, such="1")
+        check_number("cutmix.probability", probability, above=0, most=1)
         self.alpha = alpha
         self.probability = probability
 

@@ -4,9 +4,9 @@ from torch import Tensor, nn
 
 from toughen.attacks import PGD
 from toughen.batch import Batch
-from toughen.errors import InputError
 from toughen.losses import cross_entropy, squared_error
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.numbers import check_number
 
 
 def alp_terms(clean: Tensor, adversarial: Tensor, target: Tensor, lam: float, mixed: bool) -> Terms:
@@ -46,8 +46,7 @@ class ALP(Method):
 
     def __init__(self, lam: float = 0.5, mixed: bool = False, attack: PGD = PGD(steps=10)) -> None:
         super().__init__()
-        if not lam >= 0:
-            raise InputError(f"method.lam: expected a weight of at least 0, got {lam}")
+        check_number("method.lam", lam, "a weight", least=0)
         self.lam = lam
         self.mixed = mixed
         self.attack = attack

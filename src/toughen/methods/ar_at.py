@@ -16,6 +16,7 @@ from toughen.methods.method import Method, Perturbed, Term, Terms
 from toughen.models.features import captured, feature_widths, find_layer, last_stage
 from toughen.models.mode import buffers_kept, evaluating
 from toughen.models.split_batchnorm import branch, merge_batch_norms, split_batch_norms
+from toughen.numbers import check_number
 
 Direction = Literal["to_clean", "to_adversarial", "both"]
 Distance = Literal["cosine", "mse", "kl"]
@@ -150,10 +151,9 @@ class ARAT(Method):
         attack: PGD = PGD(steps=10, mode="train"),
     ) -> None:
         super().__init__()
-        if not gamma >= 0:
-            raise InputError(f"method.gamma: expected a weight of at least 0, got {gamma}")
-        if balance is not None and not 0 <= balance <= 1:
-            raise InputError(f"method.balance: expected a weight from 0 to 1, got {balance}")
+        check_number("method.gamma", gamma, "a weight", least=0)
+        if balance is not None:
+            check_number("method.balance", balance, "a weight", least=0, most=1)
         if layers is not None and not layers:
             raise InputError("method.layers: expected at least one name, got none; leave it out for the default")
         for name, value, kind in (("direction", direction, Direction), ("distance", distance, Distance)):

@@ -10,6 +10,7 @@ from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl
 from toughen.methods.inner import Inner, check_inner, inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.numbers import check_number
 
 Weight = Literal["arow", "cow"]
 
@@ -71,10 +72,8 @@ class ARoW(Method):
         attack: Ascent = Ascent(steps=10),
     ) -> None:
         super().__init__()
-        if not lam >= 0:
-            raise InputError(f"method.lam: expected a weight of at least 0, got {lam}")
-        if not 0 <= smoothing < 1:
-            raise InputError(f"method.smoothing: expected a number from 0 to below 1, got {smoothing}")
+        check_number("method.lam", lam, "a weight", least=0)
+        check_number("method.smoothing", smoothing, least=0, below=1)
         if weight not in get_args(Weight):
             raise InputError(f"method.weight: expected one of {', '.join(get_args(Weight))}, got {weight!r}")
         check_inner(inner)

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from toughen.attacks import PGD
 from toughen.batch import Batch
-from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl, log_probabilities, lq_distance
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.numbers import check_number
 
 Distance = Literal["kl", "l1", "l2", "lq"]
 Outputs = Literal["probabilities", "logits"]
@@ -58,10 +58,8 @@ class ARR(Method):
         attack: PGD = PGD(steps=3),
     ) -> None:
         super().__init__()
-        if lam < 0:
-            raise InputError(f"method.lam: expected a weight of at least 0, got {lam}")
-        if q < 1:
-            raise InputError(f"method.q: expected a norm's order of at least 1, got {q}")
+        check_number("method.lam", lam, "a weight", least=0)
+        check_number("method.q", q, "a norm's order", least=1)
         self.lam = lam
         self.distance: Distance = distance
         self.on: Outputs = on

@@ -12,6 +12,7 @@ from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl, kl_to, log_probabilities, squared_error
 from toughen.methods.guide import Guide
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.numbers import check_number
 
 Function = Literal["kl", "reverse_kl", "gap", "js", "mse"]
 OverClasses = Literal["mean", "sum"]
@@ -143,8 +144,7 @@ class D2R(Method):
         self.attack = attack
         self.guide_network: nn.Module | None = None
         for name in ("mse_weight", "clean_weight", "adversarial_weight", "log_offset"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"method.{name}: expected a number of at least 0, got {getattr(self, name)}")
+            check_number(f"method.{name}", getattr(self, name), least=0)
         for name, kind in (
             ("clean", Function),
             ("adversarial", Function),
@@ -154,8 +154,7 @@ class D2R(Method):
             if getattr(self, name) not in get_args(kind):
                 expected = ", ".join(get_args(kind))
                 raise InputError(f"method.{name}: expected one of {expected}, got {getattr(self, name)!r}")
-        if not 0 <= guide_share <= 1:
-            raise InputError(f"method.guide_share: expected a share of 0 to 1, got {guide_share}")
+        check_number("method.guide_share", guide_share, "a share", least=0, most=1)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Build the guide; the trained network stays as it is."""

@@ -11,6 +11,7 @@ from toughen.hardware.precision import at_least_fp32
 from toughen.losses import cross_entropy, squared_error
 from toughen.methods.method import Perturbed, Term, Terms
 from toughen.methods.prior import PriorGuided, began
+from toughen.numbers import check_number
 
 
 def relaxed(target: Tensor, logits: Tensor, factor: float) -> Tensor:
@@ -90,10 +91,8 @@ class FGSMPGI(PriorGuided):
         attack: Ascent = Ascent(steps=1, start="clean"),
     ) -> None:
         super().__init__(momentum, reset)
-        if not lam >= 0:
-            raise InputError(f"method.lam: expected a weight of at least 0, got {lam}")
-        if not 0 < factor <= 1:
-            raise InputError(f"method.factor: expected a number above 0 and at most 1, got {factor}")
+        check_number("method.lam", lam, "a weight", least=0)
+        check_number("method.factor", factor, above=0, most=1)
         self.lam = lam
         self.factor = factor
         self.attack = attack

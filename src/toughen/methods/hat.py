@@ -12,6 +12,7 @@ from toughen.losses import cross_entropy, kl
 from toughen.methods.guide import trained_network
 from toughen.methods.inner import inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.numbers import check_number
 
 
 def hat_terms(
@@ -75,10 +76,9 @@ class HAT(Method):
     ) -> None:
         super().__init__()
         for name, weight in (("beta", beta), ("gamma", gamma)):
-            if not weight >= 0:
-                raise InputError(f"method.{name}: expected a weight of at least 0, got {weight}")
-        if not h >= 1:
-            raise InputError(f"method.h: expected at least 1 (1 is the adversarial image itself), got {h}")
+            check_number(f"method.{name}", weight, "a weight", least=0)
+        # 1 is the adversarial image itself.
+        check_number("method.h", h, "a factor", least=1)
         self.standard = standard
         self.beta = beta
         self.gamma = gamma

@@ -10,6 +10,7 @@ from toughen.losses import cross_entropy, kl, squared_error
 from toughen.methods.guide import Guide
 from toughen.methods.inner import Inner, check_inner, inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.numbers import check_number
 
 
 def lbgat_terms(adversarial: Tensor, clean: Tensor, guide: Tensor, target: Tensor, beta: float) -> Terms:
@@ -61,8 +62,7 @@ class LBGAT(Method):
         attack: Ascent = Ascent(steps=10, start="normal"),
     ) -> None:
         super().__init__()
-        if not beta >= 0:
-            raise InputError(f"method.beta: expected a weight of at least 0, got {beta}")
+        check_number("method.beta", beta, "a weight", least=0)
         check_inner(inner)
         self.guide = guide
         self.beta = beta

@@ -4,9 +4,9 @@ from torch import Tensor, nn
 
 from toughen.attacks import PGD
 from toughen.batch import Batch
-from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl, log_probabilities
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.numbers import check_number
 
 
 def boosted_cross_entropy(adversarial: Tensor, labels: Tensor, target: Tensor | None = None) -> Tensor:
@@ -62,8 +62,7 @@ class MART(Method):
 
     def __init__(self, lam: float = 5.0, attack: PGD = PGD(steps=10, start="normal")) -> None:
         super().__init__()
-        if not lam >= 0:
-            raise InputError(f"method.lam: expected a weight of at least 0, got {lam}")
+        check_number("method.lam", lam, "a weight", least=0)
         self.lam = lam
         self.attack = attack
 

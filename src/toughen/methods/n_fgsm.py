@@ -1,7 +1,5 @@
 """N-FGSM, one attack step from a noisy image."""
 
-import math
-
 from torch import Tensor, nn
 
 from toughen.attacks import FGSM, PGD
@@ -9,6 +7,7 @@ from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.losses import cross_entropy
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.numbers import check_number
 from toughen.threat import ThreatModel
 
 
@@ -39,8 +38,7 @@ class NFGSM(Method):
 
     def __init__(self, k: float = 2.0, attack: PGD = FGSM()) -> None:
         super().__init__()
-        if not (k >= 0 and math.isfinite(k)):
-            raise InputError(f"method.k: expected a number of at least 0, got {k}")
+        check_number("method.k", k, least=0)
         self.k = k
         self.attack = attack
 

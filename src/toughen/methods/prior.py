@@ -13,6 +13,7 @@ from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.methods.method import Method, Perturbed
 from toughen.models.mode import buffers_kept
+from toughen.numbers import check_number
 from toughen.threat import room_for_noise
 
 LARGEST_HALF = 60000.0
@@ -53,10 +54,8 @@ class PriorGuided(Method, ABC):
 
     def __init__(self, momentum: float, reset: int) -> None:
         super().__init__()
-        if not 0 <= momentum < 1:
-            raise InputError(f"method.momentum: expected a number from 0 to below 1, got {momentum}")
-        if reset < 1:
-            raise InputError(f"method.reset: expected a number of epochs of at least 1, got {reset}")
+        check_number("method.momentum", momentum, least=0, below=1)
+        check_number("method.reset", reset, least=1, whole=True)
         self.momentum = momentum
         self.reset = reset
         for name in ("perturbation", "velocity", "known"):

@@ -11,6 +11,7 @@ from toughen.errors import InputError
 from toughen.losses import LABELLED, cross_entropy, kl, squared_error
 from toughen.methods.method import Perturbed, Term, Terms
 from toughen.methods.prior import PriorGuided, began, share_held
+from toughen.numbers import check_number
 
 Regularizer = Literal["kl", "mse"]
 
@@ -97,8 +98,7 @@ class RegMix(PriorGuided):
     ) -> None:
         super().__init__(momentum, reset)
         for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma), ("lam", lam)):
-            if not value >= 0:
-                raise InputError(f"method.{name}: expected a weight of at least 0, got {value}")
+            check_number(f"method.{name}", value, "a weight", least=0)
         if regularizer not in get_args(Regularizer):
             raise InputError(f"method.regularizer: expected kl or mse, got {regularizer!r}")
         self.alpha = alpha

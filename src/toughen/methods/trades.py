@@ -8,6 +8,7 @@ from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl, kl_to
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.numbers import check_number
 
 
 def trades_terms(clean: Tensor, adversarial: Tensor, target: Tensor, beta: float) -> Terms:
@@ -50,8 +51,7 @@ class TRADES(Method):
         super().__init__()
         if clean_passes not in (1, 2):
             raise InputError(f"method.clean_passes: expected 1 or 2, got {clean_passes}")
-        if beta < 0:
-            raise InputError(f"method.beta: expected a weight of at least 0, got {beta}")
+        check_number("method.beta", beta, "a weight", least=0)
         self.beta = beta
         self.clean_passes = clean_passes
         self.adversarial_first = adversarial_first

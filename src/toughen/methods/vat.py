@@ -5,10 +5,10 @@ from torch import Tensor, nn
 
 from toughen.attacks import attacked
 from toughen.batch import Batch
-from toughen.errors import InputError
 from toughen.hardware.precision import at_least_fp32
 from toughen.losses import cross_entropy, kl, kl_to
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.numbers import check_number
 from toughen.threat import room_for_noise
 
 
@@ -77,12 +77,9 @@ class VAT(Method):
 
     def __init__(self, lam: float = 1.0, iterations: int = 1, xi: float = 0.01, stop_gradient: bool = True) -> None:
         super().__init__()
-        if not lam >= 0:
-            raise InputError(f"method.lam: expected a weight of at least 0, got {lam}")
-        if iterations < 1:
-            raise InputError(f"method.iterations: expected at least 1, got {iterations}")
-        if not xi > 0:
-            raise InputError(f"method.xi: expected a number above 0, got {xi}")
+        check_number("method.lam", lam, "a weight", least=0)
+        check_number("method.iterations", iterations, least=1, whole=True)
+        check_number("method.xi", xi, above=0)
         self.lam = lam
         self.iterations = iterations
         self.xi = xi

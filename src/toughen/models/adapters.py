@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from toughen.errors import InputError, ToughenError, did_you_mean
 from toughen.models.build import Normalize
+from toughen.numbers import check_number
 
 
 class Timm(nn.Module):
@@ -26,6 +27,8 @@ class Timm(nn.Module):
 
     def __init__(self, num_classes: int = 10, in_channels: int = 3, *, name: str, pretrained: bool = False) -> None:
         super().__init__()
+        check_number("model.num_classes", num_classes, least=1, whole=True)
+        check_number("model.in_channels", in_channels, least=1, whole=True)
         try:
             import timm
         except ImportError as error:
@@ -67,6 +70,8 @@ class Torchvision(nn.Module):
 
     def __init__(self, num_classes: int = 10, in_channels: int = 3, *, name: str, weights: str | None = None) -> None:
         super().__init__()
+        check_number("model.num_classes", num_classes, least=1, whole=True)
+        check_number("model.in_channels", in_channels, least=1, whole=True)
         known = torchvision.models.list_models(module=torchvision.models)
         if name not in known:
             raise InputError(f"--model.name: unknown to torchvision: {name!r}; {_nearest(name, known)}")

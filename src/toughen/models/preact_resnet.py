@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from toughen.errors import InputError
 from toughen.models.initialise import initialise
+from toughen.numbers import check_number
 
 
 class PreActBlock(nn.Module):
@@ -56,8 +56,10 @@ class PreActResNet18(nn.Module):
         pooled: int = 1,
     ) -> None:
         super().__init__()
-        if pooled < 1:
-            raise InputError(f"model.pooled: expected a size of at least 1, got {pooled}")
+        check_number("model.num_classes", num_classes, least=1, whole=True)
+        check_number("model.in_channels", in_channels, least=1, whole=True)
+        check_number("model.width", width, least=1, whole=True)
+        check_number("model.pooled", pooled, least=1, whole=True)
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.width = width

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from toughen.errors import InputError
 from toughen.models.initialise import initialise
+from toughen.numbers import check_number
 
 
 class BasicBlock(nn.Module):
@@ -50,8 +51,13 @@ class ResNet18(nn.Module):
         self, num_classes: int = 10, in_channels: int = 3, *, width: int = 64, strides: Sequence[int] = (1, 2, 2, 2)
     ) -> None:
         super().__init__()
-        if len(strides) != 4 or min(strides) < 1:
-            raise InputError(f"model.strides: expected four numbers of at least 1 such as 1, 2, 2, 2, got {strides}")
+        check_number("model.num_classes", num_classes, least=1, whole=True)
+        check_number("model.in_channels", in_channels, least=1, whole=True)
+        check_number("model.width", width, least=1, whole=True)
+        if len(strides) != 4:
+            raise InputError(f"model.strides: expected four numbers such as 1, 2, 2, 2, got {strides}")
+        for stride in strides:
+            check_number("model.strides", stride, least=1, whole=True)
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.width = width

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from toughen.models.initialise import initialise
+from toughen.numbers import check_number
 
 
 class SmallCNN(nn.Module):
@@ -16,6 +17,9 @@ class SmallCNN(nn.Module):
 
     def __init__(self, num_classes: int = 10, in_channels: int = 3, *, width: int = 16) -> None:
         super().__init__()
+        check_number("model.num_classes", num_classes, least=1, whole=True)
+        check_number("model.in_channels", in_channels, least=1, whole=True)
+        check_number("model.width", width, least=1, whole=True)
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.width = width

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from toughen.errors import InputError
 from toughen.models.initialise import initialise
+from toughen.numbers import check_number
 
 
 class WideBlock(nn.Module):
@@ -51,6 +52,10 @@ class WideResNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_number("model.num_classes", num_classes, least=1, whole=True)
+        check_number("model.in_channels", in_channels, least=1, whole=True)
+        check_number("model.width", width, least=1, whole=True)
+        check_number("model.dropout", dropout, "a share", least=0, below=1)
         if depth < 10 or (depth - 4) % 6:
             raise InputError(f"model.depth: expected 6 n + 4, such as 10, 16, 28 or 34, got {depth}")
         self.num_classes = num_classes

@@ -9,6 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_m
 
 from toughen.errors import InputError
 from toughen.methods import Method
+from toughen.numbers import check_number
 
 
 class Average(ABC):
@@ -43,8 +44,7 @@ class EMA(Average):
     """
 
     def __init__(self, decay: float = 0.999) -> None:
-        if not 0 < decay < 1:
-            raise InputError(f"average.decay: expected a number between 0 and 1, got {decay}")
+        check_number("average.decay", decay, above=0, below=1)
         self.decay = decay
 
     def build(self, model: nn.Module) -> AveragedModel:
@@ -76,10 +76,8 @@ class SuccessEMA(Average):
     """
 
     def __init__(self, decay: float = 0.999, threshold: float = 0.82, only_failing: bool = False) -> None:
-        if not 0 < decay < 1:
-            raise InputError(f"average.decay: expected a number between 0 and 1, got {decay}")
-        if not threshold > 0:
-            raise InputError(f"average.threshold: expected a share above 0 such as 0.82, got {threshold}")
+        check_number("average.decay", decay, above=0, below=1)
+        check_number("average.threshold", threshold, "a share", above=0, such="0.82")
         self.decay = decay
         self.threshold = threshold
         self.only_failing = only_failing
@@ -137,10 +135,9 @@ class SWA(Average):
     """
 
     def __init__(self, start: int = 51, every_steps: int | None = None) -> None:
-        if start < 1:
-            raise InputError(f"average.start: expected an epoch of at least 1, got {start}")
-        if every_steps is not None and every_steps < 1:
-            raise InputError(f"average.every_steps: expected at least 1, got {every_steps}")
+        check_number("average.start", start, least=1, whole=True)
+        if every_steps is not None:
+            check_number("average.every_steps", every_steps, least=1, whole=True)
         self.start = start
         self.every_steps = every_steps
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from toughen.errors import InputError
+from toughen.numbers import check_number
 
 
 class SGD:
@@ -29,9 +30,13 @@ class SGD:
         nesterov: bool = False,
         decay_all: bool = True,
     ) -> None:
-        for name, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
-            if value < 0 or not math.isfinite(value):
-                raise InputError(f"optimizer.{name}: expected a number of at least 0, got {value}")
+        check_number("optimizer.lr", lr, "a learning rate", above=0)  # 0 trains nothing
+        check_number("optimizer.momentum", momentum, least=0, below=1)
+        check_number("optimizer.weight_decay", weight_decay, least=0)
+        if nesterov and not momentum:
+            raise InputError(
+                "optimizer.nesterov: expected a momentum above 0 with it, got 0; set --optimizer.momentum 0.9"
+            )
         self.lr = lr
         self.momentum = momentum
         self.weight_decay = weight_decay
@@ -89,8 +94,10 @@ class MultiStep(Schedule):
     """
 
     def __init__(self, milestones: list[int], gamma: float = 0.1, first_epoch: float = 1.0) -> None:
-        if not first_epoch > 0:
-            raise InputError(f"schedule.first_epoch: expected a factor above 0, got {first_epoch}")
+        for milestone in milestones:
+            check_number("schedule.milestones", milestone, "epochs", least=0)
+        check_number("schedule.gamma", gamma, "a factor", above=0)
+        check_number("schedule.first_epoch", first_epoch, "a factor", above=0)
         self.milestones = list(milestones)
         self.gamma = gamma
         self.first_epoch = first_epoch
@@ -109,6 +116,7 @@ class Cosine(Schedule):
     """
 
     def __init__(self, warmup: float = 0.0) -> None:
+        check_number("schedule.warmup", warmup, "epochs", least=0)
         self.warmup = warmup
 
     def factor(self, epoch: float, epochs: int) -> float:
@@ -129,8 +137,7 @@ class OneCycle(Schedule):
     """
 
     def __init__(self, peak: float = 0.3) -> None:
-        if not 0 <= peak < 1:
-            raise InputError(f"schedule.peak: expected a share of the run, 0 to below 1, got {peak}")
+        check_number("schedule.peak", peak, "a share of the run", least=0, below=1)
         self.peak = peak
 
     def factor(self, epoch: float, epochs: int) -> float:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from toughen.attacks import Ascent
 from toughen.errors import InputError
 from toughen.methods import Method
+from toughen.numbers import check_number
 from toughen.threat import ThreatModel
 
 
@@ -29,10 +30,10 @@ class GrowingSteps:
     """
 
     def __init__(self, first: int = 2, until: float = 0.5) -> None:
-        if first < 1:
-            raise InputError(f"attack_steps.first: expected at least 1, got {first}")
+        check_number("attack_steps.first", first, least=1, whole=True)
+        check_number("attack_steps.until", until, "a share of the run", above=0, most=1)
         self.first = first
-        self.until = checked_until(until, "attack_steps")
+        self.until = until
 
     def steps(self, epoch: int, epochs: int, most: int) -> int:
         """Steps in this epoch (from 0) of so many, for an attack of `most`."""
@@ -80,12 +81,11 @@ class GrowingSize:
     """
 
     def __init__(self, first: float = 0.5, until: float = 0.5, stages: int = 4) -> None:
-        if not 0 < first < 1:
-            raise InputError(f"image_size.first: expected a share of the full side, above 0 and below 1, got {first}")
-        if stages < 1:
-            raise InputError(f"image_size.stages: expected at least 1, got {stages}")
+        check_number("image_size.first", first, "a share of the full side", above=0, below=1)
+        check_number("image_size.until", until, "a share of the run", above=0, most=1)
+        check_number("image_size.stages", stages, least=1, whole=True)
         self.first = first
-        self.until = checked_until(until, "image_size")
+        self.until = until
         self.stages = stages
 
     def side(self, full: int, epoch: int, epochs: int) -> int:
@@ -142,14 +142,3 @@ class Growth:
         steps = "all" if self.steps is None else self.steps.steps(epoch, self.epochs, self.attack.steps)
         side = 100 if self.size is None else self.size.side(100, epoch, self.epochs)
         return f"steps {steps}, side {side} %"
-
-
-def checked_until(until: float, option: str) -> float:
-    """A share of the run, above 0 and at most 1.
-
-    Raises:
-        InputError: it is not.
-    """
-    if not 0 < until <= 1:
-        raise InputError(f"{option}.until: expected a share of the run, above 0 and at most 1, got {until}")
-    return until

@@ -1,14 +1,13 @@
 """Adversarial weight perturbation."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from toughen.errors import InputError
 from toughen.methods import Method
+from toughen.numbers import check_number
 
 Mean = Callable[[list[Tensor]], list[Tensor]]
 """From the gradients of this process to their means over all processes."""
@@ -66,10 +65,8 @@ class AWP:
     """
 
     def __init__(self, gamma: float = 0.005, start: int = 10, decay_moved: bool = False) -> None:
-        if not (gamma > 0 and math.isfinite(gamma)):
-            raise InputError(f"awp.gamma: expected a number above 0 such as 0.005, got {gamma}")
-        if start < 1:
-            raise InputError(f"awp.start: expected an epoch of at least 1, got {start}")
+        check_number("awp.gamma", gamma, above=0, such="0.005")
+        check_number("awp.start", start, least=1, whole=True)
         self.gamma = gamma
         self.start = start
         self.decay_moved = decay_moved

@@ -13,6 +13,7 @@ from toughen.evaluation.analysis import Analysis, Scene
 from toughen.evaluation.attacks.search import search
 from toughen.evaluation.judge import judge
 from toughen.evaluation.records.verdicts import figure
+from toughen.numbers import check_number
 from toughen.threat import ThreatModel
 
 
@@ -39,7 +40,8 @@ class EpsCurve(Analysis):
         self, points: int = 9, reach: float = 2.0, images: int = 200, steps: int = 20, restarts: int = 2
     ) -> None:
         at_least(2, points=points)
-        at_least(1, reach=reach, images=images, steps=steps, restarts=restarts)
+        check_number("reach", reach, "", least=1)
+        at_least(1, images=images, steps=steps, restarts=restarts)
         self.points = points
         self.reach = reach
         self.images = images

@@ -3,11 +3,12 @@
 import importlib
 from types import ModuleType
 
-from toughen.errors import InputError, ToughenError
+from toughen.errors import ToughenError
+from toughen.numbers import check_number
 
 
 def at_least(least: float, **settings: float) -> None:
-    """Raise unless every setting is as large as that.
+    """Raise unless every setting is a whole number as large as that.
 
     Raises:
         InputError: naming the first that is not.
@@ -18,8 +19,7 @@ def at_least(least: float, **settings: float) -> None:
     toughen.errors.InputError: images: expected at least 1, got 0
     """
     for name, value in settings.items():
-        if not value >= least:
-            raise InputError(f"{name}: expected at least {least:g}, got {value!r}")
+        check_number(name, value, least=least, whole=True)
 
 
 def library(module: str, extra: str) -> ModuleType:
