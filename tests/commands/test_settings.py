@@ -1,24 +1,39 @@
 import inspect
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+import torch
 from torch import nn
 
 from toughen import evaluate, train, tune_batch
+from toughen.commands.network import fresh_model
 from toughen.commands.settings import check_settings
 from toughen.commands.train import DEFAULTS
 from toughen.data import Digits
 from toughen.errors import InputError
 from toughen.methods import Standard
+from toughen.models import SmallCNN
+from toughen.training import Constant, Cosine, OneCycle, Schedule, own_randomness
 
 NEEDED: dict[Callable[..., Any], dict[str, Any]] = {
     train: {"method": Standard(), "epochs": 1, "budget": "none", "trackers": []},
     tune_batch: {"method": Standard()},
     evaluate: {"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "data": Digits(), "budget": "quick"},
 }
+
+
+class Still(Schedule):
+    """The same factor all along."""
+
+    def __init__(self, level: float = 0.0) -> None:
+        self.level = level
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        return self.level
 
 
 def numeric(function: Callable[..., Any]) -> list[str]:
@@ -63,3 +78,35 @@ def test_a_bound_of_the_gradient_is_above_zero(clip: float) -> None:
 @pytest.mark.parametrize("clip", [None, 1e-3, 5])
 def test_a_usable_bound_of_the_gradient_passes(clip: float | None) -> None:
     check_settings({**DEFAULTS, "clip_grad_norm": clip})
+
+
+ONE_UPDATE = {"model": partial(SmallCNN, width=2), "train_images": 40, "batch_size": 40, "epochs": 1, **NEEDED[train]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "OneCycle"),  # the first update of a rise from zero has rate 0, and there is no second one
+        ({"schedule": Cosine(warmup=2)}, "Cosine"),
+        ({"batch_size": 10, "accumulate": 4}, "OneCycle"),
+        ({"schedule": Still(), "epochs": 3}, "Still"),
+    ],
+)
+def test_a_run_whose_every_rate_is_0_is_refused(settings: dict[str, Any], name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"--schedule {name}: the learning rate is 0 in every update .*; raise"):
+        train(**{**ONE_UPDATE, **settings}, out=str(tmp_path / "a"))
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("factor", [-1.0, math.nan, math.inf])
+def test_a_rate_that_climbs_the_loss_is_refused(factor: float, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--schedule Still: its factor: expected a number of at least 0"):
+        train(**{**ONE_UPDATE, "schedule": Still(factor)}, out=str(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("settings", [{"schedule": Constant()}, {"batch_size": 20}, {"schedule": OneCycle(peak=0)}])
+def test_one_update_above_0_trains(settings: dict[str, Any], tmp_path: Path) -> None:
+    trained = train(**{**ONE_UPDATE, **settings}, select="last", out=str(tmp_path / "a"))
+    with own_randomness(0):
+        fresh = fresh_model(ONE_UPDATE["model"], Digits().load("train"))
+    assert not torch.equal(trained.model.get_submodule("network.fc").weight, fresh.get_submodule("network.fc").weight)

@@ -58,6 +58,11 @@ def test_without_weights_the_datas_statistics_normalise(network: Any, name: str)
     torch.testing.assert_close(outputs(model, IMAGES), outputs(inner, (IMAGES - 0.5) / 0.5))
 
 
+def test_a_tag_without_its_weights_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'a1_in1k' are not loaded, .* from scratch; give 'resnet18', or"):
+        Timm(name="resnet18.a1_in1k")
+
+
 # Pretrained.
 
 

@@ -84,8 +84,8 @@ def function(classes: int = 3) -> nn.Module:
     [
         (SmallCNN, {"num_classes": 7, "in_channels": 1}),
         (partial(SmallCNN, width=2), {"num_classes": 7, "in_channels": 1, "width": 2}),
-        (partial(SmallCNN, num_classes=1000, width=2), {"num_classes": 7, "in_channels": 1, "width": 2}),
-        (partial(SmallCNN, 1000, 4, width=2), {"num_classes": 7, "in_channels": 1, "width": 2}),
+        (partial(SmallCNN, num_classes=7, width=2), {"num_classes": 7, "in_channels": 1, "width": 2}),
+        (partial(SmallCNN, 7, 1, width=2), {"num_classes": 7, "in_channels": 1, "width": 2}),
         (Own, {"in_chans": 1}),
         (partial(Own, hidden=9), {"hidden": 9, "in_chans": 1}),
         (partial(Own, 9), {"hidden": 9, "in_chans": 1}),
@@ -101,9 +101,22 @@ def test_facts_go_where_the_constructor_takes_them(network: Callable[..., nn.Mod
 
 
 def test_the_callers_partial_is_not_changed() -> None:
-    given = partial(SmallCNN, num_classes=1000)
+    given = partial(SmallCNN, width=2)
     with_facts(given, num_classes=7, in_channels=1)
-    assert given.keywords == {"num_classes": 1000}
+    assert given.keywords == {"width": 2}
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (partial(SmallCNN, num_classes=1000), r"--model\.num_classes: the data have 7 classes, got 1000"),
+        (partial(SmallCNN, 7, 4), r"--model\.in_channels: the data have 1 channels, got 4"),
+        (partial(Own, in_chans=3), r"--model\.in_chans: the data have 1 channels, got 3"),
+    ],
+)
+def test_other_classes_or_channels_than_the_datas_are_not_ignored(network: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        with_facts(network, num_classes=7, in_channels=1)
 
 
 def test_a_network_that_normalises_by_itself_stays_as_it_is() -> None:

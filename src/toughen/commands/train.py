@@ -170,6 +170,7 @@ def train(
                     folder.write_config({name: describe(value) for name, value in settings.items()})
                 accelerator.wait_for_everyone()
                 trainer = assemble(*parts)
+                trainer.updates.check_rates()
                 _begin_trackers(accelerator)
         else:
             trainer = assemble(*parts)

@@ -21,7 +21,8 @@ class Timm(nn.Module):
     Args:
         num_classes: number of logits.
         in_channels: channels of the images.
-        name: such as resnet18, convnext_tiny or vit_small_patch16_224.
+        name: such as resnet18, convnext_tiny or vit_small_patch16_224; with `pretrained` also with the tag of certain
+            weights, such as resnet18.a1_in1k.
         pretrained: load the library's weights (needs a network).
     """
 
@@ -44,6 +45,12 @@ class Timm(nn.Module):
         except (RuntimeError, OSError) as error:
             hint = "; pretrained weights need a network, or timm's cache from a machine with one" if pretrained else ""
             raise InputError(f"--model.name: timm cannot build {name!r}: {error}{hint}") from error
+        architecture, _, tag = name.partition(".")
+        if tag and not pretrained:
+            raise InputError(
+                f"--model.name: the weights that {name!r} names by {tag!r} are not loaded, it begins from scratch; "
+                f"give {architecture!r}, or --model.pretrained true with it"
+            )
         if pretrained:
             settings: Any = self.network.pretrained_cfg
             # timm repeats the weights of the three colours for further channels; so are their statistics.

@@ -48,12 +48,24 @@ class Classifier(nn.Sequential):
 
 
 def with_facts(network: Callable[..., nn.Module], num_classes: int, in_channels: int) -> partial[nn.Module]:
-    """`network` with the data's facts filled in where its constructor takes them (timm's `in_chans` too)."""
+    """`network` with the data's facts filled in where its constructor takes them (timm's `in_chans` too).
+
+    Raises:
+        InputError: another number of classes or channels was asked for.
+    """
     given = arguments_of(network) if isinstance(network, partial) else {}
     function = network.func if isinstance(network, partial) else network
     accepted = inspect.signature(function).parameters
     facts = {"num_classes": num_classes, "in_channels": in_channels, "in_chans": in_channels}
-    return partial(function, **{**given, **{name: fact for name, fact in facts.items() if name in accepted}})
+    taken = {name: fact for name, fact in facts.items() if name in accepted}
+    for name, fact in taken.items():
+        if given.get(name, fact) != fact:
+            what = "classes" if name == "num_classes" else "channels"
+            raise InputError(
+                f"--model.{name}: the data have {fact} {what}, got {given[name]}; leave it out (the data tell it), or "
+                "give other data"
+            )
+    return partial(function, **{**given, **taken})
 
 
 def build_model(

@@ -11,10 +11,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from toughen.batch import Batch
-from toughen.errors import ToughenWarning
+from toughen.errors import InputError, ToughenWarning
 from toughen.methods import Method, Perturbed, Terms, total
 from toughen.models.fold import agrees, fold
 from toughen.models.layout import lay_out
+from toughen.numbers import check_number
 from toughen.training.settings import Settings
 from toughen.training.step import Step
 
@@ -73,6 +74,27 @@ class Updates:
         """The averaged network, from its first update on."""
         begun = self.averaged is not None and int(self.averaged.n_averaged) > 0
         return self.averaged.module if self.averaged is not None and begun else None
+
+    def check_rates(self) -> None:
+        """Raise unless the run's learning rates are usable, and one of them at least is not 0.
+
+        Raises:
+            InputError: naming the schedule.
+        """
+        settings, name = self.settings, type(self.settings.schedule).__name__
+        starts = range(0, self.per_epoch, settings.accumulate)
+        factors = [
+            settings.schedule.factor(epoch + start / self.per_epoch, settings.epochs)
+            for epoch in range(settings.epochs)
+            for start in starts
+        ]
+        for factor in (min(factors), max(factors), sum(factors)):  # a sum with NaN in it is NaN
+            check_number(f"--schedule {name}: its factor", factor, least=0)
+        if not any(factors):
+            raise InputError(
+                f"--schedule {name}: the learning rate is 0 in every update of the run ({len(factors)}), which would "
+                "train nothing; raise --epochs, lower --batch_size or take --schedule Constant"
+            )
 
     def prove_replica(self, images: Tensor) -> None:
         """Attack the network itself from now on if the replica is no longer the same function; a warning says so.
