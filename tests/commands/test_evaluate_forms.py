@@ -4,15 +4,17 @@ import copy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from toughen import ThreatModel, evaluate
+from toughen import ThreatModel, evaluate, train
 from toughen.data import Digits
 from toughen.errors import InputError
+from toughen.methods import PGDAT
 
 N = 60
 
@@ -57,6 +59,18 @@ class Extra(nn.Module):
         return self.inner(images)
 
 
+class AsDict(Extra):
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"features": images, "logits": self.inner(images)}
+
+
+class AsObject(Extra):
+    """As the classifiers of transformers."""
+
+    def forward(self, images: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(loss=None, logits=self.inner(images))
+
+
 def old_weight_norm(model: nn.Module) -> nn.Module:
     model[1] = torch.nn.utils.weight_norm(model[1])
     return model
@@ -67,7 +81,7 @@ def exported(model: nn.Module) -> nn.Module:
     return torch.export.export(model, (torch.rand(20, 1, 8, 8),), dynamic_shapes=({0: batch},)).module()
 
 
-@pytest.mark.parametrize("form", [old_weight_norm, Extra, exported])
+@pytest.mark.parametrize("form", [old_weight_norm, Extra, exported, AsDict, AsObject])
 def test_the_figure_is_the_plain_networks(plain, form: Callable[[nn.Module], nn.Module], tmp_path: Path):
     expected = held(plain, tmp_path / "plain")
     assert 0 < expected.sum() < N
@@ -90,3 +104,24 @@ def test_a_network_on_the_meta_device_is_refused(tmp_path: Path):
         meta = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     with pytest.raises(InputError, match=r"the model's 1\.weight is on the meta device"):
         held(meta, tmp_path)
+
+
+def test_a_network_that_gives_a_dict_is_trained_as_the_plain_one(plain, tmp_path: Path):
+    """The same weights, and the run's folder can be evaluated by its network's class again."""
+    settings = {
+        "data": Digits(),
+        "method": PGDAT(),
+        "train_images": 64,
+        "val_images": 20,
+        "epochs": 1,
+        "batch_size": 32,
+    }
+    settings |= {"budget": "quick", "test_images": 20, "device": "cpu"}
+    trained = {}
+    for name, model in {"plain": Extra(copy.deepcopy(plain)), "dict": AsDict(copy.deepcopy(plain))}.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trained[name] = train(model=model, out=str(tmp_path / name), **settings)
+    first, second = (trained[name].model.state_dict() for name in ("plain", "dict"))
+    assert all(torch.equal(first[name], second[name]) for name in first if name != "_extra_state")
+    assert trained["dict"].model(torch.rand(2, 1, 8, 8)).shape == (2, 10)

@@ -193,19 +193,29 @@ def test_logits_are_returned_and_nothing_is_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "came"),
+    ("output", "came", "hint"),
     [
-        (torch.zeros(4, 10), r"\(4, 10\)"),
-        (torch.zeros(4), r"\(4,\)"),
-        (torch.zeros(4, 5, 1, 1), r"\(4, 5, 1, 1\)"),
-        ((torch.zeros(4, 5), None), "tuple"),
-        ({"logits": torch.zeros(4, 5)}, "dict"),
+        (torch.zeros(4, 10), r"\(4, 10\)", r"set its number of classes \(--model\.num_classes\)"),
+        (torch.zeros(4), r"\(4,\)", r"set its number of classes \(--model\.num_classes\)"),
+        (torch.zeros(4, 5, 1, 1), r"\(4, 5, 1, 1\)", r"flatten it in the forward: `return logits\.flatten\(1\)`"),
+        ((torch.zeros(4, 5), None), r"a tuple of 2 \(\(4, 5\), NoneType\)", r".*`return self\.model\(images\)\[0\]`"),
+        ({"scores": torch.zeros(4, 5)}, "a dict of scores", r"give the model inside a module whose forward returns"),
+        (None, "a NoneType", r"give the model inside a module whose forward returns the logits alone"),
     ],
 )
-def test_outputs_that_do_not_match_the_classes(output: Any, came: str) -> None:
+def test_outputs_that_do_not_match_the_classes(output: Any, came: str, hint: str) -> None:
     expected = rf"the model's output is {came}, expected \(4, 5\): one logit for each of the data's 5 classes; "
-    with pytest.raises(InputError, match=expected + r".*--model\.num_classes"):
+    with pytest.raises(InputError, match=expected + hint):
         check_outputs(Gives(output), IMAGES, 5)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_one_logit_for_two_classes_is_told_how_to_become_two(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"torch\.stack\(\[torch\.zeros_like\(z\), z\], dim=1\)"):
+        check_outputs(Gives(torch.zeros(shape)), IMAGES, 2)
+    z = torch.tensor([-1.5, 0.0, 2.0])
+    two = torch.stack([torch.zeros_like(z), z], dim=1).softmax(1)
+    torch.testing.assert_close(two, torch.stack([1 - z.sigmoid(), z.sigmoid()], dim=1))  # what the message promises
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from toughen.data.source import ImageStore
 from toughen.errors import InputError
 from toughen.evaluation.inference import NO_PREDICTION, frozen, predict
 from toughen.models.build import check_outputs
+from toughen.models.outputs import giving_logits
 
 
 def pseudo_labels(
@@ -19,7 +20,9 @@ def pseudo_labels(
     """
     labels = torch.empty(len(images), dtype=torch.int64)
     with frozen(model, device) as judge:
-        check_outputs(judge, images.take(torch.arange(min(2, len(images)))).to(device) / 255, classes)
+        few = images.take(torch.arange(min(2, len(images)))).to(device) / 255
+        judge = giving_logits(judge, few)
+        check_outputs(judge, few, classes)
         for indices in torch.arange(len(images)).split(batch_size):
             labels[indices] = predict(judge, images.take(indices).to(device) / 255).cpu()
     failed = int((labels == NO_PREDICTION).sum())

@@ -21,11 +21,14 @@ from toughen.evaluation.attacks.transfer import check_source, transfers
 from toughen.evaluation.inference import frozen
 from toughen.evaluation.largest_batch import largest_batch
 from toughen.evaluation.preflight import SAMPLE, Finding, Given, Subject, preflight
+from toughen.evaluation.random_state import seeded
 from toughen.evaluation.records.outline import Outline, plain
 from toughen.evaluation.records.probe import probe
 from toughen.evaluation.records.provenance import data_facts, model_facts
 from toughen.hardware.device import find_device
 from toughen.models import check_outputs, forward_flops
+from toughen.models.mode import buffers_kept
+from toughen.models.outputs import giving_logits
 from toughen.threat import ThreatModel
 
 BatchSize = int | Literal["auto"]
@@ -128,13 +131,16 @@ def prepare(
     num_classes, where = len(images.classes), find_device(device)
     chosen = choose_images(len(images), test_images, sample, seed)
     few = images.subset(chosen[:2])[0].to(where)
+    given, facts = Given.of(model), model_facts(model)
+    model = _answering(model, few)
+    transfer = {name: _answering(source, few) for name, source in (transfer or {}).items()}
     with frozen(model, where) as still:
         search = _search(precision, eot, where, threat, lambda: forward_flops(still, few, num_classes))
         if batch_size == "auto":
             check_outputs(still, few, num_classes)
             averaged = still if eot == 1 else Averaged(still, eot)
             batch_size = largest_batch(averaged, few[:1], len(chosen))
-    attacks = (*attacks_of(budget, num_classes, threat.norm), *transfers(transfer or {}))
+    attacks = (*attacks_of(budget, num_classes, threat.norm), *transfers(transfer))
     attacks = in_the_mean(in_precision(attacks, search), eot)
     names = [attack.name for attack in attacks]
     if len(set(names)) < len(names):
@@ -151,17 +157,16 @@ def prepare(
         "precision": search,
         "eot": eot,
         "data": data_facts(images, split, chosen.split(batch_size)),
-        "model": model_facts(model),
+        "model": facts,
     }
     batch = _spread(images, chosen).to(where)
-    given = Given.of(model)
     with frozen(model, where) as still:
         looked_at = (batch.images, batch.labels, images.labels[chosen], images.classes)
         subject = Subject(still, given, *looked_at, threat, batch_size, eot)
         findings = preflight(subject)
         # The model was asked already: nothing is computed for this.
         answers = probe(subject.logits, subject.slopes.margin)
-        for name, source in (transfer or {}).items():
+        for name, source in transfer.items():
             check_source(name, source, batch.images[:batch_size], num_classes)
     for finding in findings:
         if finding.severity == "doubt":
@@ -180,6 +185,13 @@ def _search(
         )
     search = choose_search(precision, device, threat, flops)
     return "fp32" if eot > 1 else search
+
+
+def _answering(model: nn.Module, images: Tensor) -> nn.Module:
+    """The model, or one that gives its logits alone; see `giving_logits`."""
+    with frozen(model, images.device) as still, buffers_kept(still), seeded(0):
+        alone = giving_logits(still, images)
+    return model if alone is still else alone
 
 
 def _spread(images: ImageSet, chosen: Tensor) -> Batch:

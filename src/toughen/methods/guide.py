@@ -11,6 +11,7 @@ from toughen.config import import_path, instantiate, path_of
 from toughen.errors import InputError, RunError
 from toughen.models.build import Classifier, Normalize, load_weights, with_facts
 from toughen.models.initialise import initialise
+from toughen.models.state import copied
 from toughen.run import RunFolder
 
 
@@ -77,13 +78,13 @@ def fresh_copy(model: nn.Module) -> nn.Module:
     Every layer that has `reset_parameters` draws anew, convolutions and BatchNorm then as in our networks.
     Parameters that belong to no such layer (a transformer's class token) start as a copy.
     """
-    copied = copy.deepcopy(model).requires_grad_(True)
-    for module in copied.modules():
+    fresh = copied(model).requires_grad_(True)
+    for module in fresh.modules():
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
             reset()
-    initialise(copied)
-    return copied
+    initialise(fresh)
+    return fresh
 
 
 def trained_network(weights: str, model: nn.Module) -> nn.Module:
@@ -102,7 +103,7 @@ def trained_network(weights: str, model: nn.Module) -> nn.Module:
             f"`toughen train --out {path}`"
         )
     if not path.is_dir():
-        return _fitting(load_weights(copy.deepcopy(model), path), model)
+        return _fitting(load_weights(copied(model), path), model)
     folder = RunFolder(path)
     folder.require(folder.config, folder.model)
     described = folder.read_config().get("model")

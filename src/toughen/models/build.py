@@ -16,6 +16,7 @@ from toughen.config import arguments_of, path_of
 from toughen.errors import InputError, RunError
 from toughen.hardware.speed import FlopCounter
 from toughen.models.mode import evaluating
+from toughen.models.outputs import hint, kind
 from toughen.models.state import split_state
 
 
@@ -108,10 +109,9 @@ def check_outputs(model: nn.Module, images: Tensor, num_classes: int) -> Tensor:
         shape = " x ".join(map(str, images.shape[1:]))
         raise InputError(f"the model cannot take images of {shape} (C x H x W): {error}") from error
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] != num_classes:
-        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(
-            f"the model's output is {came}, expected ({len(images)}, {num_classes}): one logit for each of the "
-            f"data's {num_classes} classes; set its number of classes (--model.num_classes)"
+            f"the model's output is {kind(logits)}, expected ({len(images)}, {num_classes}): one logit for each of the "
+            f"data's {num_classes} classes; {hint(logits, num_classes)}"
         )
     return logits
 

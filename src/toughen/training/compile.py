@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from toughen.errors import InputError
+from toughen.models.outputs import give_logits, logits_in
 from toughen.models.split_batchnorm import SplitBatchNorm
 
 
@@ -50,7 +51,7 @@ class CompiledPasses:
         if len(images) % self.batch_size or _watched(self.network):
             return self.plain(images)
         try:
-            logits = self.compiled(images)
+            logits: Tensor = logits_in(self.compiled(images))
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise InputError(f"--compile: torch cannot compile the network: {reason}; leave --compile out") from error
@@ -67,4 +68,6 @@ def room_for(graphs: int) -> Iterator[None]:
 
 
 def _watched(network: nn.Module) -> bool:
-    return any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    # `give_logits` watches nothing: it takes the logits out of what compiled code gave.
+    after = (hook for module in network.modules() for hook in module._forward_hooks.values())
+    return any(hook is not give_logits for hook in after) or any(m._forward_pre_hooks for m in network.modules())
