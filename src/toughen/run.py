@@ -114,6 +114,25 @@ class RunFolder:
         with self.making():
             pass
 
+    def check_free(self, overwrite: bool) -> bool:
+        """Raise unless a run may be made here; whether it replaces an earlier one.
+
+        Raises:
+            RunError: it holds something already and `overwrite` is not set, or something that is not a run.
+        """
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return False
+        if not overwrite:
+            raise RunError(
+                f"{self.path} exists and is not empty; give another --out, go on with it (--resume {self.path}) "
+                "or replace it (--overwrite)"
+            )
+        if not self._is_a_run():
+            raise RunError(
+                f"{self.path} is not a run folder (no config.yaml of a run), so --overwrite does not delete it"
+            )
+        return True
+
     @contextmanager
     def making(self, overwrite: bool = False) -> Iterator[None]:
         """Make the folder for a run that is prepared inside the block; an earlier run is lost only when that went well.
@@ -126,16 +145,7 @@ class RunFolder:
                 cannot be written.
         """
         earlier = None
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            if not overwrite:
-                raise RunError(
-                    f"{self.path} exists and is not empty; give another --out, go on with it (--resume {self.path}) "
-                    "or replace it (--overwrite)"
-                )
-            if not self._is_a_run():
-                raise RunError(
-                    f"{self.path} is not a run folder (no config.yaml of a run), so --overwrite does not delete it"
-                )
+        if self.check_free(overwrite):
             earlier = _temporary_beside(self.path)
             self.path.rename(earlier)
         try:

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from toughen.data import ImageFolder, Split, hold
-from toughen.errors import DataError, InputError
+from toughen.data import Encoded, ImageFolder, Split, hold
+from toughen.errors import DataError, InputError, ToughenWarning
 
 
 @pytest.fixture
@@ -53,9 +54,93 @@ def test_hidden_files_subfolders_and_other_files(root: Path) -> None:
     deeper = root / "train" / "3" / "deeper"
     deeper.mkdir()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(deeper / "one.PNG")
-    images = ImageFolder(root).load("train")
+    (root / "train" / "3" / ".ipynb_checkpoints").mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(root / "train" / "3" / ".ipynb_checkpoints" / "copy.png")
+    with pytest.warns(ToughenWarning, match=r"left out: 1 files are not read \(1 \.txt\)\n.*3/notes\.txt$"):
+        images = ImageFolder(root).load("train")
     assert (len(images), len(images.classes)) == (61, 10)
     hold(images, "cpu")
+
+
+@pytest.fixture
+def spoilt(root: Path, photo: np.ndarray) -> Path:
+    """Four broken training images and two test images, and files that Pillow writes and this does not read."""
+    for name in ("train/0/cut.jpg", "train/7/cut.jpg", "test/1/cut.jpg"):
+        Image.fromarray(photo).resize((8, 8)).save(root / name)
+        (root / name).write_bytes((root / name).read_bytes()[:-60])
+    for name in ("train/3/empty.png", "test/5/empty.png"):
+        (root / name).write_bytes(b"")
+    (root / "train/4/page.png").write_text("<html>404</html>")
+    return root
+
+
+def test_every_damaged_image_is_named_before_a_run(spoilt: Path) -> None:
+    for split, names in (
+        ("train", ["0/cut.jpg", "3/empty.png", "4/page.png", "7/cut.jpg"]),
+        ("test", ["1/cut.jpg", "5/empty.png"]),
+    ):
+        for size in (None, 6):  # where images are resized nothing else would look at their headers
+            images = ImageFolder(spoilt, size=size).load(split).images
+            assert isinstance(images, Encoded)
+            with pytest.raises(DataError) as caught:
+                images.check()
+            first, *lines, last = str(caught.value).splitlines()
+            assert first == f"{len(names)} images that cannot be read"
+            for line, name in zip(lines, names, strict=True):
+                assert str(spoilt / split / name) in line
+            assert "--data.skip_bad true" in last
+
+
+def test_of_many_damaged_images_twenty_are_named(root: Path) -> None:
+    damaged = sorted((root / "train").rglob("*.png"))[1:31]
+    for path in damaged:
+        path.write_bytes(b"")
+    images = ImageFolder(root).load("train").images
+    assert isinstance(images, Encoded)
+    with pytest.raises(DataError, match=r"^30 images that cannot be read\n(.*\n){20}  \.\.\. and 10 more\n"):
+        images.check()
+
+
+@pytest.mark.parametrize(("split", "left"), [("train", 60), ("test", 20)])
+def test_damaged_images_are_left_out_by_decision(
+    spoilt: Path, split: Split, left: int, scans: np.ndarray, digits: np.ndarray
+) -> None:
+    (spoilt / "train" / "0" / "000.png").write_bytes(b"")  # the one that sets the size, also of the test images
+    with pytest.warns(ToughenWarning, match=r"left out \(skip_bad\): . images that cannot be read\n"):
+        images = ImageFolder(spoilt, channels=1, skip_bad=True).load(split)
+    chosen = range(1, 60) if split == "train" else range(60, 80)
+    order = sorted(chosen, key=lambda index: (digits[index], index))
+    assert len(images) == len(order)
+    np.testing.assert_array_equal(images.labels, digits[order])
+    np.testing.assert_array_equal(images.images.take(torch.arange(len(order)))[:, 0], scans[order])
+
+
+def test_a_class_that_is_all_damaged_is_not_left_out(root: Path) -> None:
+    for path in (root / "train" / "6").iterdir():
+        path.write_bytes(b"")
+    expect(ImageFolder(root, skip_bad=True), r"class 6 has no readable image: .*6/006\.png")
+
+
+def test_images_of_unknown_kinds_do_not_vanish(root: Path, photo: np.ndarray) -> None:
+    """A GIF that Pillow reads, and one without an ending; before, both were left out without a word."""
+    for number in range(3):
+        Image.fromarray(photo).resize((8, 8)).convert("P").save(root / "train" / "2" / f"{number}.gif")
+    (root / "train" / "1" / "IMG_0001.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (root / "train" / "1" / "Thumbs.db").write_bytes(b"")
+    (root / "train" / "1" / ".DS_Store").write_bytes(b"")
+    expect(ImageFolder(root), r"^4 files are not read \(3 \.gif, 1 \.heic\)\n.*IMG_0001\.HEIC\n(.*gif\n){3}.*skip_bad")
+    assert len(ImageFolder(root).load("test")) == 20
+    with pytest.warns(ToughenWarning, match=r"left out: 5 files are not read \(3 \.gif, 1 \.heic, 1 \.db\)"):
+        assert len(ImageFolder(root, skip_bad=True).load("train")) == 60
+    Image.fromarray(photo).save(root / "test" / "loose.jpg")
+    expect(ImageFolder(root), r"test has 1 images in no class folder, such as loose\.jpg", "test")
+
+
+def test_one_class(root: Path) -> None:
+    for split in ("train", "test"):
+        for number in range(1, 10):
+            shutil.rmtree(root / split / str(number))
+    expect(ImageFolder(root), r"train has one class folder, 0; expected at least two")
 
 
 def test_truncated_image(root: Path, truncate: Callable[[Path], None]) -> None:

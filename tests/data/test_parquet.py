@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from toughen.data import Parquet, Split, hold
-from toughen.errors import DataError, InputError
+from toughen.data import Encoded, Parquet, Split, hold
+from toughen.errors import DataError, InputError, ToughenWarning
 
 WriteShard = Callable[..., Path]
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -192,3 +192,28 @@ def test_settings_out_of_range(root: Path) -> None:
         Parquet(root, size=-1)
     with pytest.raises(InputError, match=r"data\.channels"):
         Parquet(root, channels=2)
+
+
+def test_damaged_rows_are_named_together_or_left_out(
+    tmp_path: Path, write_shard: Callable[..., Path], scans: np.ndarray
+) -> None:
+    write_shard(tmp_path / "train-0.parquet", range(30), damaged=[0, 17])
+    write_shard(tmp_path / "test-0.parquet", range(30, 50), damaged=[3])
+    for split, rows, left in (("train", [0, 17], 28), ("test", [3], 19)):
+        images = Parquet(tmp_path, channels=1, size=6).load(split).images
+        assert isinstance(images, Encoded)
+        named = "".join(rf".*row {row} is not a readable image.*\n" for row in rows)
+        with pytest.raises(DataError, match=rf"^{len(rows)} images that cannot be read\n{named}"):
+            images.check()
+        with pytest.warns(ToughenWarning, match=rf"left out \(skip_bad\): {len(rows)} images"):
+            kept = Parquet(tmp_path, channels=1, skip_bad=True).load(split)
+        first = 0 if split == "train" else 30
+        expected = np.delete(np.arange(first, first + len(kept) + len(rows)), rows)
+        assert len(kept) == left
+        np.testing.assert_array_equal(kept.images.take(torch.arange(left))[:, 0], scans[expected])
+
+
+def test_one_class(tmp_path: Path, write_shard: Callable[..., Path]) -> None:
+    write_shard(tmp_path / "train-0.parquet", [0, 10, 20])
+    with pytest.raises(DataError, match="images of one class; expected at least two"):
+        Parquet(tmp_path).load("train")

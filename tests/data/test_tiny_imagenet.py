@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from toughen.data import DataSource, Loader, Parquet, TinyImageNet, hold
-from toughen.errors import DataError
+from toughen.errors import DataError, ToughenWarning
 
 IDS = ["n02124075", "n01443537", "n01629819"]  # as in the original, not sorted
 DIGITS = dict(zip(IDS, (2, 0, 1), strict=True))
@@ -97,7 +97,7 @@ def test_what_is_missing_is_named(tree: Path, tmp_path: Path, truncate: Callable
     annotations.write_text(annotations.read_text() + "val_9999.JPEG\tn09999999\t0\t0\t1\t1\n")
     with pytest.raises(DataError, match=r"val_annotations\.txt: expected an image and its class .* got 'val_9999"):
         TinyImageNet(tree).load("test")
-    annotations.write_text("val_9999.JPEG\tn01443537\t0\t0\t1\t1\n")
+    annotations.write_text(annotations.read_text().replace("n09999999", "n01443537"))
     with pytest.raises(DataError, match=r"cannot read .*val_9999\.JPEG"):
         hold(TinyImageNet(tree).load("test"), "cpu")
     annotations.unlink()
@@ -125,3 +125,19 @@ def test_the_hugging_face_copy_is_read_by_parquet(
     assert train.classes == test.classes == tuple(sorted(IDS))
     assert (len(train), test.labels.tolist()) == (9, [0, 1, 2])
     assert np.array_equal(test.images.take(torch.tensor([2]))[0, 0].numpy(), scans[2])
+
+
+def test_no_file_vanishes_without_a_word(tree: Path, truncate: Callable[[Path], None]) -> None:
+    folder = tree / "train" / "n01629819" / "images"
+    Image.new("RGB", (64, 64)).save(folder / "more.png")
+    with pytest.raises(DataError, match=r"1 files are not read \(1 \.png\)\n.*more\.png\n"):
+        TinyImageNet(tree).load("train")
+    truncate(folder / "n01629819_3.JPEG")
+    with pytest.warns(ToughenWarning) as said:
+        images = TinyImageNet(tree, skip_bad=True).load("train")
+    assert (len(images), torch.bincount(images.labels).tolist()) == (11, [4, 3, 4])
+    assert ["more.png" in str(said[0].message), "n01629819_3.JPEG" in str(said[1].message)] == [True, True]
+    lines = (tree / "val" / "val_annotations.txt").read_text().splitlines(keepends=True)
+    (tree / "val" / "val_annotations.txt").write_text("".join(lines[1:]))
+    with pytest.raises(DataError, match=rf"1 files are not read .*\n.*{lines[0].partition(chr(9))[0]}"):
+        TinyImageNet(tree).load("test")

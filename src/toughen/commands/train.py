@@ -1,6 +1,7 @@
 """Train a classifier, evaluate it and write its report."""
 
 import inspect
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from torch import nn
 
 from toughen.commands.assemble import assemble
 from toughen.commands.evaluate import evaluate_into
+from toughen.commands.images import read_images
 from toughen.commands.network import fresh_model, precision_of
 from toughen.commands.settings import check_settings, default_name, restore, with_data_facts
 from toughen.config import describe
-from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages
+from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages, ImageSet, Split
 from toughen.evaluation import Budget, Crew, Evaluation, Progress, Sample
 from toughen.hardware.device import find_device
 from toughen.hardware.precision import Precision
@@ -156,14 +158,19 @@ def train(
         folder = RunFolder(out or f"runs/{default_name(data, model, method)}")
         settings = {name: given[name] for name in DEFAULTS}
     check_settings(settings)
-    training_set = settings["data"].load("train")
-    settings = with_data_facts(settings, training_set)
     place = find_device(settings["device"] if device == "auto" else device)
+    if resume is None and os.environ.get("RANK", "0") == "0":
+        folder.check_free(overwrite)  # images are looked at for long
+    watcher = observer or Silent()
+    splits: list[Split] = ["train"] if settings["budget"] == "none" else ["train", "test"]
+    images = read_images(settings["data"], splits, examine=resume is None)
+    training_set = images["train"]
+    settings = with_data_facts(settings, training_set)
     with own_randomness(settings["seed"]):
         network = fresh_model(settings["model"], training_set, settings["normalize"])
         settings["precision"] = precision_of(settings, network, training_set, place)
         accelerator = make_accelerator(settings["precision"], place, settings["trackers"], folder)
-        parts = (folder, settings, training_set, network, accelerator, observer or Silent())
+        parts = (folder, settings, training_set, network, accelerator, watcher)
         if resume is None:
             with folder.making(overwrite) if accelerator.is_main_process else nullcontext():
                 if accelerator.is_main_process:
@@ -176,12 +183,13 @@ def train(
             trainer = assemble(*parts)
             trainer.resume()
             _begin_trackers(accelerator)
+        watcher.read(images)
         trainer.fit()
     # The first process writes the weights that all read now.
     accelerator.wait_for_everyone()
     network = load_weights(fresh_model(settings["model"], training_set, settings["normalize"]), folder.model)
     network = network.to(accelerator.device).eval()
-    evaluation = _evaluate(folder, network, settings, accelerator.device, progress)
+    evaluation = _evaluate(folder, network, settings, images.get("test"), accelerator.device, progress)
     accelerator.end_training()
     return Trained(folder, network, evaluation)
 
@@ -199,11 +207,15 @@ def _begin_trackers(accelerator: Accelerator) -> None:
 
 
 def _evaluate(
-    folder: RunFolder, network: nn.Module, settings: dict[str, Any], device: torch.device, progress: Progress | None
+    folder: RunFolder,
+    network: nn.Module,
+    settings: dict[str, Any],
+    test_set: ImageSet | None,
+    device: torch.device,
+    progress: Progress | None,
 ) -> Evaluation | None:
-    if settings["budget"] == "none":
+    if test_set is None:
         return None
-    test_set = settings["data"].load("test")
     with Crew.from_environment() as crew:
         return evaluate_into(
             folder,

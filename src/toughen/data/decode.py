@@ -1,5 +1,6 @@
 """From an encoded image (JPEG, PNG, ...) to uint8 pixels of a fixed size."""
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -81,6 +82,6 @@ def _opened(file: BinaryIO, where: str) -> Iterator[Any]:
     try:
         with file, Image.open(file) as image:
             yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         reason = "unknown format or damaged header" if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"{where} is not a readable image: {reason}; replace it or leave it out") from error

@@ -1,5 +1,6 @@
 """Images that stay encoded until they are asked for."""
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor
 
 from toughen.data.decode import decode, dimensions
-from toughen.errors import DataError
+from toughen.errors import DataError, ToughenWarning
 
 SPAN = 64
 """Images that a thread decodes at a stretch."""
+NAMED = 20
+"""Damaged images that an error names; it counts the others."""
 
 
 class Source(Protocol):
@@ -51,6 +54,82 @@ class Files:
     def where(self, index: int) -> str:
         """The file's path."""
         return self.paths[index]
+
+
+class Chosen:
+    """Some of another source's images.
+
+    Args:
+        source: the other.
+        indices: places in it.
+    """
+
+    def __init__(self, source: Source, indices: list[int]) -> None:
+        self.source = source
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def open(self, index: int) -> BinaryIO:
+        """The encoded image."""
+        return self.source.open(self.indices[index])
+
+    def where(self, index: int) -> str:
+        """What the other source calls it."""
+        return self.source.where(self.indices[index])
+
+
+def scan(source: Source, channels: int) -> list[tuple[int, int] | DataError]:
+    """Every image decoded, by as many threads as torch may use: its height and width, or what is wrong with it."""
+    found: list[tuple[int, int] | DataError] = [(0, 0)] * len(source)
+
+    def look(start: int) -> None:
+        for index in range(start, min(start + SPAN, len(source))):
+            try:
+                height, width, _ = decode(source.open(index), source.where(index), channels).shape
+                found[index] = (height, width)
+            except DataError as error:
+                found[index] = error
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(look, range(0, len(source), SPAN)))
+    return found
+
+
+def sound(source: Source, labels: Tensor, channels: int, classes: tuple[str, ...]) -> tuple[Source, Tensor]:
+    """The images that can be decoded, and their labels; a warning names the others.
+
+    Raises:
+        DataError: a class has none that can.
+    """
+    found = scan(source, channels)
+    damaged = [each for each in found if isinstance(each, DataError)]
+    if not damaged:
+        return source, labels
+    kept = [index for index, each in enumerate(found) if not isinstance(each, DataError)]
+    chosen = labels[kept]
+    emptied = sorted(set(labels.tolist()) - set(chosen.tolist()))
+    if emptied:
+        raise DataError(
+            f"class {classes[emptied[0]]} has no readable image: {damaged[0]}; replace its images or remove the class"
+        )
+    warnings.warn(f"left out (skip_bad): {_named(damaged)}", ToughenWarning, stacklevel=3)
+    return Chosen(source, kept), chosen
+
+
+def first_sound(source: Source, channels: int) -> Source:
+    """The first image that can be decoded, alone; the first one where none can."""
+    alone = (Chosen(source, [index]) for index in range(len(source)))
+    readable = (each for each in alone if not isinstance(scan(each, channels)[0], DataError))
+    return next(readable, Chosen(source, [0]))
+
+
+def _named(damaged: list[DataError]) -> str:
+    lines = [f"  {error}" for error in damaged[:NAMED]]
+    if len(damaged) > NAMED:
+        lines.append(f"  ... and {len(damaged) - NAMED:,} more")
+    return "\n".join([f"{len(damaged):,} images that cannot be read", *lines])
 
 
 class Encoded:
@@ -102,6 +181,21 @@ class Encoded:
             for start in starts:
                 fill(start)
         return torch.from_numpy(pixels)
+
+    def check(self) -> None:
+        """Decode every image, so that a damaged one is found now and not in the middle of a run.
+
+        Raises:
+            DataError: images that cannot be read, named together; or one of another size, where sizes must agree.
+        """
+        found = scan(self.source, self.shape[0])
+        damaged = [each for each in found if isinstance(each, DataError)]
+        if damaged:
+            raise DataError(f"{_named(damaged)}\nReplace them, or leave them out with --data.skip_bad true")
+        if self.size is None:
+            for index, size in enumerate(found):
+                assert not isinstance(size, DataError)
+                self._check_size(*size, self.source.where(index))
 
     def check_sizes(self) -> None:
         """Read every image's header, so that a wrong size is found now and not in the middle of a run.

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import torch
 
 from toughen.data.decode import check_format
-from toughen.data.encoded import Encoded
+from toughen.data.encoded import Encoded, Source, first_sound, sound
 from toughen.data.shards import class_names, find_shards, image_column, label_column, read_column, read_schema
 from toughen.data.source import DataSource, ImageSet, Split
 from toughen.errors import DataError
@@ -33,6 +33,7 @@ class Parquet(DataSource):
         size: resize each image's shorter side to this and cut out the middle square; None requires one size.
         channels: 3 (RGB) or 1 (grey).
         name: what figures made on this data are called; default the folder's name.
+        skip_bad: leave out images that cannot be read, and say which.
 
     Raises:
         InputError: `size` or `channels` out of range.
@@ -46,6 +47,7 @@ class Parquet(DataSource):
         size: int | None = None,
         channels: int = 3,
         name: str | None = None,
+        skip_bad: bool = False,
     ) -> None:
         check_format(size, channels)
         self.path = path
@@ -54,13 +56,15 @@ class Parquet(DataSource):
         self.size = size
         self.channels = channels
         self.name = name
+        self.skip_bad = skip_bad
 
     def load(self, split: Split) -> ImageSet:
         """The training or the test images, still encoded.
 
         Raises:
             DataError: missing, incomplete or damaged shards; no fitting column; rows without a label; labels
-                outside the classes; shards larger than the machine's memory; an unreadable first image.
+                outside the classes, or one class only; shards larger than the machine's memory; an unreadable first
+                image.
         """
         root = Path(self.path).expanduser()
         if not root.is_dir():
@@ -74,7 +78,10 @@ class Parquet(DataSource):
             raise DataError(f"{root} has no {split}-*.parquet, neither there nor in data/; found: {found}")
         _check_memory(shards[split])
         labels, classes = self._labels(shards, split)
-        images = Encoded(self._rows(shards[split]), self.channels, self.size, self._like(shards, split))
+        source: Source = self._rows(shards[split])
+        if self.skip_bad:
+            source, labels = sound(source, labels, self.channels, classes)
+        images = Encoded(source, self.channels, self.size, self._like(shards, split))
         return ImageSet(images, labels, classes, self.name or root.resolve().name)
 
     def _labels(self, shards: dict[Split, list[Path]], split: Split) -> tuple[torch.Tensor, tuple[str, ...]]:
@@ -93,6 +100,8 @@ class Parquet(DataSource):
                     f"{part} labels of {shards[part][0].parent} lie in {values.min()} .. {values.max()}, "
                     f"expected 0 .. {len(classes) - 1}; choose another column with --data.label"
                 )
+        if len(classes) < 2:
+            raise DataError(f"{first} has images of one class; expected at least two classes to tell apart")
         return torch.from_numpy(labels[split]), classes
 
     def _read_labels(self, shards: list[Path]) -> np.ndarray:
@@ -112,6 +121,8 @@ class Parquet(DataSource):
         if split == "train" or not shards["train"] or self.size is not None:
             return None
         first = shards["train"][0]
+        if self.skip_bad:
+            return Encoded(first_sound(self._rows([first]), self.channels), self.channels)
         column = read_column(first, image_column(read_schema(first), self.image, first), rows=1)
         return Encoded(Rows([first], [column]), self.channels)
 

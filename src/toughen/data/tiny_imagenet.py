@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from toughen.data.encoded import Encoded, Files
+from toughen.data.encoded import Encoded, Files, Source, first_sound, sound
+from toughen.data.kinds import check_kinds, visible_files
 from toughen.data.source import DataSource, ImageSet, Split
 from toughen.errors import DataError
 
@@ -24,16 +25,19 @@ class TinyImageNet(DataSource):
 
     Args:
         path: the unpacked folder, or the one that it lies in.
+        skip_bad: leave out images that cannot be read, and files that are no *.JPEG, and say which.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, skip_bad: bool = False) -> None:
         self.path = path
+        self.skip_bad = skip_bad
 
     def load(self, split: Split) -> ImageSet:
         """The training or the test images, still encoded.
 
         Raises:
-            DataError: a missing or empty folder or file, or a test image without a class.
+            DataError: a missing or empty folder or file, another kind of file among the images, or a test image
+                without a class.
         """
         root = self._root()
         ids = sorted(_lines(root / "wnids.txt"))
@@ -44,10 +48,18 @@ class TinyImageNet(DataSource):
             samples = [(path, number) for number, paths in enumerate(each) for path in paths]
         else:
             samples = _test_images(root, numbers)
-        like = Encoded(Files(train[:1]), channels=3)
-        images = Encoded(Files([path for path, _ in samples]), channels=3, like=like)
+        paths = [path for path, _ in samples]
+        folders = [root / "val" / "images"] if split == "test" else [root / "train" / wnid / "images" for wnid in ids]
+        known = set(paths)
+        check_kinds([path for each in folders for path in visible_files(each) if path not in known], self.skip_bad)
+        first: Source = Files(train)
+        source: Source = Files(paths)
         labels = torch.tensor([number for _, number in samples])
-        return ImageSet(images, labels, _names(root / "words.txt", ids), "Tiny ImageNet")
+        names = _names(root / "words.txt", ids)
+        if self.skip_bad:
+            first, (source, labels) = first_sound(first, 3), sound(source, labels, 3, names)
+        images = Encoded(source, channels=3, like=Encoded(first, channels=3))
+        return ImageSet(images, labels, names, "Tiny ImageNet")
 
     def _root(self) -> Path:
         given = Path(self.path).expanduser()

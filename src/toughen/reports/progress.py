@@ -1,7 +1,9 @@
 """The progress of a training run or an evaluation on the terminal."""
 
+from collections.abc import Mapping
 from time import monotonic
 
+import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -14,6 +16,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from toughen.data import ImageSet, Split
 from toughen.evaluation.pace import Step
 from toughen.reports.text import duration
 
@@ -38,6 +41,16 @@ class TrainingProgress:
         )
         self.epochs = 0
 
+    def read(self, images: Mapping[Split, ImageSet]) -> None:
+        """Print how many images of each class there are."""
+        for split, each in images.items():
+            self.console.print(
+                f"{split + ':':<7} {len(each):,} images of {each.name}, {class_counts(each)}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+
     def started(self, epochs: int, steps_per_epoch: int, step: int) -> None:
         """Draw the bar."""
         self.epochs = epochs
@@ -61,6 +74,16 @@ class TrainingProgress:
     def finished(self) -> None:
         """Take the bar away."""
         self.bar.stop()
+
+
+def class_counts(images: ImageSet) -> str:
+    """How many images of each class there are; of more than 10 classes only the fewest and the most."""
+    counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
+    each = sorted(zip(counts, images.classes, strict=True))
+    if len(each) <= 10:
+        return ", ".join(f"{name} {count:,}" for count, name in zip(counts, images.classes, strict=True))
+    (fewest, small), (most, large) = each[0], each[-1]
+    return f"{len(each)} classes of {fewest:,} ({small}) to {most:,} ({large})"
 
 
 class EvaluationProgress:

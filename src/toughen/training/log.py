@@ -1,13 +1,14 @@
 """What a run says of itself: sums kept on the device, one row an epoch in metrics.csv, and the trackers."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from toughen.data import ImageSet, Split
 from toughen.errors import DivergedError
 from toughen.methods import Terms
 from toughen.run import atomic
@@ -20,6 +21,9 @@ COUNTS = ("epoch", "step")
 
 class Observer(Protocol):
     """Somebody who watches a run, such as a progress bar."""
+
+    def read(self, images: Mapping[Split, ImageSet]) -> None:
+        """The images of the run, by split, are there and sound."""
 
     def started(self, epochs: int, steps_per_epoch: int, step: int) -> None:
         """The loop begins, at this step of the whole run."""
@@ -36,6 +40,9 @@ class Observer(Protocol):
 
 class Silent:
     """An observer that does nothing."""
+
+    def read(self, images: Mapping[Split, ImageSet]) -> None:
+        """Nothing."""
 
     def started(self, epochs: int, steps_per_epoch: int, step: int) -> None:
         """Nothing."""
