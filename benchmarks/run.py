@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 SCRIPTS: dict[str, list[str]] = {
     "training_step.py": [],
     "fast_against_plain.py": [],
+    "bf16_attacks.py": [],
     "evaluation.py": [],
     "loading.py": [],
     "scaling.py": [],

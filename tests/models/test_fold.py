@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations, prune
 from toughen.attacks import PGD
 from toughen.losses import cross_entropy
 from toughen.models import PreActResNet18, ResNet18, SmallCNN, Timm, Torchvision, WideResNet, build_model
-from toughen.models.fold import FoldedReplica, agrees, fold
+from toughen.models.fold import FoldedReplica, agrees, exactly, fold
 from toughen.threat import ThreatModel
 
 NETWORKS = [
@@ -284,3 +284,46 @@ def test_a_replica_of_another_function_is_found_out() -> None:
         next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d)).running_var.mul_(1.5)
     assert not agrees(model, replica, images(), torch.float32)
     assert agrees(model, replica.refresh(), images(), torch.float32)
+
+
+def test_a_bf16_replica_is_proved_through_its_fp32_companion() -> None:
+    """A difference of a tenth, which bf16's rounding may hide, is not taken for rounding."""
+    model = trained_a_little(partial(ResNet18, width=4))
+    replica = fold(model, images(), torch.bfloat16)
+    assert replica is not None
+    replica.exact = fold(model, images(), torch.float32)
+    assert agrees(model, replica, images(), torch.bfloat16)
+    with torch.no_grad():
+        model.get_submodule("network.fc").weight.mul_(1.1)
+    assert not agrees(model, replica, images(), torch.bfloat16)
+    assert agrees(model, replica.refresh(), images(), torch.bfloat16)
+
+
+def test_exactly_computes_in_fp32_and_leaves_everything_as_it_was() -> None:
+    model = trained_a_little(partial(SmallCNN, width=4)).eval()
+    replica = fold(model, images(), torch.bfloat16)
+    assert replica is not None
+    replica.exact = fold(model, images(), torch.float32)
+    with torch.no_grad():
+        expected = model(images())
+        rounded = replica(images())
+        for network in (model, replica):
+            with torch.autocast("cpu", torch.bfloat16), exactly(network, images()):
+                torch.testing.assert_close(network(images()), expected, rtol=1e-5, atol=1e-5)
+        assert not torch.allclose(rounded, expected, rtol=1e-4, atol=1e-4)
+        assert torch.equal(replica(images()), rounded)
+
+
+def test_hooks_of_all_modules_see_every_batchnorm() -> None:
+    model = trained_a_little(partial(SmallCNN, width=4)).eval()
+
+    def doubled(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        return 2 * output if isinstance(module, nn.BatchNorm2d) else None
+
+    handle = nn.modules.module.register_module_forward_hook(doubled)
+    try:
+        replica = FoldedReplica(model, torch.float32, torch.channels_last)
+        with torch.no_grad():
+            torch.testing.assert_close(replica(images()), model(images()), rtol=1e-4, atol=1e-4)
+    finally:
+        handle.remove()

@@ -1,13 +1,14 @@
 """The one gradient-ascent loop: every attack and every inner maximum of training goes through it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from toughen.errors import InputError
+from toughen.models.fold import exactly
 from toughen.models.mode import evaluating, flags_kept
 from toughen.numbers import Number, as_float, check_number
 from toughen.threat import ThreatModel, room_for_noise
@@ -79,6 +80,11 @@ class Ascent:
         settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"{type(self).__name__}({settings})"
 
+    @property
+    def starts_near(self) -> bool:
+        """Whether it starts at the clean image or within a thousandth of it."""
+        return self.start != "uniform"
+
     def step_size_under(self, threat: ThreatModel) -> float:
         """The step's length in this threat model."""
         if self.step_size is not None:
@@ -106,6 +112,7 @@ class Ascent:
         begin: Tensor | None = None,
         success: Callable[[Tensor], Tensor] | None = None,
         watch: Callable[[Tensor], None] | None = None,
+        vanishing: bool = False,
     ) -> Tensor:
         """Images of the threat model around `images` for which `objective(model(images))` is high.
 
@@ -118,6 +125,9 @@ class Ascent:
             begin: start from these images instead of `start`'s (first run only).
             success: logits -> bool (N,); where given, the best point of an image is first one of success.
             watch: called with the gradient of every step, the first one at the start.
+            vanishing: the objective and its gradient are 0 at `images`, as a KL from the clean output is: where the
+                start is next to them (normal, clean), bf16 would round away what the first step climbs, so that
+                step is taken in fp32.
 
         Returns:
             Tensor: like `images`, without gradient.
@@ -126,8 +136,10 @@ class Ascent:
         with attacked(model, self.mode), torch.enable_grad():
             best: _Best | None = None
             for run in range(self.restarts):
-                x = begin if begin is not None and run == 0 else self.begin(images, threat, generator)
-                best = self._climb(model, objective, x.detach(), images, threat, success, watch, best)
+                given = begin is not None and run == 0
+                x = begin if begin is not None and given else self.begin(images, threat, generator)
+                exact = vanishing and not given and self.starts_near
+                best = self._climb(model, objective, x.detach(), images, threat, success, watch, exact, best)
         assert best is not None  # there is at least one run
         return best.images
 
@@ -140,14 +152,16 @@ class Ascent:
         threat: ThreatModel,
         success: Callable[[Tensor], Tensor] | None,
         watch: Callable[[Tensor], None] | None,
+        exact: bool,
         best: "_Best | None",
     ) -> "_Best":
         step_size = self.step_size_under(threat)
-        for _ in range(self.steps):
+        for step in range(self.steps):
             x.requires_grad_(True)
-            logits = model(x)
-            values = objective(logits)
-            (gradient,) = torch.autograd.grad(values.sum(), x)
+            with exactly(model, x) if exact and step == 0 else nullcontext():
+                logits = model(x)
+                values = objective(logits)
+                (gradient,) = torch.autograd.grad(values.sum(), x)
             x = x.detach()
             if watch is not None:
                 watch(gradient)

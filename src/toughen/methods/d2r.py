@@ -6,11 +6,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks import Ascent, attacked
+from toughen.attacks import Ascent
 from toughen.batch import Batch
 from toughen.errors import InputError
-from toughen.losses import cross_entropy, kl, kl_to, log_probabilities, squared_error
+from toughen.losses import cross_entropy, kl, log_probabilities, squared_error
 from toughen.methods.guide import Guide
+from toughen.methods.inner import kl_from_clean
 from toughen.methods.method import Method, Perturbed, Term, Terms
 from toughen.numbers import check_number
 
@@ -168,8 +169,7 @@ class D2R(Method):
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Ascent on the KL from the guide's clean output."""
         guide, share = self._guide(), self.guide_share
-        with attacked(guide, self.attack.mode), torch.no_grad():
-            distance = kl_to(guide(batch.images))
+        distance = kl_from_clean(guide, batch.images, self.attack)
 
         def mixed(logits: Tensor) -> Tensor:
             target_logits, guide_logits = logits.chunk(2, dim=1)
@@ -182,7 +182,9 @@ class D2R(Method):
                 climbed, objective = guide, distance
             case "mixture":
                 climbed, objective = SideBySide(model, guide), mixed
-        return Perturbed(self.attack.maximise(climbed, objective, batch.images, self.threat, self.generator))
+        return Perturbed(
+            self.attack.maximise(climbed, objective, batch.images, self.threat, self.generator, vanishing=True)
+        )
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The guide's cross-entropy, and how far the trained network is from it on adversarial and clean images."""

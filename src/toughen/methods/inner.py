@@ -1,14 +1,17 @@
 """The inner maximum that several methods share."""
 
+from contextlib import nullcontext
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from toughen.attacks import Ascent, attacked
+from toughen.attacks.ascent import Objective
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl_to
+from toughen.models.fold import exactly
 from toughen.threat import ThreatModel
 
 Inner = Literal["kl", "ce"]
@@ -33,14 +36,21 @@ def inner_maximum(
     threat: ThreatModel,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """`argmax KL(p_f(x) || p_f(x'))` (kl) or `argmax CE(f(x'), y)` (ce) over the threat model, by this ascent.
-
-    The clean output is computed once, with the model in the same mode as during the ascent.
-    """
+    """`argmax KL(p_f(x) || p_f(x'))` (kl) or `argmax CE(f(x'), y)` (ce) over the threat model, by this ascent."""
     if inner == "ce":
         return attack.maximise(
             model, lambda logits: cross_entropy(logits, batch.labels), batch.images, threat, generator
         )
-    with attacked(model, attack.mode), torch.no_grad():
-        clean = model(batch.images)
-    return attack.maximise(model, kl_to(clean), batch.images, threat, generator)
+    objective = kl_from_clean(model, batch.images, attack)
+    return attack.maximise(model, objective, batch.images, threat, generator, vanishing=True)
+
+
+def kl_from_clean(model: nn.Module, images: Tensor, attack: Ascent) -> Objective:
+    """`logits -> KL(p_model(x) || softmax(logits))`, what an ascent raises that needs no label.
+
+    The clean output is computed once, with the model in the same mode as during the ascent, and in fp32 where the
+    ascent's first step is; see `Ascent.maximise`.
+    """
+    precision = exactly(model, images) if attack.starts_near else nullcontext()
+    with attacked(model, attack.mode), torch.no_grad(), precision:
+        return kl_to(model(images))

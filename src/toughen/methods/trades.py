@@ -1,12 +1,12 @@
 """TRADES."""
 
-import torch
 from torch import Tensor, nn
 
-from toughen.attacks import Ascent, attacked
+from toughen.attacks import Ascent
 from toughen.batch import Batch
 from toughen.errors import InputError
-from toughen.losses import cross_entropy, kl, kl_to
+from toughen.losses import cross_entropy, kl
+from toughen.methods.inner import inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
 from toughen.numbers import check_number
 
@@ -59,9 +59,7 @@ class TRADES(Method):
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Ascent on the KL between the clean and the perturbed output."""
-        with attacked(model, self.attack.mode), torch.no_grad():
-            target = model(batch.images)
-        return Perturbed(self.attack.maximise(model, kl_to(target), batch.images, self.threat, self.generator))
+        return Perturbed(inner_maximum(model, batch, "kl", self.attack, self.threat, self.generator))
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Cross-entropy of the clean images and KL to the adversarial ones."""

@@ -98,7 +98,9 @@ class Trainer:
         self.growth.set_attack(self.method, self.epoch)
         if self.batch == 0:
             self.method.begin_epoch(self.model, self.epoch, self.first)
-        self.updates.prove_replica(self.first.images[:8])
+        # Other images in every epoch, and the same ones after a resume.
+        place = 8 * self.epoch % max(1, len(self.first) - 7)
+        self.updates.prove_replica(self.first.images[place : place + 8])
         self.train.start(self.epoch, self.batch)
 
     def _run_epoch(self, stop_requested: Callable[[], bool]) -> None:
