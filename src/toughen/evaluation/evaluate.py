@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,8 +13,11 @@ from toughen.data.source import ImageSet, Split
 from toughen.errors import InputError
 from toughen.evaluation.analysis import Analysis, Scene
 from toughen.evaluation.attacks.budgets import Budget
+from toughen.evaluation.attacks.further import further_attacks
 from toughen.evaluation.attacks.mixed import SearchPrecision
 from toughen.evaluation.attacks.named import NamedAttack
+from toughen.evaluation.checks import run_checks
+from toughen.evaluation.doubts import reasons
 from toughen.evaluation.figures.gallery import candidates
 from toughen.evaluation.inference import frozen
 from toughen.evaluation.judge import Clean, judge, judge_clean
@@ -23,7 +27,8 @@ from toughen.evaluation.records.outline import Outline, plain
 from toughen.evaluation.records.parts import Parts
 from toughen.evaluation.records.provenance import versions
 from toughen.evaluation.records.shards import Shard
-from toughen.evaluation.records.units import CLEAN, Unit, attack_table, clean_table
+from toughen.evaluation.records.units import CLEAN, Unit, attack_table, clean_table, join_units
+from toughen.evaluation.records.verdicts import Verdicts
 from toughen.evaluation.result import Evaluation, summarise
 from toughen.evaluation.self_checks import with_self_checks
 from toughen.evaluation.task import BatchSize, Sample, Task, prepare
@@ -167,6 +172,12 @@ def carry_out(
                     if progress is not None:
                         progress(Step(images, images, analysis.name, None))
                     found[analysis.name] = _analyse(task, model, parts, analysis)
+            outline = task.outline
+            doubted = [finding.plain() for finding in outline.findings]
+            checked = run_checks(_table(outline, units), found) if units and shard.count == 1 else {}
+            if reasons({"preflight": doubted, **checked}):
+                for unit in _further(task, model, parts, units, deadline, progress):
+                    units.append(unit)
             if progress is not None:
                 progress(Step(images, images, "", 0.0))
         except TimeUp:
@@ -217,6 +228,40 @@ def _units(
             if attack is not None:
                 pace.took(name, sizes[number], unit.seconds)
                 left[name] -= sizes[number]
+            yield unit
+
+
+def _table(outline: Outline, units: Sequence[Unit]) -> Verdicts:
+    """The verdicts of units as they come from `_units`."""
+    size = 1 + len(outline.attacks)
+    return join_units([units[start : start + size] for start in range(0, len(units), size)], outline.protocol)
+
+
+def _further(
+    task: Task,
+    model: nn.Module,
+    parts: Parts | None,
+    units: Sequence[Unit],
+    deadline: Deadline,
+    progress: Progress | None,
+) -> Iterator[Unit]:
+    """Attacks without gradients on what the evaluation left: the figure is doubted, and the lower one is reported."""
+    outline, made_by = task.outline, versions(task.device)
+    for number in dict.fromkeys(unit.batch for unit in units):
+        mine = [unit for unit in units if unit.batch == number]
+        survivors = torch.from_numpy(np.logical_and.reduce([unit.held for unit in mine]))
+        clean = _clean(task, model, number)
+        for attack in further_attacks(outline.protocol):
+            unit = None if parts is None else parts.read(number, attack.name)
+            if unit is None:
+                deadline.check()
+                if progress is not None:
+                    progress(Step(outline.n, outline.n, attack.name, None))
+                unit = _compute(task, model, number, attack, clean, survivors)
+                unit = replace(unit, versions=made_by, shard=mine[0].shard)
+                if parts is not None:
+                    parts.write(unit)
+            survivors = survivors & torch.from_numpy(unit.held.copy())
             yield unit
 
 

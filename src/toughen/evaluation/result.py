@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from toughen.errors import RunError
+from toughen.evaluation.attacks.further import further_attacks
 from toughen.evaluation.checks import run_checks
 from toughen.evaluation.figures.calibration import calibration
 from toughen.evaluation.figures.gallery import gallery
@@ -19,6 +20,7 @@ from toughen.evaluation.records.outline import Outline, plain
 from toughen.evaluation.records.units import CLEAN, Unit, join_units
 from toughen.evaluation.records.verdicts import SCHEMA, Verdicts
 from toughen.run import RunFolder, atomic
+from toughen.threat import ThreatModel
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def summarise(
 
     Where units are missing, the table holds the longest beginning of the attacks that at least one batch went through,
     for the batches that went through it, and the result says `complete: false`: fewer images, and an upper bound where
-    attacks are missing. Every figure is then one of the images in the table.
+    attacks are missing. Every figure is then one of the images in the table. Attacks that followed a doubt
+    (`further_attacks`) count in the robust accuracy, which is the lower for them; `further` names them.
 
     Args:
         outline: what was to be evaluated.
@@ -96,14 +99,20 @@ def summarise(
     for unit in units:
         done.setdefault(unit.batch, {})[unit.name] = unit
     names, numbers = _finished(outline, done)
+    complete = names == outline.attacks and sum(map(outline.images_in, numbers)) == outline.n
+    threat = ThreatModel(outline.protocol["threat"]["norm"], outline.protocol["threat"]["eps"])
+    later = {attack.name: attack.settings(threat) for attack in further_attacks(outline.protocol)}
+    further = [name for name in later if names == outline.attacks and all(name in done[number] for number in numbers)]
+    attacks = {**outline.protocol["attacks"], **{name: plain(later[name]) for name in further}}
+    names = (*names, *further)
     batches = [[done[number][name] for name in (CLEAN, *names)] for number in numbers]
-    verdicts = join_units(batches, outline.protocol)
+    verdicts = join_units(batches, {**outline.protocol, "attacks": attacks})
     flat = [unit for batch in batches for unit in batch]
-    complete = names == outline.attacks and len(verdicts) == outline.n
     warnings = [
         *([] if complete else _incomplete(outline, names, len(verdicts), reason)),
         *(f"not run ({reason}): {name}" for name in skipped),
         *outline.warnings,
+        *([_followed(verdicts, further)] if further else []),
         *(warning for unit in flat for warning in unit.warnings),
     ]
     versions, differing = _versions(flat)
@@ -115,7 +124,8 @@ def summarise(
         "robust_accuracy": verdicts.robust_accuracy(),
         "figures": {name: verdicts.accuracy(name) for name in ("clean", *names)},
         **outline.protocol,
-        "attacks": {name: outline.protocol["attacks"][name] for name in names},
+        "attacks": {name: attacks[name] for name in names},
+        **({"further": further} if further else {}),
         "n": len(verdicts),
         "versions": versions,
         "seconds": {name: round(sum(u.seconds for u in flat if u.name == name), 3) for name in names},
@@ -161,6 +171,15 @@ def _incomplete(outline: Outline, names: tuple[str, ...], n: int, reason: str) -
             "planned attacks would leave"
         )
     return warnings
+
+
+def _followed(verdicts: Verdicts, names: Sequence[str]) -> str:
+    left, held = verdicts.without(names).robust_accuracy(), verdicts.robust_accuracy()
+    return (
+        f"the figure is doubted, so attacks that see no gradient followed ({', '.join(names)}): of {left['held']:,} "
+        f"images that the others left they broke {left['held'] - held['held']:,}; the lower figure is reported, and "
+        "the true one may be lower still"
+    )
 
 
 def _versions(units: Sequence[Unit]) -> tuple[dict[str, str], list[str]]:

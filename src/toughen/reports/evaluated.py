@@ -77,6 +77,7 @@ def _protocol(result: dict[str, Any]) -> dict[str, str]:
     attacks = {
         f"{attack} settings": ", ".join(f"{name}={value}" for name, value in flatten(settings).items())
         for attack, settings in result["attacks"].items()
+        if attack not in result.get("further", [])
     }
     return {
         "data": f"{data['name']} ({data['split']})",

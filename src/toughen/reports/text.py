@@ -97,6 +97,8 @@ def attack_title(name: str) -> str:
         return f"{steps[1].upper()}-{steps[2]} {steps[3]}".strip()
     if name.startswith("transfer_"):
         return f"transfer from {name.removeprefix('transfer_')}"
+    if name.startswith("further_"):
+        return f"further: {name.removeprefix('further_').replace('square', 'Square').replace('spsa', 'SPSA')}"
     return {"clean": "No attack", "fgsm": "FGSM", "autoattack": "AutoAttack", "square": "Square"}.get(name, name)
 
 

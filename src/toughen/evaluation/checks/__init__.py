@@ -14,6 +14,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
+from toughen.evaluation.attacks.further import FURTHER
 from toughen.evaluation.evidence import Evidence, Judgement
 from toughen.evaluation.records.verdicts import Verdicts
 
@@ -50,7 +51,7 @@ def all_checks() -> list[Check]:
 
 
 def run_checks(verdicts: Verdicts, analyses: Mapping[str, Any]) -> dict[str, Any]:
-    """What all checks say of an evaluation.
+    """What all checks say of an evaluation, before the attacks that followed a doubt.
 
     Args:
         verdicts: its table.
@@ -60,7 +61,7 @@ def run_checks(verdicts: Verdicts, analyses: Mapping[str, Any]) -> dict[str, Any
         dict: `checks`, for each its name, title, passed (None where it cannot be judged), message and figures; and
         `masking_suspected`, the names of those that failed, where at least one was judged.
     """
-    evidence = Evidence(verdicts, analyses.get("self_checks"))
+    evidence = Evidence(verdicts.without(FURTHER), analyses.get("self_checks"))
     rows = [
         {
             "name": check.name,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toughen.errors import InputError, RunError
+from toughen.evaluation.attacks.further import FURTHER
 from toughen.evaluation.records.outline import Outline
 from toughen.evaluation.records.parts import Parts, unfinished
 from toughen.evaluation.records.probe import what_changed
@@ -93,6 +94,7 @@ def merge_parts(found: Sequence[Parts], *, reason: str = "", partial: bool = Fal
                 units.append(unit)
             elif number not in missing:
                 missing.append(number)
+        units += [unit for parts in found for name in FURTHER if (unit := parts.read(number, name)) is not None]
     if missing and not partial:
         raise RunError(_what_is_missing(outline, units, missing))
     return summarise(outline, units, analyses=_analyses(found), reason=reason)

@@ -95,6 +95,13 @@ class Verdicts:
         """Names of the attacks, in order."""
         return tuple(self.about["attacks"])
 
+    def without(self, names: Sequence[str]) -> "Verdicts":
+        """The table without some attacks; those that it has not are passed over."""
+        left = [name for name in self.attacks if name not in names]
+        dropped = [field.name for name in self.attacks if name in names for field in attack_fields(name, True)]
+        table = self.table.drop_columns([column for column in dropped if column in self.table.column_names])
+        return Verdicts(table.replace_schema_metadata({"toughen": json.dumps({**self.about, "attacks": left})}))
+
     def held(self, attack: str) -> NDArray[np.bool_]:
         """Whether each image held against an attack, or `clean`; bool (N,).
 

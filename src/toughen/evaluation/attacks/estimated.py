@@ -1,0 +1,64 @@
+"""A model whose gradient is estimated from its outputs alone, for attacks on one that hides or falsifies it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class _Estimate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, model: "Estimated") -> Tensor:
+        ctx.save_for_backward(images)
+        ctx.model = model
+        return model.model(images)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (images,) = ctx.saved_tensors
+        return ctx.model.estimate(images, gradients[0]), None
+
+
+class Estimated(nn.Module):
+    """The model, with its input gradient from central differences along random signs (SPSA, Uesato et al. 2018).
+
+    Of logits f, images x and `g = dL/df`: `mean_k ((f(x + h u_k) - f(x - h u_k)) g / 2h) u_k`, u_k in {-1, 1}. The
+    expectation is the gradient of f smoothed over 2h, so it also looks past steps and waves that are shorter. A
+    backward pass costs `2 directions` passes forward.
+
+    Args:
+        model: images in [0, 1] to logits.
+        directions: k.
+        step: h, in pixel values.
+        seed: of the directions, which are new ones in every pass.
+
+    >>> slope = Estimated(nn.Sequential(nn.Flatten(), nn.Linear(1, 1)).requires_grad_(False), directions=1, step=0.1)
+    >>> image = torch.ones(1, 1, 1, 1, requires_grad=True)
+    >>> slope(image).sum().backward()
+    >>> torch.allclose(image.grad.flatten(), slope.model[1].weight.flatten(), rtol=1e-4)
+    True
+    """
+
+    def __init__(self, model: nn.Module, directions: int, step: float, seed: int = 0) -> None:
+        super().__init__()
+        self.model = model
+        self.directions = directions
+        self.step = step
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The model's own logits."""
+        if torch.is_grad_enabled() and images.requires_grad:
+            return _Estimate.apply(images, self)
+        return self.model(images)
+
+    def estimate(self, images: Tensor, gradient: Tensor) -> Tensor:
+        """The gradient with respect to the images, from that with respect to the logits."""
+        total = torch.zeros_like(images)
+        with torch.no_grad():
+            for _ in range(self.directions):
+                signs = (torch.randint(2, images.shape, generator=self.generator) * 2 - 1).to(images)
+                ends = [self.model((images + side * signs).clamp(0, 1)) for side in (self.step, -self.step)]
+                slope = ((ends[0] - ends[1]) * gradient).sum(1) / (2 * self.step)
+                total += slope.view(-1, 1, 1, 1) * signs
+        return total / self.directions
