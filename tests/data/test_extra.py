@@ -228,3 +228,15 @@ def test_files_of_another_layout(
 def test_fractions(fraction: float) -> None:
     with pytest.raises(InputError, match=r"extra\.fraction: expected a number between 0 and 1 such as 0\.5"):
         ExtraImages("a.npz", fraction=fraction)
+
+
+def test_bytes_that_were_changed_on_the_disk_are_found(
+    small_set: ImageSet, npz: Path, more: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """The array is mapped, and nothing else compares it with the checksum that the file has of it."""
+    content = bytearray(npz.read_bytes())
+    place = content.index(more[0][20].tobytes())
+    content[place + 5] ^= 0xFF
+    npz.write_bytes(content)
+    with pytest.raises(DataError, match=r"generated\.npz is not a readable \.npz file: Bad CRC-32 .*'image\.npy'"):
+        ExtraImages(npz).join(small_set)

@@ -130,7 +130,7 @@ def test_the_hugging_face_copy_is_read_by_parquet(
 def test_no_file_vanishes_without_a_word(tree: Path, truncate: Callable[[Path], None]) -> None:
     folder = tree / "train" / "n01629819" / "images"
     Image.new("RGB", (64, 64)).save(folder / "more.png")
-    with pytest.raises(DataError, match=r"1 files are not read \(1 \.png\)\n.*more\.png\n"):
+    with pytest.raises(DataError, match=r"1 file is not read \(1 \.png\)\n.*more\.png\n"):
         TinyImageNet(tree).load("train")
     truncate(folder / "n01629819_3.JPEG")
     with pytest.warns(ToughenWarning) as said:
@@ -139,5 +139,5 @@ def test_no_file_vanishes_without_a_word(tree: Path, truncate: Callable[[Path], 
     assert ["more.png" in str(said[0].message), "n01629819_3.JPEG" in str(said[1].message)] == [True, True]
     lines = (tree / "val" / "val_annotations.txt").read_text().splitlines(keepends=True)
     (tree / "val" / "val_annotations.txt").write_text("".join(lines[1:]))
-    with pytest.raises(DataError, match=rf"1 files are not read .*\n.*{lines[0].partition(chr(9))[0]}"):
+    with pytest.raises(DataError, match=rf"1 file is not read .*\n.*{lines[0].partition(chr(9))[0]}"):
         TinyImageNet(tree).load("test")

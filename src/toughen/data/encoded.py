@@ -129,7 +129,8 @@ def _named(damaged: list[DataError]) -> str:
     lines = [f"  {error}" for error in damaged[:NAMED]]
     if len(damaged) > NAMED:
         lines.append(f"  ... and {len(damaged) - NAMED:,} more")
-    return "\n".join([f"{len(damaged):,} images that cannot be read", *lines])
+    images = "1 image" if len(damaged) == 1 else f"{len(damaged):,} images"
+    return "\n".join([f"{images} that cannot be read", *lines])
 
 
 class Encoded:

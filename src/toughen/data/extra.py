@@ -112,6 +112,7 @@ def _images(path: Path, arrays: dict[str, Member], training: ImageSet) -> NpzIma
     if member.dtype != np.uint8 or member.shape[1:] != (height, width, channels) or not member.shape[0]:
         shape = " x ".join(map(str, member.shape))
         raise DataError(f"{path}: 'image' is {member.dtype} of shape {shape}; {expected}, as the training images are")
+    member.check()
     return NpzImages(member)
 
 

@@ -52,4 +52,5 @@ def _named(files: list[Path]) -> str:
     lines = [f"  {file}" for file in files[:NAMED]]
     if len(files) > NAMED:
         lines.append(f"  ... and {len(files) - NAMED:,} more")
-    return "\n".join([f"{len(files):,} files are not read ({counts})", *lines])
+    are = "1 file is" if len(files) == 1 else f"{len(files):,} files are"
+    return "\n".join([f"{are} not read ({counts})", *lines])
