@@ -49,7 +49,7 @@ class Rounds:
     def __init__(self, given: Given, side: str) -> None:
         self.data, self.given, self.side, self.number = _data(given), given, side, 0
         self.images = self.data.load("test")
-        self.indices = choose_images(len(self.images), given["images"], "random", 0).split(given["batch_size"])
+        self.indices = choose_images(self.images.labels, given["images"], "random", 0).split(given["batch_size"])
 
     def __call__(self, attack: Callable[[Tensor, Tensor, int], Tensor]) -> None:
         indices = self.indices[self.number]

@@ -11,9 +11,9 @@ import torch
 from toughen.commands.compare import compare
 from toughen.commands.evaluate import evaluate
 from toughen.commands.train import train
-from toughen.data import Digits, ImageSet
+from toughen.data import Digits, ImageSet, sample_by_class
 from toughen.errors import InputError, RunError
-from toughen.evaluation import load_model
+from toughen.evaluation import Verdicts, load_model
 from toughen.evaluation.inference import predict
 from toughen.methods import TRADES, Standard
 from toughen.models import SmallCNN
@@ -49,7 +49,9 @@ def test_matrix(runs: dict[str, str], tmp_path: Path):
     matrix = comparison.transfer
     assert matrix is not None
     assert told == list(matrix.names) == [run.name for run in comparison.runs]
-    images, labels = Digits().load("test").subset(torch.arange(10))
+    table = Verdicts.read(RunFolder(runs["trades"]).verdicts).table
+    places, evaluated = (torch.tensor(table[name].to_pylist()) for name in ("index", "label"))
+    images, labels = Digits().load("test").subset(places[sample_by_class(evaluated, 10, seed=0)])
     for place, name in enumerate(matrix.names):
         right = predict(load_model(RunFolder(runs[name])), images) == labels
         assert matrix.clean[place].tolist() == right.tolist()

@@ -221,7 +221,7 @@ def test_transfer_from_other_runs(run: RunFolder, tmp_path: Path):
 
 
 def test_a_shard_writes_no_result(run: RunFolder):
-    settings = {**QUICK, "batch_size": 4}
+    settings = {**QUICK, "batch_size": 4, "sample": "first"}
     part = evaluate(str(run.path), shard="2/3", **settings)
     assert [row["index"] for row in part.verdicts.table.to_pylist()] == [4, 5, 6, 7]
     assert not run.result.exists()

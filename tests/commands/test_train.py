@@ -274,7 +274,7 @@ def test_the_checkpoint_is_chosen_by_what_the_method_trains_for(tmp_path: Path) 
         best = max(ties, key=lambda row: (float(row[other]), int(row["epoch"])))
         reported = load_model(RunFolder(out))
         images = Digits().load("train")
-        held_out = split_validation(len(images), 143, 0)[1]
+        held_out = split_validation(images.labels, 143, 0)[1]
         x, y = images.subset(held_out)
         with torch.no_grad():
             accuracy = (reported(x).argmax(1) == y).float().mean().item()

@@ -130,7 +130,7 @@ def test_steps_with_awp_are_the_published_ones_without_their_rounding(
     trained = {name.removeprefix("/model/"): tensor for name, tensor in state.items() if name.startswith("/model/")}
 
     digits = Digits().load("train")
-    indices, _ = split_validation(len(digits), 143, 0)
+    indices, _ = split_validation(digits.labels, 143, 0)
     loader = Loader(digits, indices, 647, device="cpu", shuffle=True)
     network = copy.deepcopy(network)
     for epoch in range(2):

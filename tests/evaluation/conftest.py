@@ -93,7 +93,8 @@ def standard(network: nn.Module, images: ImageSet) -> Evaluation:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("toughen.evaluation.attacks.autoattack.AutoAttack", ShortAutoAttack)
         threat = ThreatModel("linf", 0.08)
-        return evaluate_model(network, images, threat, test_images=20, batch_size=10, seed=3, device="cpu")
+        given = {"test_images": 20, "sample": "first", "batch_size": 10, "seed": 3, "device": "cpu"}
+        return evaluate_model(network, images, threat, **given)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,8 @@ THREAT = ThreatModel("linf", 0.08)
 
 
 def quick(network: nn.Module, images: ImageSet, **settings) -> Evaluation:
-    given = {"budget": "quick", "test_images": 20, "batch_size": 10, "seed": 3, "device": "cpu", **settings}
+    given = {"budget": "quick", "test_images": 20, "sample": "first", "batch_size": 10, "seed": 3, "device": "cpu"}
+    given |= settings
     return evaluate_model(network, images, THREAT, **given)
 
 
@@ -144,18 +145,64 @@ def test_the_data_hash_is_of_the_images_that_were_attacked(network, images):
     assert hash_of(with_images(pixels, other_label)) != reference
 
 
+LABELS = torch.arange(10).repeat_interleave(36)
+
+
 def test_a_random_sample_is_seeded_and_nested():
-    ten, twenty = choose_images(100, 10, "random", 5), choose_images(100, 20, "random", 5)
+    ten, twenty = choose_images(LABELS, 10, "random", 5), choose_images(LABELS, 20, "random", 5)
     assert ten.tolist() == twenty.tolist()[:10]
     assert len(set(twenty.tolist())) == 20
-    assert choose_images(100, 10, "random", 6).tolist() != ten.tolist()
-    assert sorted(choose_images(100, None, "random", 5).tolist()) == list(range(100))
+    assert choose_images(LABELS, 10, "random", 6).tolist() != ten.tolist()
+    assert sorted(choose_images(LABELS, None, "random", 5).tolist()) == list(range(360))
+
+
+def test_a_sample_by_class_is_nested_and_the_same_for_every_seed():
+    """Runs of other seeds pair image by image."""
+    ten, whole = choose_images(LABELS, 10, "by_class", 5), choose_images(LABELS, None, "by_class", 6)
+    assert ten.tolist() == whole.tolist()[:10]
+    assert sorted(whole.tolist()) == list(range(360))
+
+
+def in_order_of_classes(images: ImageSet, classes: list[int]) -> ImageSet:
+    order = torch.cat([(images.labels == number).nonzero().squeeze(1) for number in classes])
+    return replace(images, images=Decoded(images.images.take(order)), labels=images.labels[order])
+
+
+def test_a_sample_of_sorted_data_has_the_figure_of_all(network, images):
+    """360 digits in the order of their classes, the most robust class first: the sample's interval holds all's figure.
+
+    The first ones' does not, and that is said.
+    """
+    about = {"checks": False, "batch_size": 90}
+    whole = quick(network, images, test_images=None, **about)
+    table, accuracy = whole.verdicts.table, whole.result["robust_accuracy"]["accuracy"]
+    labels = np.array(table["label"].to_pylist())
+    held = whole.verdicts.held("fgsm") & whole.verdicts.held("pgd20_margin")
+    classes = sorted(range(10), key=lambda number: -held[labels == number].mean())
+    in_order = in_order_of_classes(images, classes)
+    sample = quick(network, in_order, test_images=90, sample="by_class", **about).result["robust_accuracy"]
+    assert sample["interval"][0] < accuracy < sample["interval"][1]
+    with pytest.warns(ToughenWarning, match=r"the 90 evaluated images are not like the 360 .*sample=by_class"):
+        first = quick(network, in_order, test_images=90, **about).result
+    assert accuracy < first["robust_accuracy"]["interval"][0]
+    assert [finding["name"] for finding in first["preflight"]] == ["classes_unseen", "sample_unlike_set"]
+    assert any("not like the 360" in warning for warning in first["warnings"])
+
+
+def test_the_default_sample_is_drawn_by_class(network, images, recwarn):
+    in_order = in_order_of_classes(images, list(range(10)))
+    given = {"budget": "quick", "test_images": 20, "checks": False, "device": "cpu"}
+    evaluation = evaluate_model(network, in_order, THREAT, **given)
+    labels = torch.tensor(evaluation.verdicts.table["label"].to_pylist())
+    assert labels.bincount(minlength=10).tolist() == pytest.approx([2] * 10, abs=1)
+    assert evaluation.result["sample"] == "by_class"
+    assert not [warning for warning in recwarn if issubclass(warning.category, ToughenWarning)]
 
 
 def test_rows_carry_the_index_and_label_of_a_random_sample(network, images):
     table = quick(network, images, sample="random").verdicts.table
     indices = torch.tensor(table["index"].to_pylist())
-    assert indices.tolist() == choose_images(360, 20, "random", 3).tolist()
+    assert indices.tolist() == choose_images(images.labels, 20, "random", 3).tolist()
     pictures, labels = images.subset(indices)
     assert table["label"].to_pylist() == labels.tolist()
     with torch.no_grad():

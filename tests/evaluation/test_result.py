@@ -13,7 +13,7 @@ from toughen.evaluation.result import summarise
 from toughen.threat import ThreatModel
 
 THREAT = ThreatModel("linf", 0.08)
-SETTINGS = {"budget": "quick", "test_images": 25, "batch_size": 10, "seed": 3, "device": "cpu"}
+SETTINGS = {"budget": "quick", "test_images": 25, "sample": "first", "batch_size": 10, "seed": 3, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")

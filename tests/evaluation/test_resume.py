@@ -21,7 +21,7 @@ from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
 THREAT = ThreatModel("linf", 0.08)
-SETTINGS = {"budget": "quick", "test_images": 45, "batch_size": 10, "seed": 3, "device": "cpu"}
+SETTINGS = {"budget": "quick", "test_images": 45, "sample": "first", "batch_size": 10, "seed": 3, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from toughen.evaluation.self_checks import SelfChecks
 from toughen.run import RunFolder
 from toughen.threat import Norm, ThreatModel
 
-SETTINGS = {"budget": "quick", "test_images": 30, "batch_size": 10, "seed": 3, "device": "cpu"}
+SETTINGS = {"budget": "quick", "test_images": 30, "sample": "first", "batch_size": 10, "seed": 3, "device": "cpu"}
 
 
 def again(
@@ -120,11 +120,11 @@ def test_the_attacks_are_pgd_with_the_batchs_seed(network, images):
     assert as_array(found, "eps")[:10].tolist() == right.tolist()
 
 
-def test_images_are_the_evaluations_first(network, images):
+def test_images_are_some_of_the_evaluations(network, images):
     whole = again(network, images, ThreatModel("linf", 0.08), sample="random")
     few = again(network, images, ThreatModel("linf", 0.08), SelfChecks(images=10), sample="random")
-    assert few["indices"] == whole["indices"][:10]
-    assert all(values == whole["held"][name][:10] for name, values in few["held"].items())
+    assert len(few["indices"]) == 10
+    assert [place for place in whole["indices"] if place in few["indices"]] == few["indices"]
     assert few["settings"] == {"images": 10, "draws": 20, "queries": 500}
     assert again(network, images, ThreatModel("linf", 0.08), sample="random") == whole
 

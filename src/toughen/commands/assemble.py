@@ -10,7 +10,7 @@ from torch import nn
 
 from toughen.commands.extra import hold_with_extra
 from toughen.commands.network import fresh_model, precision_of
-from toughen.data import ImageSet, Loader, soften, split_validation
+from toughen.data import ImageSet, Loader, sample_by_class, soften, split_validation
 from toughen.errors import InputError
 from toughen.hardware.device import find_device
 from toughen.methods import Method
@@ -43,8 +43,9 @@ def assemble(
     method.remember(len(images), images.shape)
     network = method.prepare(network)
     check_fit(network, method, training_set, settings)
-    train_indices, val_indices = split_validation(len(training_set), settings["val_images"], seed)
-    train_indices = draw(train_indices, settings["train_images"], seed)
+    train_indices, val_indices = split_validation(training_set.labels, settings["val_images"], seed)
+    train_indices = draw(train_indices, training_set.labels, settings["train_images"], seed)
+    measured = draw(train_indices, training_set.labels, min(1000, len(train_indices)), seed)
     train_loader = Loader(
         images,
         train_indices,
@@ -64,7 +65,7 @@ def assemble(
         network,
         method,
         train_loader,
-        next(iter(Loader(images, train_indices[:1000], 1000, device=device))),
+        next(iter(Loader(images, measured, 1000, device=device))),
         list(validation),
         Settings(**{name: settings[name] for name in Settings.__dataclass_fields__}),
         folder,
@@ -128,8 +129,8 @@ def check_fit(network: nn.Module, method: Method, images: ImageSet, settings: di
             raise InputError(f"--image_size.first {settings['image_size'].first}: {error}; raise it") from error
 
 
-def draw(indices: torch.Tensor, count: int | None, seed: int) -> torch.Tensor:
-    """So many of the indices, drawn with the seed; sorted.
+def draw(indices: torch.Tensor, labels: torch.Tensor, count: int | None, seed: int) -> torch.Tensor:
+    """So many of the indices, drawn by the classes of these images with the seed; sorted.
 
     Raises:
         InputError: more are asked for than there are.
@@ -138,5 +139,4 @@ def draw(indices: torch.Tensor, count: int | None, seed: int) -> torch.Tensor:
         return indices
     if count > len(indices):
         raise InputError(f"--train_images: expected at most {len(indices)}, got {count}")
-    chosen = torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))[:count]
-    return indices[chosen].sort().values
+    return indices[sample_by_class(labels[indices], count, seed)]

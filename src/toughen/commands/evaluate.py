@@ -48,7 +48,7 @@ def evaluate(
     budget: Budget = "standard",
     transfer: list[str] = [],  # noqa: B006 - never changed
     test_images: int | None = None,
-    sample: Sample = "first",
+    sample: Sample = "by_class",
     seed: int = 0,
     batch_size: BatchSize = 250,
     precision: SearchPrecision = "fp32",
@@ -79,8 +79,8 @@ def evaluate(
         budget: attacks to run: quick (FGSM, PGD-20), standard (FGSM, PGD-20, AutoAttack) or thorough (more of each).
         transfer: run folders of other models, whose adversarial images are shown to this one too.
         test_images: number of test images; default all.
-        sample: which of them: the first, or a random sample drawn with the seed.
-        seed: of the sample and of the attacks.
+        sample: which of them: by_class (like the whole set, the same for every seed), first, or random (by the seed).
+        seed: of the attacks, and of a random sample.
         batch_size: images attacked together, or auto for as many as fit. The seeds are those of batches, so figures
             compare image by image at the same size only; auto may find another the next time, and then begins anew.
         precision: of the attacks' search: fp32 (as published, bit for bit), folded or bf16 (on a faster copy of the
@@ -197,7 +197,7 @@ def evaluate_into(
     *,
     budget: Budget = "standard",
     test_images: int | None = None,
-    sample: Sample = "first",
+    sample: Sample = "by_class",
     seed: int = 0,
     batch_size: int = 250,
     device: str | torch.device = "auto",

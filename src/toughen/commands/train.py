@@ -93,7 +93,7 @@ def train(
     trackers: list[Tracker] = ["tensorboard"],  # noqa: B006 - never changed
     budget: Budget | Literal["none"] = "standard",
     test_images: int | None = 1000,
-    sample: Sample = "first",
+    sample: Sample = "by_class",
     out: str | None = None,
     overwrite: bool = False,
     resume: str | None = None,
@@ -137,7 +137,7 @@ def train(
         trackers: where figures go beside metrics.csv: tensorboard, mlflow, wandb.
         budget: attacks of the final evaluation: quick, standard (with AutoAttack) or none.
         test_images: largest number of test images in the final evaluation; null for all.
-        sample: which of them: the first, or a random sample drawn with the seed.
+        sample: which of them: by_class (like the whole set, the same for every seed), first, or random (by the seed).
         out: the run's folder; default runs/<data>-<model>-<method>.
         overwrite: replace an earlier run in that folder.
         resume: go on with the run in this folder, with its own settings, exactly where it stopped.

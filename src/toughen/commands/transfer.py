@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from toughen.config import instantiate
+from toughen.data import sample_by_class
 from toughen.data.source import ImageSet
 from toughen.errors import InputError, RunError
 from toughen.evaluation import Verdicts, load_model, with_weights
@@ -27,7 +28,7 @@ def matrix_of_runs(
 
     Args:
         runs: evaluated on the same images under the same threat model.
-        images: how many of these images, from the first; all of them where there are fewer.
+        images: how many of these images, drawn by class; all of them where there are fewer.
         device: auto, cpu, cuda or cuda:N.
         progress: told the name of each run before its images are crafted.
 
@@ -70,15 +71,15 @@ def _images(folder: RunFolder) -> ImageSet:
 
 
 def _evaluated_places(folder: RunFolder, images: ImageSet, count: int) -> Tensor:
-    """Where the first images of a run's verdicts lie in the split, checked by their labels."""
-    table = Verdicts.read(folder.verdicts).table.slice(0, count)
+    """Where some images of a run's verdicts, drawn by class, lie in the split, checked by their labels."""
+    table = Verdicts.read(folder.verdicts).table
     places, labels = (torch.tensor(table[name].to_pylist()) for name in ("index", "label"))
     if int(places.max()) >= len(images) or not torch.equal(images.labels[places], labels):
         raise RunError(
             f"{folder.path}: the images of {images.name} have other labels than those that were evaluated; "
             f"evaluate again with `toughen evaluate {folder.path} --overwrite`"
         )
-    return places
+    return places[sample_by_class(labels, count, seed=0)]
 
 
 def _model(folder: RunFolder) -> nn.Module:

@@ -8,7 +8,7 @@ from toughen.data.image_folder import ImageFolder
 from toughen.data.loader import Loader
 from toughen.data.memory import hold
 from toughen.data.mixing import CutMix, soften
-from toughen.data.order import epoch_order, split_validation
+from toughen.data.order import epoch_order, order_by_class, sample_by_class, split_validation
 from toughen.data.parquet import Parquet
 from toughen.data.source import DataSource, Decoded, ImageSet, ImageStore, Split
 from toughen.data.tiny_imagenet import TinyImageNet
@@ -36,6 +36,8 @@ __all__ = [
     "TinyImageNet",
     "epoch_order",
     "hold",
+    "order_by_class",
+    "sample_by_class",
     "soften",
     "split_validation",
 ]

@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
-import torch
 from torch import Tensor
 
+from toughen.data.order import sample_by_class
 from toughen.threat import ThreatModel
 
 Split = Literal["train", "test"]
@@ -75,9 +75,8 @@ class ImageSet:
         return self.images.take(indices).float() / 255, self.labels[indices]
 
     def channel_statistics(self, sample: int = 10_000) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each channel, in [0, 1] units, over at most `sample` images."""
-        spread = torch.linspace(0, len(self) - 1, min(sample, len(self))).round().long()
-        pixels = self.images.take(spread).double() / 255
+        """Mean and standard deviation of each channel, in [0, 1] units, over at most `sample` images, by class."""
+        pixels = self.images.take(sample_by_class(self.labels, sample, seed=0)).double() / 255
         deviation = pixels.std(dim=(0, 2, 3)).clamp_min(1e-3)
         return pixels.mean(dim=(0, 2, 3)).tolist(), deviation.tolist()
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from toughen.batch import Batch
 from toughen.config import describe
+from toughen.data.order import sample_by_class
 from toughen.data.source import ImageSet
 from toughen.errors import InputError
 from toughen.evaluation.attacks.named import NamedAttack
@@ -42,17 +43,23 @@ class Scene:
     batch_size: int
     device: torch.device
 
+    def sample(self, count: int | None = None) -> Tensor:
+        """Places of `count` evaluated images (default all), drawn by class, in the order of the verdict table."""
+        if count is None or count >= len(self.indices):
+            return self.indices
+        return self.indices[sample_by_class(self.images.labels[self.indices], count, self.seed)]
+
     def batches(self, count: int | None = None) -> list[Tensor]:
-        """Places of the first `count` evaluated images (default all), cut into batches."""
-        return list(self.indices[:count].split(self.batch_size))
+        """The places of `sample`, cut into batches."""
+        return list(self.sample(count).split(self.batch_size))
 
     def judged(self, count: int | None = None, batch_size: int | None = None) -> Iterator[tuple[int, Clean]]:
-        """The first `count` evaluated images (default all), batch by batch, with what the model says of them.
+        """The images of `sample`, batch by batch, with what the model says of them.
 
         With each batch comes the seed for attacks on it: the evaluation's plus the position of the first image.
         """
         size = self.batch_size if batch_size is None else batch_size
-        for number, places in enumerate(self.indices[:count].split(size)):
+        for number, places in enumerate(self.sample(count).split(size)):
             batch = Batch(*self.images.subset(places), places)
             yield self.seed + number * size, judge_clean(self.model, batch, self.device)
 

@@ -43,7 +43,7 @@ def evaluate_model(
     *,
     budget: Budget = "standard",
     test_images: int | None = None,
-    sample: Sample = "first",
+    sample: Sample = "by_class",
     seed: int = 0,
     batch_size: BatchSize = 250,
     device: str | torch.device = "auto",
@@ -70,8 +70,8 @@ def evaluate_model(
         threat: what the attacker may do.
         budget: quick, standard or thorough; see `Budget`.
         test_images: number of images, default all.
-        sample: the first ones, or drawn at random by `seed`.
-        seed: of the sample and the attacks.
+        sample: drawn by class, the first ones, or drawn at random by `seed`; see `Sample`.
+        seed: of the attacks, and of a random sample.
         batch_size: images attacked together, or auto; see `BatchSize`.
         device: auto, cpu, cuda or cuda:N.
         precision: of the attacks' search; see `SearchPrecision`. The verdict is always fp32.

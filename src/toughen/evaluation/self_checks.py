@@ -20,7 +20,7 @@ _UNBOUNDED = (10, 40)
 
 
 class SelfChecks(Analysis):
-    """Attack the first images again, for the checks of `toughen.evaluation.checks`.
+    """Attack a sample of the images again, for the checks of `toughen.evaluation.checks`.
 
     Every attack is PGD with one run, which keeps the best point that it meets. Loss and number of steps are those of
     the evaluation's first attack of several steps (without one: the margin, 20). The result has a text of 0 and 1,
@@ -39,7 +39,7 @@ class SelfChecks(Analysis):
     `queries` passes forward for each image that they leave.
 
     Args:
-        images: how many of the evaluated images, from the first on.
+        images: how many of the evaluated images, drawn by class.
         draws: points of noise an image.
         queries: of Square.
     """
@@ -62,7 +62,7 @@ class SelfChecks(Analysis):
             for name, rows in self._batch(scene, clean, loss, steps, more, seed).items():
                 held[name] = held.get(name, "") + "".join("01"[row] for row in rows.int().tolist())
         return {
-            "indices": scene.indices[: self.images].tolist(),
+            "indices": scene.sample(self.images).tolist(),
             "loss": loss,
             "steps": steps,
             "more_steps": more,

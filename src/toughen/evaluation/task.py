@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from toughen.batch import Batch
+from toughen.data.order import order_by_class, sample_by_class
 from toughen.data.source import ImageSet, Split
 from toughen.errors import InputError, ToughenWarning, did_you_mean
 from toughen.evaluation.attacks.averaged import Averaged, in_the_mean
@@ -34,28 +35,37 @@ from toughen.threat import ThreatModel
 BatchSize = int | Literal["auto"]
 """Images attacked together; auto: the most that fit into this machine's memory, see `largest_batch`."""
 
-Sample = Literal["first", "random"]
-"""The first images of a split, or some drawn at random by the evaluation's seed."""
+Sample = Literal["by_class", "first", "random"]
+"""Which images of a split stand for it, and in which order.
+
+by_class: drawn by class (see `order_by_class`), the same ones for every seed, so that runs with other seeds compare
+image by image; every beginning is like the split. first: the first ones in the data's own order, as RobustBench takes
+them, which in sorted data are of few classes. random: drawn with the evaluation's seed.
+"""
 
 
-def choose_images(n_total: int, test_images: int | None, sample: Sample, seed: int) -> Tensor:
+def choose_images(labels: Tensor, test_images: int | None, sample: Sample, seed: int) -> Tensor:
     """Which images of a split are evaluated, in which order: int64 (n,).
 
-    A random sample of n is the beginning of one of m > n with the same seed.
+    A sample of n is the beginning of one of m > n, for a random one with the same seed.
 
     Raises:
         InputError: an empty split, no image asked for or more than there are, an unknown way to sample.
 
-    >>> choose_images(5, 3, "first", seed=0)
-    tensor([0, 1, 2])
+    >>> labels = torch.tensor([0] * 10 + [1] * 10)
+    >>> [labels[choose_images(labels, 4, sample, seed=0)].sort().values.tolist() for sample in ("by_class", "first")]
+    [[0, 0, 1, 1], [0, 0, 0, 0]]
     """
     if sample not in get_args(Sample):
         raise InputError(f"sample: unknown {sample!r}; {did_you_mean(str(sample), get_args(Sample))}")
+    n_total = len(labels)
     n = n_total if test_images is None else test_images
     if not 1 <= n <= n_total:
         raise InputError(f"test_images: expected 1 .. {n_total} (the split has {n_total} images), got {n}")
     if sample == "first":
         return torch.arange(n)
+    if sample == "by_class":
+        return order_by_class(labels, seed=0)[:n]
     return torch.randperm(n_total, generator=torch.Generator().manual_seed(seed))[:n]
 
 
@@ -83,7 +93,7 @@ class Task:
 
     @property
     def seed(self) -> int:
-        """Of the sample and the attacks."""
+        """Of the attacks, and of a random sample."""
         return int(self.outline.protocol["seed"])
 
     @property
@@ -110,7 +120,7 @@ def prepare(
     *,
     budget: Budget = "standard",
     test_images: int | None = None,
-    sample: Sample = "first",
+    sample: Sample = "by_class",
     seed: int = 0,
     batch_size: BatchSize = 250,
     device: str | torch.device = "auto",
@@ -129,7 +139,7 @@ def prepare(
     if batch_size != "auto" and batch_size < 1:
         raise InputError(f"batch_size: expected at least 1 or auto, got {batch_size}")
     num_classes, where = len(images.classes), find_device(device)
-    chosen = choose_images(len(images), test_images, sample, seed)
+    chosen = choose_images(images.labels, test_images, sample, seed)
     few = images.subset(chosen[:2])[0].to(where)
     given, facts = Given.of(model), model_facts(model)
     model = _answering(model, few)
@@ -161,7 +171,7 @@ def prepare(
     }
     batch = _spread(images, chosen).to(where)
     with frozen(model, where) as still:
-        looked_at = (batch.images, batch.labels, images.labels[chosen], images.classes)
+        looked_at = (batch.images, batch.labels, images.labels[chosen], images.labels, images.classes)
         subject = Subject(still, given, *looked_at, threat, batch_size, eot)
         findings = preflight(subject)
         # The model was asked already: nothing is computed for this.
@@ -195,12 +205,12 @@ def _answering(model: nn.Module, images: Tensor) -> nn.Module:
 
 
 def _spread(images: ImageSet, chosen: Tensor) -> Batch:
-    """A few of the chosen images, evenly spread, so that data in the order of its classes shows them all.
+    """A few of the chosen images, drawn by class.
 
     Raises:
         InputError: images or labels that do not fit their contract.
     """
-    seen = chosen[torch.linspace(0, len(chosen) - 1, min(len(chosen), SAMPLE)).round().long()]
+    seen = chosen[sample_by_class(images.labels[chosen], SAMPLE, seed=0)]
     batch = Batch(*images.subset(seen), seen)
     batch.check(len(images.classes))
     return batch

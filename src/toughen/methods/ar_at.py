@@ -99,8 +99,9 @@ class ARAT(Method):
     `min a CE(f_adv(x'), y) + (1 - a) CE(f_clean(x), y) + gamma mean_l D(h_l(z_l(x')), stopgrad z_l(x))`
     with `x' = argmax CE(f_adv(x'), y)`. f_adv and f_clean share all weights but BatchNorm's; z_l is layer l's output
     after ReLU and global average pooling, of the branch of its image; h_l is a predictor (linear, BatchNorm, ReLU,
-    linear) that learns along; D is 1 minus the cosine. a is the clean branch's accuracy on the first 1,000 training
-    images at the start of the epoch. The adversarial branch predicts: what a run saves is an ordinary network.
+    linear) that learns along; D is 1 minus the cosine. a is the clean branch's accuracy on 1,000 training
+    images, drawn by class, at the start of the epoch. The adversarial branch predicts: what a run saves is an ordinary
+    network.
 
     Source: Waseda et al., Rethinking Invariance Regularization in Adversarial Training to Improve Robustness-Accuracy
     Trade-off, ICLR 2025, and its code. Published: 10 steps of 2/255 from a uniform start in the l-inf ball of 8/255,

@@ -87,7 +87,7 @@ class Method(nn.Module, ABC):
         """
 
     def begin_epoch(self, model: nn.Module, epoch: int, first: Batch) -> None:
-        """Called before every epoch (counted from 0) with the first 1,000 training images, not augmented."""
+        """Called before every epoch (counted from 0) with 1,000 training images drawn by class, not augmented."""
 
     def deployed(self, model: nn.Module) -> nn.Module:
         """The ordinary network that is validated, saved and reported: the trained one, less what only training needs.

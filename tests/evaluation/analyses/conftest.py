@@ -84,7 +84,7 @@ def study() -> Study:
     """What an analysis finds, with its settings, as `evaluate` runs it."""
 
     def run(analysis: Analysis, model: nn.Module, images: ImageSet, threat: ThreatModel, **settings: Any) -> dict:
-        given = {"budget": "quick", "device": "cpu", "batch_size": 16, **settings}
+        given = {"budget": "quick", "sample": "first", "device": "cpu", "batch_size": 16, **settings}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ToughenWarning)  # some of the models here are broken on purpose
             task = prepare(model, images, threat, **given)

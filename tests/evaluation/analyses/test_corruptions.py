@@ -76,7 +76,7 @@ def test_every_seed_has_its_own_noise_and_numpy_stays_as_it_was() -> None:
 def test_figures_are_the_models(study, network, images) -> None:
     chosen = ["gaussian_noise", "fog", "contrast"]
     facts = study(
-        Corruptions([2, 5], chosen, images=30), network, images, ThreatModel("linf", 0.1), test_images=40, seed=7
+        Corruptions([2, 5], chosen, images=30), network, images, ThreatModel("linf", 0.1), test_images=30, seed=7
     )
     pixels, labels = images.images.take(torch.arange(30)), images.labels[:30]
     shares = torch.zeros(30)

@@ -55,9 +55,8 @@ def test_ten_classes_are_autoattack_standard_bit_for_bit(robust_network, batch, 
 def test_a_whole_evaluation_is_the_librarys_call(robust_network, images):
     """Verdicts and images of the standard budget, with all iterations, in two batches with the seed of each."""
     threat = ThreatModel("linf", 0.15)
-    evaluation = evaluate_model(
-        robust_network, images, threat, test_images=16, batch_size=8, seed=SEED, device="cpu", checks=False
-    )
+    settings = {"test_images": 16, "sample": "first", "batch_size": 8, "seed": SEED, "device": "cpu", "checks": False}
+    evaluation = evaluate_model(robust_network, images, threat, **settings)
     verdicts, gallery = evaluation.verdicts, evaluation.gallery
     shown = {picture.numpy().tobytes(): row for row, picture in enumerate(gallery["clean"])}
     compared = 0

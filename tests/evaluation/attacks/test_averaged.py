@@ -16,7 +16,7 @@ from toughen.evaluation.inference import classify, frozen
 from toughen.threat import ThreatModel
 
 THREAT = ThreatModel("linf", 0.15)
-SETTINGS = {"budget": "quick", "test_images": 40, "batch_size": 20, "device": "cpu", "checks": False}
+SETTINGS = {"budget": "quick", "test_images": 40, "sample": "first", "batch_size": 20, "device": "cpu", "checks": False}
 
 
 class Cycling(nn.Module):

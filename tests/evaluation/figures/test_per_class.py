@@ -77,9 +77,8 @@ def test_of_very_many_classes_there_is_no_table() -> None:
 
 def test_classes_without_images_are_left_out_and_names_are_the_datas(network, images: ImageSet) -> None:
     named = replace(images, classes=tuple("abcdefghij"))
-    evaluation = evaluate_model(
-        network, named, ThreatModel("linf", 0.08), budget="quick", test_images=3, device="cpu", checks=False
-    )
+    settings = {"budget": "quick", "test_images": 3, "sample": "first", "device": "cpu", "checks": False}
+    evaluation = evaluate_model(network, named, ThreatModel("linf", 0.08), **settings)
     labels = sorted(set(images.labels[:3].tolist()))
     assert [(row["label"], row["name"]) for row in evaluation.result["per_class"]] == [
         (label, "abcdefghij"[label]) for label in labels

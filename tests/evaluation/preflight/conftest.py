@@ -31,6 +31,7 @@ def look(digits: tuple[Tensor, Tensor]) -> Look:
             "images": pictures,
             "labels": labels,
             "evaluated": labels,
+            "split": settings.get("evaluated", labels),
             "classes": tuple(str(number) for number in range(10)),
             "threat": ThreatModel("linf", 0.08),
             "batch_size": 250,

@@ -17,7 +17,7 @@ from toughen.evaluation import Outline, prepare
 from toughen.evaluation.preflight import Finding
 from toughen.threat import ThreatModel
 
-SETTINGS = {"budget": "quick", "test_images": 20, "batch_size": 10, "seed": 3, "device": "cpu"}
+SETTINGS = {"budget": "quick", "test_images": 20, "sample": "first", "batch_size": 10, "seed": 3, "device": "cpu"}
 
 
 def outline(network: nn.Module, images: ImageSet, threat: ThreatModel = ThreatModel("linf", 0.08), **settings: Any):

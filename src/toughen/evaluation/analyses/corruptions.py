@@ -46,7 +46,7 @@ class Corruptions(Analysis):
     Args:
         severities: from 1 (weak) to 5 (strong).
         corruptions: names; default all fifteen.
-        images: how many of the evaluated images, from the first on.
+        images: how many of the evaluated images, drawn by class.
 
     Raises:
         InputError: an unknown corruption or severity.

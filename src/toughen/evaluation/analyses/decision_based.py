@@ -23,11 +23,11 @@ class DecisionBased(Analysis):
     attacks left, these failed. That it breaks fewer says nothing, for it needs many queries. In l1, which Foolbox's
     attack does not know, it minimises the l2 norm, and finds less.
 
-    Each image starts from the nearest of 200 images, spread over the split, that the model classifies otherwise, or of
-    as many images of noise.
+    Each image starts from the nearest of 200 images, drawn by class from the split, that the model classifies
+    otherwise, or of as many images of noise.
 
     Args:
-        images: how many of the evaluated images, from the first on.
+        images: how many of the evaluated images, drawn by class.
         queries: for each image; as many as Square's in AutoAttack.
 
     Raises:

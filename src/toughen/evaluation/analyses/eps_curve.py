@@ -31,7 +31,7 @@ class EpsCurve(Analysis):
     Args:
         points: radii, evenly spaced from 0; the threat model's own is added where it is not among them.
         reach: the largest radius in multiples of the threat model's; l-inf ends below 1.
-        images: how many of the evaluated images, from the first on.
+        images: how many of the evaluated images, drawn by class.
         steps: of the attack at each radius.
         restarts: of the attack.
     """

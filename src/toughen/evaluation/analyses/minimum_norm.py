@@ -34,7 +34,7 @@ class MinimumNorm(Analysis):
     where that share was not broken.
 
     Args:
-        images: how many of the evaluated images, from the first on.
+        images: how many of the evaluated images, drawn by class.
         steps: of each run; a step is a forward and a backward pass.
 
     Raises:

@@ -23,7 +23,7 @@ class OtherNorms(Analysis):
 
     Args:
         eps: radii by norm in place of the customary ones, such as {l2: 0.3}.
-        images: how many of the evaluated images, from the first on.
+        images: how many of the evaluated images, drawn by class.
         steps: of the attack: PGD on the margin loss, in l1 APGD; see `search`.
         restarts: of the attack.
     """

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from toughen.data import sample_by_class
 from toughen.evaluation.analysis import Scene
 from toughen.evaluation.inference import predict
 from toughen.threat import ThreatModel
@@ -13,9 +14,8 @@ _COUNT = 200
 
 
 def candidates(scene: Scene) -> Tensor:
-    """200 images spread over the split (fewer where it has fewer), and 200 of noise; on the scene's device."""
-    spread = torch.linspace(0, len(scene.images) - 1, min(_COUNT, len(scene.images))).round().long()
-    pictures, _ = scene.images.subset(spread)
+    """200 images drawn by class from the split (fewer where it has fewer), and 200 of noise; on the scene's device."""
+    pictures, _ = scene.images.subset(sample_by_class(scene.images.labels, _COUNT, scene.seed))
     noise = torch.rand(_COUNT, *pictures.shape[1:], generator=torch.Generator().manual_seed(scene.seed))
     return torch.cat([pictures, noise]).to(scene.device)
 

@@ -1,12 +1,17 @@
-"""Labels that do not fit the classes, and classes that no evaluated image belongs to."""
+"""Labels that do not fit the classes, classes that no evaluated image belongs to, and a sample unlike its set."""
 
 from collections.abc import Iterator
 
+import numpy as np
+from scipy.stats import binom
+
 from toughen.errors import InputError
-from toughen.evaluation.preflight.finding import Check, Finding
+from toughen.evaluation.preflight.finding import Check, Finding, share
 from toughen.evaluation.preflight.subject import Subject
 
 _NAMED = 5
+_CHANCE = 1e-4
+"""How seldom a sample drawn at random is taken for one that is unlike its set."""
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -30,8 +35,37 @@ def find(subject: Subject) -> Iterator[Finding]:
             "classes_unseen",
             "note",
             f"{len(unseen)} of {count} classes have no image among the {len(labels):,} evaluated ones ({named}): the "
-            "figures say nothing of them; take more images, or a random sample (sample=random)",
+            "figures say nothing of them; take more images, or a sample drawn by class (sample=by_class)",
             {"unseen": unseen, "n": len(labels)},
+        )
+    yield from _unlike(subject)
+
+
+def _unlike(subject: Subject) -> Iterator[Finding]:
+    """A sample of whose classes one has a number of images that chance would not draw from the set.
+
+    For each class of share p in the set, the probability of so many among n, or more, and of so many or fewer, by the
+    binomial distribution, whose tails are longer than those of a draw without replacement; times two for each class
+    (Bonferroni), so that no number of classes and no rare one raises the alarm by chance.
+    """
+    count, n, total = len(subject.classes), len(subject.evaluated), len(subject.split)
+    if n == total:
+        return
+    inside = subject.split[(subject.split >= 0) & (subject.split < count)]  # the labels of others are not judged
+    of_set, found = (labels.bincount(minlength=count).numpy() for labels in (inside, subject.evaluated))
+    shares = of_set / len(inside)
+    tails = np.minimum(binom.sf(found - 1, n, shares), binom.cdf(found, n, shares))
+    p = 2 * count * float(tails.min())
+    if p < _CHANCE:
+        place = int(tails.argmin())
+        yield Finding(
+            "sample_unlike_set",
+            "doubt",
+            f"the {n:,} evaluated images are not like the {total:,} that they stand for: "
+            f"{share(found[place] / n)} are of class {subject.classes[place]}, of all images {share(shares[place])}; "
+            "the data probably lie in the order of their classes. Take all images, or a sample drawn by class "
+            "(sample=by_class)",
+            {"n": n, "n_total": total, "evaluated": found.tolist(), "set": of_set.tolist(), "p": p},
         )
 
 

@@ -50,6 +50,7 @@ class Subject:
         images: N x C x H x W in [0, 1], N at most `SAMPLE`.
         labels: int64, (N,).
         evaluated: labels of all images of the evaluation, int64, on the CPU.
+        split: labels of all images that these were chosen from, int64, on the CPU.
         classes: names of the classes.
         threat: what the attacker may do.
         batch_size: most images in a pass.
@@ -61,6 +62,7 @@ class Subject:
     images: Tensor
     labels: Tensor
     evaluated: Tensor
+    split: Tensor
     classes: tuple[str, ...]
     threat: ThreatModel
     batch_size: int

@@ -10,7 +10,7 @@ from toughen.reports.text import percent
 MOST_BYTES = 600_000
 KINDS = (
     ("Worst cases", "the attacks made the model surest of a wrong class"),
-    ("Typical cases", "the first images, in the data's order, that an attack broke"),
+    ("Typical cases", "the first evaluated images that an attack broke"),
     ("Held", "the first images that no attack broke"),
 )
 
