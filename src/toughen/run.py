@@ -1,6 +1,7 @@
 """A run's folder: what lies where, written so that a reader never meets half a file.
 
 config.yaml          the complete configuration, to be given to `toughen train --config`
+classes.json         the names of the classes, in the order of the model's logits
 metrics.csv          one row an epoch
 checkpoints/last/    everything needed to go on (state.json + tensors.safetensors)
 pseudo_labels.safetensors  labels that another run gave to extra images
@@ -15,7 +16,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.config = self.path / "config.yaml"
+        self.classes = self.path / "classes.json"
         self.metrics = self.path / "metrics.csv"
         self.checkpoint = self.path / "checkpoints" / "last"
         self.pseudo_labels = self.path / "pseudo_labels.safetensors"
@@ -206,6 +208,27 @@ class RunFolder:
         """Write config.yaml."""
         with atomic(self.config) as path:
             path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def read_classes(self) -> tuple[str, ...] | None:
+        """The names of the classes in the order of the model's logits; None for a folder that does not keep them.
+
+        Raises:
+            RunError: damaged.
+        """
+        if not self.classes.exists():
+            return None
+        try:
+            names = json.loads(self.classes.read_text())
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {self.classes}: {error}; expected a list of names; restore it") from error
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise RunError(f"cannot read {self.classes}: expected a list of names, got {names!r}; restore it")
+        return tuple(names)
+
+    def write_classes(self, names: Sequence[str]) -> None:
+        """Write classes.json."""
+        with atomic(self.classes) as path:
+            path.write_text(json.dumps(list(names), indent=2, ensure_ascii=False))
 
     def read_result(self) -> dict[str, Any]:
         """What `result.json` says.

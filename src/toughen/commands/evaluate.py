@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from toughen.commands.classes import check_same_order, with_model_labels
 from toughen.commands.into_folder import check_place, check_replaced, finished, run_in
 from toughen.config import describe, instantiate
 from toughen.data.source import DataSource, ImageSet
@@ -126,11 +127,11 @@ def evaluate(
         check_place(folder, own)
         chosen_data = data if data is not None else instantiate(config["data"])
         chosen_threat = threat if threat is not None else ThreatModel(**config.get("threat", {}))
-        images = chosen_data.load("test")
         path = None if weights is None else Path(weights)
         if path is None and source is not None:
             source.require(source.model)
             path = source.model
+        images = with_model_labels(chosen_data.load("test"), path, source if model is None else None)
         settings: dict[str, Any] = {
             "budget": budget,
             "test_images": test_images,
@@ -148,7 +149,7 @@ def evaluate(
             images,
             chosen_threat,
             device=crew.device(device),
-            transfer=_sources(transfer),
+            transfer=_sources(transfer, images),
             **settings,
         )
         requirement = None if require is None else Requirement.parse(require, task.outline.attacks)
@@ -233,8 +234,10 @@ def _earlier(folder: RunFolder, task: Task, overwrite: bool) -> Evaluation | Non
     return finished(folder, task.outline)
 
 
-def _sources(transfer: list[str]) -> dict[str, nn.Module]:
+def _sources(transfer: list[str], images: ImageSet) -> dict[str, nn.Module]:
     names = short_names(transfer)
+    for path in transfer:
+        check_same_order(RunFolder(path), images.classes)
     return {name: load_model(RunFolder(path)) for name, path in zip(names, transfer, strict=True)}
 
 

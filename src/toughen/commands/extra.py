@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from toughen.commands.classes import check_same_order
 from toughen.data import ExtraImages, Filling, ImageSet, ImageStore, hold
 from toughen.errors import RunError
 from toughen.evaluation.load import load_model
@@ -32,6 +33,7 @@ def hold_with_extra(
     label = None
     if extra.pseudo_labeller is not None:
         labeller = RunFolder(Path(extra.pseudo_labeller).expanduser())
+        check_same_order(labeller, training_set.classes)
         label = partial(_label_once, labeller, folder.pseudo_labels, len(training_set.classes), device)
     # Decoded in memory: together with the extra images they may be too many for the device, and are then streamed.
     joined = extra.join(hold(training_set, "cpu"), label)

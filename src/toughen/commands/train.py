@@ -164,6 +164,10 @@ def train(
     watcher = observer or Silent()
     splits: list[Split] = ["train"] if settings["budget"] == "none" else ["train", "test"]
     images = read_images(settings["data"], splits, examine=resume is None)
+    kept = None if resume is None else folder.read_classes()
+    # Labels keep their meaning in the test set, and when a run goes on.
+    names, whose = (images["train"].classes, "the training images") if kept is None else (kept, str(folder.classes))
+    images = {split: found.in_order_of(names, whose) for split, found in images.items()}
     training_set = images["train"]
     settings = with_data_facts(settings, training_set)
     with own_randomness(settings["seed"]):
@@ -175,6 +179,7 @@ def train(
             with folder.making(overwrite) if accelerator.is_main_process else nullcontext():
                 if accelerator.is_main_process:
                     folder.write_config({name: describe(value) for name, value in settings.items()})
+                    folder.write_classes(training_set.classes)
                 accelerator.wait_for_everyone()
                 trainer = assemble(*parts)
                 trainer.updates.check_rates()

@@ -67,7 +67,9 @@ def _images(folder: RunFolder) -> ImageSet:
     config = folder.read_config()
     if not isinstance(config.get("data"), dict):
         raise RunError(f"{folder.config} has no data; expected the configuration that its evaluation wrote")
-    return instantiate(config["data"]).load(folder.read_result()["data"]["split"])
+    evaluated = folder.read_result()["data"]
+    images: ImageSet = instantiate(config["data"]).load(evaluated["split"])
+    return images.in_order_of(evaluated["classes"], str(folder.result))  # the order of the models' logits
 
 
 def _evaluated_places(folder: RunFolder, images: ImageSet, count: int) -> Tensor:

@@ -1,12 +1,15 @@
 """What a data source is, and the set of images that it gives."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from toughen.data.order import sample_by_class
+from toughen.errors import InputError
 from toughen.threat import ThreatModel
 
 Split = Literal["train", "test"]
@@ -74,11 +77,46 @@ class ImageSet:
         """Images as float in [0, 1] and labels at `indices`, on the CPU."""
         return self.images.take(indices).float() / 255, self.labels[indices]
 
+    def in_order_of(self, classes: Sequence[str], whose: str) -> "ImageSet":
+        """The same images with labels that count these classes, which are matched by name.
+
+        Args:
+            classes: all names, in the order of the new labels.
+            whose: where they come from, for the message, such as "runs/a/classes.json".
+
+        Raises:
+            InputError: other names than those of this set.
+
+        >>> pets = ImageSet(Decoded(torch.zeros(2, 1, 4, 4)), torch.tensor([0, 1]), ("cat", "dog"), "pets")
+        >>> pets.in_order_of(["dog", "cat"], "the model").labels
+        tensor([1, 0])
+        """
+        names = tuple(classes)
+        if names == self.classes:
+            return self
+        if sorted(names) != sorted(self.classes) or len(set(names)) < len(names):
+            raise InputError(_other_classes(names, whose, self))
+        return replace(
+            self, labels=torch.tensor([names.index(name) for name in self.classes])[self.labels], classes=names
+        )
+
     def channel_statistics(self, sample: int = 10_000) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel, in [0, 1] units, over at most `sample` images, by class."""
         pixels = self.images.take(sample_by_class(self.labels, sample, seed=0)).double() / 255
         deviation = pixels.std(dim=(0, 2, 3)).clamp_min(1e-3)
         return pixels.mean(dim=(0, 2, 3)).tolist(), deviation.tolist()
+
+
+def _other_classes(names: tuple[str, ...], whose: str, images: ImageSet) -> str:
+    """Both lists, and first what only one of them has."""
+    missing = [name for name in names if name not in images.classes]
+    more = [name for name in images.classes if name not in names]
+    return (
+        f"the classes of {images.name} are not those of {whose}, and classes are matched by name: "
+        f"missing there {', '.join(missing) or 'none'}; unknown here {', '.join(more) or 'none'}.\n"
+        f"  {whose}: {', '.join(names)}\n  {images.name}: {', '.join(images.classes)}\n"
+        "give the data the names that the model was trained with (those of class folders are their folders' names)"
+    )
 
 
 class DataSource(ABC):
