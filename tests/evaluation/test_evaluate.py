@@ -93,7 +93,7 @@ def test_the_result_is_complete_and_survives_json(network, images, standard: Eva
         "schema", "key", "complete", "planned", "robust_accuracy", "figures", "threat", "budget", "attacks", "n",
         "sample", "seed", "batch_size", "precision", "data", "model", "versions", "seconds", "analyses", "warnings",
         "per_class", "confusion", "calibration",
-        "created", "checks", "masking_suspected", "preflight", "eot", "probe",
+        "created", "checks", "masking_suspected", "judged_again", "preflight", "eot", "probe",
     }  # fmt: skip
     assert list(result["figures"]) == ["clean", "fgsm", "pgd20", "autoattack"]
     assert list(result["attacks"]) == list(result["seconds"]) == ["fgsm", "pgd20", "autoattack"]

@@ -99,7 +99,11 @@ def _with_analyses(
         made = analyse(task, wanted, time_limit=time_limit)
         late = [f"not run (time limit of {time_limit:g} s): {a.name}" for a in wanted if a.name not in made]
         found = {**known, **made}
-        result = {**before.result, **run_checks(before.verdicts, found), "analyses": found}
+        result = {
+            **before.result,
+            **run_checks(before.verdicts, found, before.result.get("judged_again")),
+            "analyses": found,
+        }
         result["warnings"] = [*late, *(text for text in result["warnings"] if not _was_skipped(text, wanted))]
         finish(folder, Evaluation(before.verdicts, result, before.gallery))
     crew.wait()

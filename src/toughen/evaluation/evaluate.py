@@ -1,5 +1,6 @@
 """From a model, images and a threat model to a verdict an image and the figures that follow from them."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from toughen.evaluation.checks import run_checks
 from toughen.evaluation.doubts import reasons
 from toughen.evaluation.figures.gallery import candidates
 from toughen.evaluation.inference import frozen
-from toughen.evaluation.judge import Clean, judge, judge_clean
+from toughen.evaluation.judge import Clean, Outcome, judge, judge_again, judge_clean
 from toughen.evaluation.pace import Deadline, Pace, Progress, Step, TimeUp
 from toughen.evaluation.random_state import seeded
 from toughen.evaluation.records.outline import Outline, plain
@@ -29,7 +30,7 @@ from toughen.evaluation.records.provenance import versions
 from toughen.evaluation.records.shards import Shard
 from toughen.evaluation.records.units import CLEAN, Unit, attack_table, clean_table, join_units
 from toughen.evaluation.records.verdicts import Verdicts
-from toughen.evaluation.result import Evaluation, summarise
+from toughen.evaluation.result import Evaluation, summarise, together
 from toughen.evaluation.self_checks import with_self_checks
 from toughen.evaluation.task import BatchSize, Sample, Task, prepare
 from toughen.run import RunFolder
@@ -174,7 +175,11 @@ def carry_out(
                     found[analysis.name] = _analyse(task, model, parts, analysis)
             outline = task.outline
             doubted = [finding.plain() for finding in outline.findings]
-            checked = run_checks(_table(outline, units), found) if units and shard.count == 1 else {}
+            checked = (
+                run_checks(_table(outline, units), found, together(outline, units))
+                if units and shard.count == 1
+                else {}
+            )
             if reasons({"preflight": doubted, **checked}):
                 for unit in _further(task, model, parts, units, deadline, progress):
                     units.append(unit)
@@ -287,8 +292,18 @@ def _compute(
         seconds=outcome.seconds,
         warnings=outcome.warnings,
         repeated=outcome.repeated,
+        again=_again(task, model, clean, outcome, seed),
         pictures=candidates(position, clean, outcome),
     )
+
+
+def _again(task: Task, model: nn.Module, clean: Clean, outcome: Outcome, seed: int) -> dict[str, int]:
+    about = {"passes": task.eot, "seed": seed}
+    if task.fresh is None:
+        return judge_again(None, model, clean, outcome, random=task.outline.random, **about)
+    # The copy is copied, so that each batch is the first that it sees.
+    with frozen(copy.deepcopy(task.fresh), task.device) as fresh:
+        return judge_again(fresh, model, clean, outcome, random=task.outline.random, **about)
 
 
 def _analyse(task: Task, model: nn.Module, parts: Parts | None, analysis: Analysis) -> dict[str, Any]:

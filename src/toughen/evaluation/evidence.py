@@ -44,10 +44,12 @@ class Evidence:
     Attributes:
         verdicts: the table.
         again: what the analysis `SelfChecks` found; None where it did not run.
+        fresh: how a fresh copy of the model judged the attacked images; None where it was not asked.
     """
 
     verdicts: Verdicts
     again: Mapping[str, Any] | None = None
+    fresh: Mapping[str, Any] | None = None
 
     @cached_property
     def single_step(self) -> list[str]:

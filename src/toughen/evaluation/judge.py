@@ -10,10 +10,13 @@ from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.evaluation.attacks.named import NamedAttack
 from toughen.evaluation.inference import classify
+from toughen.evaluation.random_state import seeded
 from toughen.threat import ThreatModel
 
 # Attacks that sum a norm in another order than ThreatModel may end this much outside the ball, relative to eps.
 _ROUNDING = 1e-5
+# Of probabilities: what another batch size may change by rounding, and what no tie of two classes reaches.
+_ROUNDED, _NO_TIE = 1e-3, 0.51
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,57 @@ def judge(
         seconds=perf_counter() - started,
         warnings=warnings,
     )
+
+
+def judge_again(
+    model: nn.Module | None,
+    judged: nn.Module,
+    clean: Clean,
+    outcome: Outcome,
+    *,
+    passes: int = 1,
+    seed: int = 0,
+    random: bool = False,
+) -> dict[str, int]:
+    """The attacked images shown to a copy that was asked nothing before, last image first, in about half the batch.
+
+    Args:
+        model: the copy, frozen on the device of `clean`; None where there is none, and the judged model is asked again.
+        judged: the model that was attacked.
+        clean: the batch.
+        outcome: what `judge` said of it.
+        passes: see `classify`.
+        seed: of torch's global generators, for a random model.
+        random: whether it is one: then the judged model is asked once more, with the draws of the copy.
+
+    Returns:
+        dict: `n` images; how many the copy answers otherwise for (another confidence, or another class with one);
+        `lost` to it of those that were right, and `won` of those that were wrong; whether it is `copied`.
+    """
+    rows = outcome.attacked.nonzero().squeeze(1).flip(0)
+    asked = judged if model is None else model
+    images = outcome.adversarial[rows].to(clean.batch.images.device)
+    if not len(rows):
+        return {"n": 0, "differ": 0, "lost": 0, "won": 0, "copied": int(model is not None)}
+
+    def answers(network: nn.Module) -> tuple[Tensor, Tensor]:
+        with seeded(seed):
+            parts = [classify(network, part, passes) for part in images.split(len(rows) // 2 + 1)]
+        return torch.cat([part[0] for part in parts]).cpu(), torch.cat([part[1] for part in parts]).cpu()
+
+    predictions, confidences = answers(asked)
+    before, sure = answers(judged) if random else (outcome.predictions[rows], outcome.confidences[rows])
+    labels = clean.batch.labels.cpu()[rows]
+    # A tie of two classes has at most 0.5: there rounding decides, not the model.
+    another = (predictions != before) & (torch.minimum(sure, confidences) > _NO_TIE)
+    moved = (sure.nan_to_num(-1) - confidences.nan_to_num(-1)).abs() > _ROUNDED
+    right, held = predictions == labels, before == labels
+    counts = {"differ": another | moved, "lost": held & ~right, "won": right & ~held}
+    return {
+        "n": len(rows),
+        **{name: int(each.sum()) for name, each in counts.items()},
+        "copied": int(model is not None),
+    }
 
 
 def _component(name: str | None, right: bool, held: bool) -> str | None:

@@ -104,8 +104,9 @@ def summarise(
     later = {attack.name: attack.settings(threat) for attack in further_attacks(outline.protocol)}
     further = [name for name in later if names == outline.attacks and all(name in done[number] for number in numbers)]
     attacks = {**outline.protocol["attacks"], **{name: plain(later[name]) for name in further}}
-    names = (*names, *further)
+    planned, names = names, (*names, *further)
     batches = [[done[number][name] for name in (CLEAN, *names)] for number in numbers]
+    again = together(outline, [done[number][name] for number in numbers for name in planned])
     verdicts = join_units(batches, {**outline.protocol, "attacks": attacks})
     flat = [unit for batch in batches for unit in batch]
     warnings = [
@@ -132,7 +133,8 @@ def summarise(
         "repeated": {name: sum(u.repeated for u in flat if u.name == name) for name in names},
         "preflight": [finding.plain() for finding in outline.findings],
         "probe": plain(outline.probe),
-        **run_checks(verdicts, analyses or {}),
+        "judged_again": again,
+        **run_checks(verdicts, analyses or {}, again),
         "per_class": per_class(verdicts, outline.protocol["data"]["classes"]),
         "confusion": confusion(verdicts, len(outline.protocol["data"]["classes"])),
         "calibration": calibration(verdicts),
@@ -147,6 +149,16 @@ def summarise(
     ends = [sum(outline.images_in(number) for number in numbers[: place + 1]) for place in range(len(numbers))]
     robust = [held[end - outline.images_in(number) : end] for number, end in zip(numbers, ends, strict=True)]
     return Evaluation(verdicts, result, gallery(pictures, robust))
+
+
+def together(outline: Outline, units: Sequence[Unit]) -> dict[str, Any]:
+    """How fresh copies judged the images of all attacks; see `judge_again`. `random` as in `Outline`."""
+    told = [unit.again for unit in units if unit.again]
+    return {
+        **{name: sum(each[name] for each in told) for name in ("n", "differ", "lost", "won")},
+        "copied": all(each["copied"] for each in told),
+        "random": outline.random,
+    }
 
 
 def _finished(outline: Outline, done: Mapping[int, Mapping[str, Unit]]) -> tuple[tuple[str, ...], list[int]]:

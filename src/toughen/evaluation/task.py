@@ -1,5 +1,6 @@
 """An evaluation before its first attack: everything is settled, checked and hashed."""
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ class Task:
         indices: places of the evaluated images in the split.
         device: where to compute.
         outline: all of it as plain data, with its key.
+        fresh: a copy of the model that was asked nothing; None where it cannot be copied.
     """
 
     model: nn.Module
@@ -90,6 +92,7 @@ class Task:
     indices: Tensor
     device: torch.device
     outline: Outline
+    fresh: nn.Module | None = None
 
     @property
     def seed(self) -> int:
@@ -140,9 +143,12 @@ def prepare(
         raise InputError(f"batch_size: expected at least 1 or auto, got {batch_size}")
     num_classes, where = len(images.classes), find_device(device)
     chosen = choose_images(images.labels, test_images, sample, seed)
+    fresh = _copied(model)
     few = images.subset(chosen[:2])[0].to(where)
     given, facts = Given.of(model), model_facts(model)
-    model = _answering(model, few)
+    answering = _answering(model, few)
+    if answering is not model:
+        model, fresh = answering, _copied(answering)
     transfer = {name: _answering(source, few) for name, source in (transfer or {}).items()}
     with frozen(model, where) as still:
         search = _search(precision, eot, where, threat, lambda: forward_flops(still, few, num_classes))
@@ -182,7 +188,21 @@ def prepare(
         if finding.severity == "doubt":
             warnings.warn(finding.message, ToughenWarning, stacklevel=2)
     outline = Outline(plain(protocol), findings, answers)
-    return Task(_attackable(model, findings), images, threat, attacks, chosen, where, outline)
+    return Task(_attackable(model, findings), images, threat, attacks, chosen, where, outline, fresh)
+
+
+def _copied(model: nn.Module) -> nn.Module | None:
+    """A copy with a state of its own; None, after a `ToughenWarning`, where the model does not let itself be copied."""
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # a model's own __deepcopy__ or __reduce__ may raise anything
+        warnings.warn(
+            f"the model cannot be copied ({type(error).__name__}: {str(error)[:80]}): verdicts are looked at again on "
+            "the model itself, which does not show whether it remembers what it was asked",
+            ToughenWarning,
+            stacklevel=3,
+        )
+        return None
 
 
 def _search(

@@ -182,4 +182,4 @@ def test_few_and_many_classes(few_classes, untrained, images, num_classes: int):
 
 def test_the_standard_budget_judges_them_all(robust_network, images, short_autoattack):
     evaluation = quick(robust_network, images, ThreatModel("linf", 0.15), n=40, budget="standard")
-    assert [check["passed"] for check in evaluation.result["checks"]] == [True] * 7
+    assert [check["passed"] for check in evaluation.result["checks"]] == [True] * 8

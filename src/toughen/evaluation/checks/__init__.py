@@ -50,18 +50,21 @@ def all_checks() -> list[Check]:
     return sorted((module.CHECK for module in modules), key=lambda check: check.place)
 
 
-def run_checks(verdicts: Verdicts, analyses: Mapping[str, Any]) -> dict[str, Any]:
+def run_checks(
+    verdicts: Verdicts, analyses: Mapping[str, Any], fresh: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What all checks say of an evaluation, before the attacks that followed a doubt.
 
     Args:
         verdicts: its table.
         analyses: what its analyses found, by name.
+        fresh: see `Evidence`.
 
     Returns:
         dict: `checks`, for each its name, title, passed (None where it cannot be judged), message and figures; and
         `masking_suspected`, the names of those that failed, where at least one was judged.
     """
-    evidence = Evidence(verdicts.without(FURTHER), analyses.get("self_checks"))
+    evidence = Evidence(verdicts.without(FURTHER), analyses.get("self_checks"), fresh)
     rows = [
         {
             "name": check.name,

@@ -37,6 +37,11 @@ class Outline:
         return tuple(finding.message for finding in self.findings if finding.severity == "doubt")
 
     @property
+    def random(self) -> bool:
+        """Whether the model answers at random, or is attacked as one that does."""
+        return self.protocol["eot"] > 1 or any(finding.name == "randomness" for finding in self.findings)
+
+    @property
     def attacks(self) -> tuple[str, ...]:
         """Names of the attacks, in the order in which they run."""
         return tuple(self.protocol["attacks"])

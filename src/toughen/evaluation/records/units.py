@@ -37,6 +37,7 @@ class Unit:
         versions: what computed it.
         repeated: images that were attacked again in fp32.
         shard: which shard of how many computed it, such as 2/3; None where there was no division.
+        again: how a fresh copy judged its images; see `judge_again`.
         pictures: a few of its images for the gallery; see `Gallery`. Not among the Parquet file's contents.
     """
 
@@ -48,6 +49,7 @@ class Unit:
     versions: Mapping[str, str] = field(default_factory=dict)
     repeated: int = 0
     shard: str | None = None
+    again: Mapping[str, int] = field(default_factory=dict)
     pictures: Mapping[str, Tensor] = field(default_factory=dict)
 
     def write(self, path: Path, key: str) -> None:
@@ -61,6 +63,7 @@ class Unit:
             "versions": dict(self.versions),
             "repeated": self.repeated,
             "shard": self.shard,
+            "again": dict(self.again),
         }
         with atomic(path) as temporary:
             pq.write_table(self.table.replace_schema_metadata({"toughen": json.dumps(about)}), temporary)

@@ -1,0 +1,55 @@
+"""A model that remembers what it was asked is told from one that does not, by a copy that was asked nothing."""
+
+import pytest
+import zoo
+from torch import Tensor, nn
+
+from toughen.data import ImageSet
+from toughen.errors import ToughenWarning
+from toughen.evaluation import Requirement, evaluate_model
+from toughen.threat import ThreatModel
+
+
+def quick(model: nn.Module, images: ImageSet, n: int = 20) -> dict:
+    threat = ThreatModel("linf", 0.1)
+    return evaluate_model(model, images, threat, budget="quick", test_images=n, device="cpu").result
+
+
+def verdict(result: dict) -> bool | None:
+    return next(check["passed"] for check in result["checks"] if check["name"] == "fresh_copy_agrees")
+
+
+@pytest.mark.filterwarnings("ignore::toughen.errors.ToughenWarning")
+def test_a_detector_that_counts_queries_does_not_pass(network, images: ImageSet):
+    """It answers as the network does at first: what it is said to hold beyond that is flattery."""
+    plain, masked = quick(network, images), quick(zoo.CountsQueries(network), images)
+    assert masked["robust_accuracy"]["held"] > plain["robust_accuracy"]["held"] + 2
+    assert (verdict(plain), verdict(masked)) == (True, False)
+    assert "fresh_copy_agrees" in masked["masking_suspected"]
+    assert not Requirement.parse("checks", []).judge(masked).met
+    assert plain["judged_again"] == {"n": 40, "differ": 0, "lost": 0, "won": 0, "copied": True, "random": False}
+
+
+class Uncopyable(zoo.Around):
+    def __deepcopy__(self, memo: dict) -> nn.Module:
+        raise TypeError("one of a kind")
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
+
+
+def test_a_model_that_cannot_be_copied_is_asked_again(network, images: ImageSet):
+    with pytest.warns(ToughenWarning, match="cannot be copied .TypeError: one of a kind"):
+        result = quick(Uncopyable(network), images, n=6)
+    assert verdict(result) is True
+    assert result["judged_again"]["copied"] is False
+
+
+@pytest.mark.filterwarnings("ignore::toughen.errors.ToughenWarning")
+def test_a_random_model_is_not_taken_for_one_that_remembers(network, images: ImageSet):
+    assert verdict(quick(zoo.RandomResize(network), images)) is True
+
+
+@pytest.mark.filterwarnings("ignore::toughen.errors.ToughenWarning")
+def test_logits_that_change_with_the_batch(network, images: ImageSet):
+    assert verdict(quick(zoo.BatchStatistics(network).eval(), images)) is False
