@@ -102,7 +102,11 @@ def test_weights_without_the_extra_state_leave_it_as_it_is(tmp_path: Path) -> No
     assert torch.equal(loaded(IMAGES), 4 * plain.layer(IMAGES.flatten(1)))
 
 
-@pytest.mark.parametrize("extra", [object(), (1, 2), {1: 2}, {"a": torch.zeros(1)}, torch.float32], ids=repr)
+@pytest.mark.parametrize(
+    "extra",
+    [object(), (1, 2), {1: 2}, {"a": torch.zeros(1)}, torch.float32],
+    ids=["object", "tuple", "integer keys", "tensor", "dtype"],
+)
 def test_extra_state_that_would_not_come_back_is_refused(extra: Any) -> None:
     with pytest.raises(InputError, match=rf"Counts's state dict holds '_extra_state', a {type(extra).__name__}, which"):
         extra_as_text(Counts(extra))
