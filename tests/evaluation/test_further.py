@@ -21,7 +21,9 @@ THREAT = ThreatModel("linf", 0.1)
 def test_the_lower_figure_is_reported(network, images: ImageSet, defence: type[nn.Module]):
     """The defences answer as the network does, so what PGD leaves of the network is the truth to come near to."""
     n = 40
-    evaluation = evaluate_model(defence(network), images, THREAT, budget="quick", test_images=n, device="cpu")
+    evaluation = evaluate_model(
+        defence(network), images, THREAT, budget="quick", test_images=n, sample="first", device="cpu"
+    )
     result, verdicts = evaluation.result, evaluation.verdicts
     pictures, labels = images.subset(torch.arange(n))
     attack = PGD(20, restarts=5, keep_best=True, loss="margin")

@@ -21,7 +21,7 @@ THREAT = ThreatModel("linf", 0.1)
 
 
 def quick(model: nn.Module, images: ImageSet, threat: ThreatModel = THREAT, n: int = 100, **settings) -> Evaluation:
-    given = {"budget": "quick", "test_images": min(n, len(images)), "device": "cpu", **settings}
+    given = {"budget": "quick", "test_images": min(n, len(images)), "sample": "first", "device": "cpu", **settings}
     return evaluate_model(model, images, threat, **given)
 
 
