@@ -44,6 +44,7 @@ def test_a_cell_is_what_an_evaluation_with_that_source_finds(
             THREAT,
             budget="quick",
             test_images=30,
+            sample="first",
             seed=5,
             batch_size=12,
             device="cpu",
