@@ -10,7 +10,8 @@ import torch
 
 from toughen import train
 from toughen.cli import main
-from toughen.errors import InputError, ToughenWarning
+from toughen.data import epoch_order
+from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.methods import Standard
 from toughen.models import SmallCNN
 from toughen.training.checkpoint import load_state, save_state
@@ -71,3 +72,26 @@ def test_fewer_processes_than_before(run: Path) -> None:
     with pytest.warns(ToughenWarning, match="the run had 2 processes and goes on with 1"):
         train(resume=str(run))
     assert len(read_rows(run / "metrics.csv")) == 2
+
+
+def test_validation_images_of_an_older_version_are_not_trained_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The split that versions before the one by class made: the first of a permutation by the seed."""
+
+    def older(labels: torch.Tensor, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        order = epoch_order(len(labels), seed, 2**32 - 1)
+        return order[size:].sort().values, order[:size].sort().values
+
+    before = (run / "checkpoints" / "last" / "tensors.safetensors").read_bytes()
+    with monkeypatch.context() as patched, pytest.raises(RunError, match="other training and validation images"):
+        patched.setattr("toughen.commands.assemble.split_validation", older)
+        train(resume=str(run))
+    assert (run / "checkpoints" / "last" / "tensors.safetensors").read_bytes() == before
+    train(resume=str(run))
+    assert len(read_rows(run / "metrics.csv")) == 2
+
+
+def test_a_checkpoint_that_does_not_tell_its_split_is_refused(run: Path) -> None:
+    change(run, lambda state: state.pop("split", None))
+    with pytest.raises(RunError, match="start it again with --overwrite"):
+        train(resume=str(run))
+    assert len(read_rows(run / "metrics.csv")) == 1

@@ -1,8 +1,10 @@
 """Everything that a run has changed since its start, and taking it up again."""
 
 import warnings
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
@@ -22,6 +24,7 @@ def state_of(run: "Trainer") -> dict[str, Any]:
         "best": run.best,
         "seconds": run.seconds,
         "cost": run.meter.state_dict(),
+        "split": split_digest(run),
         "model": run.model.state_dict(),
         "method": run.method.state_dict(),
         "optimizer": run.updates.optimizer.state_dict(),
@@ -34,9 +37,16 @@ def go_on(run: "Trainer") -> None:
     """Bring a run that has not begun to where its folder's checkpoint was saved.
 
     Raises:
-        RunError: there is none, it is damaged, or it belongs to another architecture or method.
+        RunError: there is none, it is damaged, or it belongs to another architecture or method, or to other training
+            and validation images.
     """
     state = load_state(run.folder.checkpoint)
+    if state.get("split") != split_digest(run):
+        raise RunError(
+            f"the checkpoint in {run.folder.checkpoint} is of other training and validation images than are drawn now: "
+            "another version of toughen began the run, or its data changed. Going on would train on images that "
+            "validation holds out; go on with the version that began it, or start it again with --overwrite"
+        )
     try:
         run.model.load_state_dict(state["model"])
         run.method.load_state_dict(state["method"])
@@ -56,6 +66,16 @@ def go_on(run: "Trainer") -> None:
     # A process that the run did not have before draws from its fresh generators.
     if run.accelerator.process_index < len(own):
         _restore(run, own[run.accelerator.process_index])
+
+
+def split_digest(run: "Trainer") -> str:
+    """SHA-256 of the places of the run's training and validation images in their set (int64, little endian).
+
+    The seed does not fix them: they depend on the labels, and on how a version of toughen draws.
+    """
+    held_out = [batch.indices.cpu() for batch in run.validation if batch.indices is not None]
+    parts = (run.train.indices, torch.cat(held_out))
+    return sha256(b"|".join(part.numpy().astype("<i8").tobytes() for part in parts)).hexdigest()
 
 
 def _own_state(run: "Trainer") -> dict[str, Any]:
