@@ -85,7 +85,7 @@ class ImageSet:
             whose: where they come from, for the message, such as "runs/a/classes.json".
 
         Raises:
-            InputError: other names than those of this set.
+            InputError: other names than those of this set; a label that counts none of them.
 
         >>> pets = ImageSet(Decoded(torch.zeros(2, 1, 4, 4)), torch.tensor([0, 1]), ("cat", "dog"), "pets")
         >>> pets.in_order_of(["dog", "cat"], "the model").labels
@@ -96,6 +96,13 @@ class ImageSet:
             return self
         if sorted(names) != sorted(self.classes) or len(set(names)) < len(names):
             raise InputError(_other_classes(names, whose, self))
+        # Counting from the end, -1 would become a class.
+        wrong = self.labels[(self.labels < 0) | (self.labels >= len(names))]
+        if len(wrong):
+            raise InputError(
+                f"labels of {self.name}: expected values in 0 .. {len(names) - 1}, got {int(wrong[0])} "
+                f"({len(wrong):,} of {len(self):,} are out of range); leave out images without a label"
+            )
         return replace(
             self, labels=torch.tensor([names.index(name) for name in self.classes])[self.labels], classes=names
         )
