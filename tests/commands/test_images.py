@@ -1,5 +1,6 @@
 """What a training run looks at before it begins."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,37 @@ def test_test_images_that_are_not_there_are_missed_before_training(folder: Path,
     with pytest.raises(DataError, match="has no folder test or val"):
         train(ImageFolder(folder), out=str(tmp_path / "run"), **QUICK)
     train(ImageFolder(folder), out=str(tmp_path / "run"), **{**QUICK, "budget": "none"})
+
+
+class Counted:
+    """An observer with what observers had before they were told of the images."""
+
+    steps = 0
+
+    def started(self, epochs: int, steps_per_epoch: int, step: int) -> None:
+        """Nothing."""
+
+    def stepped(self, step: int) -> None:
+        self.steps = step
+
+    def epoch_ended(self, row: dict[str, float]) -> None:
+        """Nothing."""
+
+    def finished(self) -> None:
+        """Nothing."""
+
+
+class Failing(Silent):
+    def read(self, images: Mapping[Split, ImageSet]) -> None:
+        raise OSError("the log cannot be written")
+
+
+def test_an_observer_without_read_watches_and_one_that_fails_there_loses_no_run(folder: Path, tmp_path: Path) -> None:
+    run, settings = tmp_path / "run", {**QUICK, "budget": "none"}
+    counted: Any = Counted()
+    train(ImageFolder(folder, size=8), out=str(run), observer=counted, **settings)
+    assert counted.steps > 0
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(OSError, match="the log"):
+        train(ImageFolder(folder, size=8), out=str(run), overwrite=True, observer=Failing(), **settings)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

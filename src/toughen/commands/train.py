@@ -168,6 +168,8 @@ def train(
     # Labels keep their meaning in the test set, and when a run goes on.
     names, whose = (images["train"].classes, "the training images") if kept is None else (kept, str(folder.classes))
     images = {split: found.in_order_of(names, whose) for split, found in images.items()}
+    # Before an earlier run is replaced, as it may fail; observers of before there was a `read` have none.
+    getattr(watcher, "read", Silent().read)(images)
     training_set = images["train"]
     settings = with_data_facts(settings, training_set)
     with own_randomness(settings["seed"]):
@@ -188,7 +190,6 @@ def train(
             trainer = assemble(*parts)
             trainer.resume()
             _begin_trackers(accelerator)
-        watcher.read(images)
         trainer.fit()
     # The first process writes the weights that all read now.
     accelerator.wait_for_everyone()
