@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from toughen import ThreatModel, evaluate, train
 from toughen.data import Digits
 from toughen.errors import InputError
-from toughen.methods import PGDAT
+from toughen.methods import PGDAT, Standard
+from toughen.models import SmallCNN
 
 N = 60
 
@@ -125,3 +127,28 @@ def test_a_network_that_gives_a_dict_is_trained_as_the_plain_one(plain, tmp_path
     first, second = (trained[name].model.state_dict() for name in ("plain", "dict"))
     assert all(torch.equal(first[name], second[name]) for name in first if name != "_extra_state")
     assert trained["dict"].model(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+
+
+class GivesDict(SmallCNN):
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"logits": super().forward(images)}
+
+
+def test_the_run_of_a_network_that_gives_a_dict_is_the_same_evaluation_when_it_is_loaded(tmp_path: Path):
+    """It has the result of its training, which is used and not refused as another evaluation's."""
+    settings = {"data": Digits(), "budget": "quick", "test_images": 20, "device": "cpu"}
+    trained = train(
+        model=partial(GivesDict, width=3),
+        method=Standard(),
+        train_images=64,
+        val_images=20,
+        epochs=1,
+        batch_size=32,
+        out=str(tmp_path / "run"),
+        **settings,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = evaluate(str(tmp_path / "run"), budget="quick", test_images=20, device="cpu")
+    assert again.result["key"] == trained.evaluation.result["key"]
+    assert again.verdicts.table.equals(trained.evaluation.verdicts.table)

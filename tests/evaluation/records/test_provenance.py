@@ -14,8 +14,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from toughen.evaluation.records.provenance import model_facts
+from toughen.models.outputs import giving_logits
 
 
 class Scaled(nn.Module):
@@ -78,6 +80,37 @@ def test_layer_settings_and_hooks_count():
     hooked = nn.Sequential(nn.Dropout(0.1))
     hooked[0].register_forward_hook(lambda module, arguments, output: 2 * output)
     assert hashes(hooked)[1] != hashes(nn.Sequential(nn.Dropout(0.1)))[1]
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize(
+    "computed",
+    [nn.utils.weight_norm, nn.utils.spectral_norm, lambda layer: prune.l1_unstructured(layer, "weight", 0.5)],
+    ids=["weight_norm", "spectral_norm", "pruned"],
+)
+def test_a_computed_weight_that_is_left_from_the_initialisation_does_not_count(computed: Callable[..., nn.Module]):
+    """As in another process: a network built anew, with its own random weights, and then loaded."""
+    first = computed(nn.Linear(4, 3)).eval()
+    images = torch.rand(2, 4)
+    expected = first(images)
+    other = computed(nn.Linear(4, 3)).eval()
+    other.load_state_dict(first.state_dict())
+    facts = hashes(other)
+    assert torch.equal(other(images), expected)
+    assert facts == hashes(first) == hashes(other)
+
+
+def test_the_hook_that_finds_the_logits_does_not_count():
+    """A run's network has it while it is trained; loaded again it gets it only after it was hashed."""
+
+    class Beside(nn.Linear):
+        def forward(self, images: Tensor) -> dict[str, Tensor]:
+            return {"logits": super().forward(images)}
+
+    model = Beside(4, 3)
+    twin = giving_logits(model, torch.rand(2, 4))
+    assert isinstance(twin(torch.rand(2, 4)), Tensor)
+    assert hashes(twin) == hashes(model)
 
 
 def test_a_copy_in_another_mode_is_the_same_model(network):

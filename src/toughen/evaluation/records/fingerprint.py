@@ -13,8 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from toughen.config import path_of
+from toughen.models.outputs import give_logits
 
 _LIBRARIES = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib"))
 # The train/eval flag is no part of a model that is judged in eval mode; the others say how it was built.
@@ -141,11 +145,13 @@ class _Walk:
     def _module(self, module: nn.Module) -> None:
         self.say("module")
         self.take(type(module))
-        held = {name: item for name, item in sorted(vars(module).items()) if name not in _BOOKKEEPING}
+        left_out = _BOOKKEEPING | _computed(module)
+        held = {name: item for name, item in sorted(vars(module).items()) if name not in left_out}
         for name, item in held.items():
             if isinstance(item, dict) and name.startswith("_") and "hooks" in name:
                 self.say(name)
-                self.take(list(item.values()))  # their keys count the hooks of the whole process
+                # Their keys count the hooks of the whole process. Logits are found by itself for the plain network too.
+                self.take([hook for hook in item.values() if hook is not give_logits])
             else:
                 self.take((name, item))
 
@@ -225,6 +231,20 @@ class _Walk:
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._names(constant, scope)
+
+
+def _computed(module: nn.Module) -> set[str]:
+    """Attributes that old-style weight norm, spectral norm and pruning compute anew from parameters at every pass.
+
+    What such an attribute holds before one is left from when the module was built, and another in every process.
+    """
+    found = set()
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, WeightNorm | SpectralNorm):
+            found.add(hook.name)
+        elif isinstance(hook, BasePruningMethod):
+            found.add(hook._tensor_name)
+    return found
 
 
 def _content(cell: types.CellType) -> Any:
