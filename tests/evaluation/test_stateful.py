@@ -1,5 +1,7 @@
 """A model that remembers what it was asked is told from one that does not, by a copy that was asked nothing."""
 
+import copy
+
 import pytest
 import zoo
 from torch import Tensor, nn
@@ -43,6 +45,16 @@ def test_a_model_that_cannot_be_copied_is_asked_again(network, images: ImageSet)
         result = quick(Uncopyable(network), images, n=6)
     assert verdict(result) is True
     assert result["judged_again"]["copied"] is False
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_a_network_that_keeps_a_computed_weight_is_copied(network, images: ImageSet):
+    """Its weight has a history, which `copy.deepcopy` refuses; the figure is that without weight norm."""
+    computed = copy.deepcopy(network)
+    nn.utils.weight_norm(computed[4])
+    plain, normed = quick(network, images, n=6), quick(computed, images, n=6)
+    assert normed["judged_again"] == plain["judged_again"] == {**plain["judged_again"], "copied": True}
+    assert normed["robust_accuracy"] == plain["robust_accuracy"]
 
 
 @pytest.mark.filterwarnings("ignore::toughen.errors.ToughenWarning")

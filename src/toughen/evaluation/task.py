@@ -1,6 +1,5 @@
 """An evaluation before its first attack: everything is settled, checked and hashed."""
 
-import copy
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from toughen.hardware.device import find_device
 from toughen.models import check_outputs, forward_flops
 from toughen.models.mode import buffers_kept
 from toughen.models.outputs import giving_logits
+from toughen.models.state import check_values, copied
 from toughen.threat import ThreatModel
 
 BatchSize = int | Literal["auto"]
@@ -143,6 +143,7 @@ def prepare(
         raise InputError(f"batch_size: expected at least 1 or auto, got {batch_size}")
     num_classes, where = len(images.classes), find_device(device)
     chosen = choose_images(images.labels, test_images, sample, seed)
+    check_values(model)
     fresh = _copied(model)
     few = images.subset(chosen[:2])[0].to(where)
     given, facts = Given.of(model), model_facts(model)
@@ -194,10 +195,11 @@ def prepare(
 def _copied(model: nn.Module) -> nn.Module | None:
     """A copy with a state of its own; None, after a `ToughenWarning`, where the model does not let itself be copied."""
     try:
-        return copy.deepcopy(model)
-    except Exception as error:  # a model's own __deepcopy__ or __reduce__ may raise anything
+        return copied(model)
+    except InputError as error:
+        cause = error.__cause__ or error
         warnings.warn(
-            f"the model cannot be copied ({type(error).__name__}: {str(error)[:80]}): verdicts are looked at again on "
+            f"the model cannot be copied ({type(cause).__name__}: {str(cause)[:80]}): verdicts are looked at again on "
             "the model itself, which does not show whether it remembers what it was asked",
             ToughenWarning,
             stacklevel=3,
