@@ -47,7 +47,9 @@ def test_verdicts_are_those_of_the_attacks(
     classes = tuple(f"class {label}" for label in range(num_classes))
     given = replace(images, images=Decoded(stored), labels=labels, classes=classes)
     threat = ThreatModel(norm, eps)
-    evaluation = evaluate_model(network, given, threat, budget="quick", batch_size=2, seed=7, device="cpu")
+    evaluation = evaluate_model(
+        network, given, threat, budget="quick", sample="first", batch_size=2, seed=7, device="cpu"
+    )
     assert evaluation.verdicts.held("clean").tolist() == [False] + [True] * (len(labels) - 1)
     iterative = AutoPGD(20, 5) if norm == "l1" else Gradient("", PGD(20, restarts=5, keep_best=True, loss="margin"))
     attacks = {"fgsm": Gradient("", FGSM()), "apgd20" if norm == "l1" else "pgd20_margin": iterative}

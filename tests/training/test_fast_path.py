@@ -75,9 +75,12 @@ def first_attack(run: Trainer, like: Trainer) -> tuple[Batch, Tensor]:
 
 
 @pytest.mark.parametrize("method", [PGDAT, TRADES, ARAT, D2R, RegMix])
-@pytest.mark.parametrize(("precision", "agreeing", "share"), [("fp32", 0.98, 0.99), ("bf16", 0.7, 0.99)])
+@pytest.mark.parametrize(("precision", "agreeing", "share"), [("fp32", 0.98, 0.99), ("bf16", 0.7, 0.95)])
 def test_same_perturbation(method: type[Method], precision: str, agreeing: float, share: float, tmp_path: Path) -> None:
-    """The same pixels raised and lowered, and the same gain of what the attack climbs."""
+    """The same pixels raised and lowered, and the same gain of what the attack climbs.
+
+    Of one batch on a network of width 4; what bf16 costs in the mean is held by tests/methods/test_bf16.py.
+    """
     settled = trainer(method(), tmp_path / "settled", fast=False)
     for batch in batches(settled):
         settled.train_on(batch, False)
