@@ -22,9 +22,9 @@ class _Estimate(torch.autograd.Function):
 class Estimated(nn.Module):
     """The model, with its input gradient from central differences along random signs (SPSA, Uesato et al. 2018).
 
-    Of logits f, images x and `g = dL/df`: `mean_k ((f(x + h u_k) - f(x - h u_k)) g / 2h) u_k`, u_k in {-1, 1}. The
-    expectation is the gradient of f smoothed over 2h, so it also looks past steps and waves that are shorter. A
-    backward pass costs `2 directions` passes forward.
+    Of logits f, images x and `g = dL/df`: `mean_k (f(a) - f(b)) g / (a - b)`, where a and b are x + h u_k and x - h u_k
+    in the box, and each u_k in {-1, 1}. The expectation is the gradient of f smoothed over 2h, so it also looks past
+    steps and waves that are shorter. A backward pass costs `2 directions` passes forward.
 
     Args:
         model: images in [0, 1] to logits.
@@ -59,7 +59,8 @@ class Estimated(nn.Module):
         with torch.no_grad():
             for _ in range(self.directions):
                 signs = (torch.randint(2, images.shape, generator=self.generator) * 2 - 1).to(images)
-                ends = [self.model((images + side * signs).clamp(0, 1)) for side in (self.step, -self.step)]
-                slope = ((ends[0] - ends[1]) * gradient).sum(1) / (2 * self.step)
-                total += slope.view(-1, 1, 1, 1) * signs
+                one, other = ((images + side * signs).clamp(0, 1) for side in (self.step, -self.step))
+                rise = ((self.model(one) - self.model(other)) * gradient).sum(1)
+                # At the border of the box a pixel moves less than 2h.
+                total += rise.view(-1, 1, 1, 1) / (one - other)
         return total / self.directions
