@@ -1,10 +1,14 @@
+import errno
+import os
 import re
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from toughen.errors import RunError
+from toughen.errors import RunError, ToughenWarning
 from toughen.run import RunFolder, atomic
 
 
@@ -168,6 +172,63 @@ def test_a_run_that_cannot_be_prepared_replaces_nothing(tmp_path: Path) -> None:
         run.write_config({"data": {}, "model": {}, "epochs": 3})
         raise KeyboardInterrupt
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_link_to_a_run_stays_and_the_run_is_replaced(tmp_path: Path, fails: bool) -> None:
+    disk, link = RunFolder(tmp_path / "disk" / "run"), tmp_path / "run"
+    disk.write_config({"data": {}, "model": {}, "epochs": 1})
+    link.symlink_to(disk.path)
+    with suppress(KeyboardInterrupt), RunFolder(link).making(overwrite=True):
+        RunFolder(link).write_config({"data": {}, "model": {}, "epochs": 2})
+        if fails:
+            raise KeyboardInterrupt
+    assert link.is_symlink() and link.resolve() == disk.path
+    assert disk.read_config()["epochs"] == (1 if fails else 2)
+    assert names(tmp_path) == ["disk", "run"] and names(disk.path.parent) == ["run"]
+
+
+def test_a_link_that_leads_to_nothing_yet(tmp_path: Path) -> None:
+    (tmp_path / "run").symlink_to(tmp_path / "disk" / "run")
+    RunFolder(tmp_path / "run").create()
+    assert (tmp_path / "disk" / "run").is_dir() and (tmp_path / "run").is_symlink()
+
+
+def test_a_run_on_a_mounted_disk_of_its_own_cannot_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rename(2): EBUSY where a folder is a mount point."""
+    run = RunFolder(tmp_path / "run")
+    run.write_config({"data": {}, "model": {}})
+    before = tree(tmp_path)
+
+    def busy(self: Path, target: Path) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(self))
+
+    monkeypatch.setattr(Path, "rename", busy)
+    with (
+        pytest.raises(RunError, match=f"cannot move {run.path} to .*: Device or resource busy; .*--out"),
+        run.making(overwrite=True),
+    ):
+        pass
+    assert tree(tmp_path) == before
+
+
+def test_what_a_killed_overwrite_left_is_named(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run [1]")
+    run.write_config({"data": {}, "model": {}})
+    killed = run.making(overwrite=True)
+    killed.__enter__()  # and never the other half
+    run.write_config({"data": {}, "model": {}})
+    left = [path for path in tmp_path.iterdir() if path != run.path]
+    (tmp_path / ".run [1].anything").mkdir()
+    assert len(left) == 1
+    message = f"stopped left an earlier run in {re.escape(str(left[0]))}; move it back or delete it"
+    with pytest.raises(RunError, match=message):
+        run.check_free(overwrite=False)
+    with pytest.warns(ToughenWarning, match=message):
+        assert run.check_free(overwrite=True)
+    shutil.rmtree(run.path)
+    with pytest.warns(ToughenWarning, match=message):
+        assert not run.check_free(overwrite=False)
 
 
 def test_overwrite_deletes_only_runs(tmp_path: Path) -> None:

@@ -16,14 +16,16 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from toughen.errors import RunError
+from toughen.errors import RunError, ToughenWarning
 
 
 @contextmanager
@@ -79,6 +81,24 @@ def _writable(folder: Path) -> Path:
     return folder
 
 
+def _move(folder: Path, to: Path) -> None:
+    try:
+        folder.rename(to)
+    except OSError as error:
+        raise RunError(
+            f"cannot move {folder} to {to}: {error.strerror or error}; move it yourself, or choose another --out"
+        ) from error
+
+
+def _is_a_run(folder: Path) -> bool:
+    """Whether its config.yaml tells of data and a model, as every run's does, and not of somebody's own project."""
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return isinstance(config, dict) and {"data", "model"} <= set(config)
+
+
 class RunFolder:
     """Paths and small files of one run.
 
@@ -119,17 +139,24 @@ class RunFolder:
     def check_free(self, overwrite: bool) -> bool:
         """Raise unless a run may be made here; whether it replaces an earlier one.
 
+        What an `--overwrite` that was killed has left beside the folder is named.
+
         Raises:
             RunError: it holds something already and `overwrite` is not set, or something that is not a run.
         """
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
-            return False
-        if not overwrite:
+        left = [str(folder) for folder in self._set_aside()]
+        note = f"an --overwrite that was stopped left an earlier run in {', '.join(left)}; move it back or delete it"
+        free = not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir()))
+        if not free and not overwrite:
             raise RunError(
                 f"{self.path} exists and is not empty; give another --out, go on with it (--resume {self.path}) "
-                "or replace it (--overwrite)"
+                "or replace it (--overwrite)" + (f"; {note}" if left else "")
             )
-        if not self._is_a_run():
+        if left:
+            warnings.warn(note, ToughenWarning, stacklevel=2)
+        if free:
+            return False
+        if not _is_a_run(self.path):
             raise RunError(
                 f"{self.path} is not a run folder (no config.yaml of a run), so --overwrite does not delete it"
             )
@@ -140,36 +167,34 @@ class RunFolder:
         """Make the folder for a run that is prepared inside the block; an earlier run is lost only when that went well.
 
         While the block runs, an earlier run that `overwrite` replaces lies beside it. If the block fails, the new
-        folder is taken away, so that the next try finds the name free, and the earlier run is put back.
+        folder is taken away, so that the next try finds the name free, and the earlier run is put back. A link to the
+        folder stays, and what it leads to is replaced.
 
         Raises:
             RunError: it holds something already and `overwrite` is not set, or something that is not a run; the disk
-                cannot be written.
+                cannot be written; the folder cannot be moved, as where a disk is mounted on it.
         """
-        earlier = None
+        place, earlier = self.path.resolve(), None
         if self.check_free(overwrite):
-            earlier = _temporary_beside(self.path)
-            self.path.rename(earlier)
+            earlier = _temporary_beside(place)
+            _move(place, earlier)
         try:
-            _writable(self.path)
+            _writable(place)
             yield
         except BaseException:
-            shutil.rmtree(self.path, ignore_errors=True)
+            shutil.rmtree(place, ignore_errors=True)
             if earlier is not None:
-                earlier.rename(self.path)
+                _move(earlier, place)
             raise
         if earlier is not None:
-            shutil.rmtree(earlier)
+            shutil.rmtree(earlier, ignore_errors=True)
+            if earlier.exists():
+                warnings.warn(f"the earlier run could not be deleted whole; delete {earlier}", ToughenWarning, 3)
 
-    def _is_a_run(self) -> bool:
-        """Whether its config.yaml tells of data and a model, as every run's does, and not of somebody's own project."""
-        if not self.config.is_file():
-            return False
-        try:
-            config = yaml.safe_load(self.config.read_text())
-        except (OSError, ValueError, yaml.YAMLError):
-            return False
-        return isinstance(config, dict) and {"data", "model"} <= set(config)
+    def _set_aside(self) -> list[Path]:
+        """Runs that `making` moved out of the way and, as its process was killed, neither put back nor deleted."""
+        place = self.path.resolve()
+        return sorted(filter(_is_a_run, place.parent.glob(f".{escape(place.name)}.????????")))
 
     def require(self, *paths: Path) -> None:
         """Raise unless these files exist.
