@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from toughen.data.decode import decode, dimensions
+from toughen.data.kinds import listed
 from toughen.errors import DataError, ToughenWarning
 
 SPAN = 64
 """Images that a thread decodes at a stretch."""
-NAMED = 20
-"""Damaged images that an error names; it counts the others."""
 
 
 class Source(Protocol):
@@ -126,11 +125,8 @@ def first_sound(source: Source, channels: int) -> Source:
 
 
 def _named(damaged: list[DataError]) -> str:
-    lines = [f"  {error}" for error in damaged[:NAMED]]
-    if len(damaged) > NAMED:
-        lines.append(f"  ... and {len(damaged) - NAMED:,} more")
     images = "1 image" if len(damaged) == 1 else f"{len(damaged):,} images"
-    return "\n".join([f"{images} that cannot be read", *lines])
+    return listed(f"{images} that cannot be read", damaged)
 
 
 class Encoded:

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from toughen.errors import DataError, ToughenWarning
@@ -11,6 +11,7 @@ from toughen.errors import DataError, ToughenWarning
 NO_IMAGES = frozenset((".csv", ".db", ".html", ".ini", ".json", ".log", ".md", ".tsv", ".txt", ".xml", ".yaml", ".yml"))
 """Kinds of files that are certainly no images: notes, annotations, and what file managers leave."""
 NAMED = 20
+"""Files or images that a message names; it counts the others."""
 
 
 def visible_files(folder: Path) -> list[str]:
@@ -49,8 +50,17 @@ def check_kinds(others: Iterable[str], skip: bool) -> None:
 def _named(files: list[Path]) -> str:
     kinds = Counter(file.suffix.lower() or "without an ending" for file in files)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-    lines = [f"  {file}" for file in files[:NAMED]]
-    if len(files) > NAMED:
-        lines.append(f"  ... and {len(files) - NAMED:,} more")
     are = "1 file is" if len(files) == 1 else f"{len(files):,} files are"
-    return "\n".join([f"{are} not read ({counts})", *lines])
+    return listed(f"{are} not read ({counts})", files)
+
+
+def listed(heading: str, each: Sequence[object]) -> str:
+    """A heading and below it these, a line each; of more than 20 the first ones, and how many more there are.
+
+    >>> listed("2 files", ["a.gif", "b.gif"])
+    '2 files\\n  a.gif\\n  b.gif'
+    """
+    lines = [f"  {one}" for one in each[:NAMED]]
+    if len(each) > NAMED:
+        lines.append(f"  ... and {len(each) - NAMED:,} more")
+    return "\n".join([heading, *lines])
