@@ -69,8 +69,9 @@ def gallery(
     """At most 12 pictures: the worst broken ones, typical broken ones, held ones, as far as there are any.
 
     A broken image is shown as the last attack that broke it left it, a held one as the last attack that moved it did.
-    The four worst are those with the highest confidence in a wrong class; typical are the first ones in the data's
-    order, four or as many as there is room; held at least four where there are so many.
+    The four worst are those with the highest confidence in a wrong class; typical are the first ones in
+    the order of the evaluation (drawn by class unless asked otherwise), four or as many as there is room; held at least
+    four where there are so many.
 
     Args:
         batches: for each batch the `candidates` of every attack, in order.
