@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from toughen.errors import RunError, ToughenWarning
 from toughen.evaluation import Evaluation, Scene, Shard, Step, evaluate_model, find_parts, merge_parts, prepare
 from toughen.evaluation.evaluate import analyse, carry_out
 from toughen.evaluation.records.parts import Parts, unfinished
+from toughen.evaluation.records.probe import what_changed
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
@@ -255,6 +257,51 @@ def test_an_analysis_runs_once_and_is_merged(tmp_path: Path, network, images):
     assert other.runs == 1
     assert Parts(folder, task.outline).noted("brightness")["settings"] == {"factor": 0.7}
     assert analyse(task, [analysis]) == {"brightness": found}
+
+
+class NumPyNoise(nn.Module):
+    """Noise that torch's seed does not give again: each process, and each pass, gets its own."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.network(images)
+        return logits + torch.from_numpy(np.random.normal(0, 0.5, logits.shape)).to(logits)
+
+
+def test_two_processes_of_a_model_with_numpys_noise_keep_each_others_verdicts(tmp_path: Path, network, images):
+    """Each sees other logits; rows of both are joined, and what is there is neither deleted nor computed again."""
+    folder, settings = RunFolder(tmp_path), {**SETTINGS, "test_images": 8, "batch_size": 4, "eot": 2}
+    tasks = [prepare(NumPyNoise(network), images, THREAT, **settings) for _ in range(2)]
+    for number in (1, 2):
+        carry_out(tasks[number - 1], shard=Shard(number, 2), folder=folder)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
+    assert len(files) == 6
+    merged = merge_parts(find_parts([folder]))
+    assert len(merged.verdicts) == 8
+    steps: list[Step] = []
+    work = carry_out(tasks[1], folder=folder, progress=steps.append)
+    assert {step.attack for step in steps}.isdisjoint(tasks[1].outline.attacks), "these are there"
+    assert all(path.read_bytes() == there for path, there in files.items())
+    assert set(files) <= set(tmp_path.rglob("*.parquet"))
+    assert work.units[0].table.equals(merged.verdicts.table.slice(0, 4).select(work.units[0].table.column_names))
+
+
+class TorchNoise(NumPyNoise):
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.network(images)
+        return logits + 0.5 * torch.randn_like(logits)
+
+
+def test_of_a_model_with_torchs_noise_other_answers_are_still_seen(network, images):
+    probes = []
+    for model in (network, network, Hidden(network, lambda: 2.0)):
+        with pytest.warns(ToughenWarning, match="the model is random"):
+            probes.append(prepare(TorchNoise(model), images, THREAT, **SETTINGS).outline.probe)
+    assert what_changed(probes[0], probes[1]) == ""
+    assert what_changed(probes[0], probes[2]) == "logits"
 
 
 class Hidden(nn.Module):

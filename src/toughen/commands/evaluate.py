@@ -158,7 +158,7 @@ def evaluate(
                 f"shard: expected at most {task.outline.batches} shards, one a batch of {task.outline.size} images, "
                 f"got {part}; or choose a smaller --batch_size"
             )
-        before = None if part else _earlier(folder, task, overwrite)
+        before = None if part else _earlier(folder, task, overwrite, crew)
         crew.wait()  # nobody writes before all have looked
         if crew.first and not own:
             if before is None:
@@ -221,17 +221,17 @@ def evaluate_into(
         batch_size=batch_size,
         device=device,
     )
-    before = finished(folder, task.outline)
+    before = finished(folder, task.outline, crew)
     if crew is not None:
         crew.wait()  # nobody writes before all have looked
     return run_in(folder, task, before, crew=crew, progress=progress)
 
 
-def _earlier(folder: RunFolder, task: Task, overwrite: bool) -> Evaluation | None:
+def _earlier(folder: RunFolder, task: Task, overwrite: bool, crew: Crew) -> Evaluation | None:
     if overwrite:
         return None
     check_replaced(folder, task.outline)
-    return finished(folder, task.outline)
+    return finished(folder, task.outline, crew)
 
 
 def _sources(transfer: list[str], images: ImageSet) -> dict[str, nn.Module]:

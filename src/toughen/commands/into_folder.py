@@ -65,6 +65,7 @@ def run_in(
         time_limit=time_limit,
         folder=folder,
         progress=progress,
+        begun=crew.size > 1,
     )
     if shard is not None:
         return work.summary()
@@ -120,18 +121,26 @@ def finish(folder: RunFolder, evaluation: Evaluation) -> None:
     write_report(folder)
 
 
-def finished(folder: RunFolder, outline: Outline) -> Evaluation | None:
+def finished(folder: RunFolder, outline: Outline, crew: Crew | None = None) -> Evaluation | None:
     """The complete result of this evaluation, where the folder has it.
+
+    The first process of `crew` decides for all, which call this together: a random model may look another to each.
 
     Raises:
         RunError: a result that cannot be read.
     """
+    crew = crew or Crew()
+    there = crew.agree(crew.first and _is_finished(folder, outline))
+    return Evaluation.load(folder) if there else None
+
+
+def _is_finished(folder: RunFolder, outline: Outline) -> bool:
     if not folder.result.exists():
-        return None
+        return False
     result = folder.read_result()
     if result.get("key") != outline.key or not result["complete"]:
-        return None
-    return Evaluation.load(folder) if same_answers(outline, result.get("probe", {}), folder.path) else None
+        return False
+    return same_answers(outline, result.get("probe", {}), folder.path)
 
 
 def check_replaced(folder: RunFolder, outline: Outline) -> None:

@@ -149,14 +149,19 @@ def carry_out(
     time_limit: float | None = None,
     folder: RunFolder | None = None,
     progress: Progress | None = None,
+    begun: bool = False,
 ) -> Work:
-    """Run the attacks and analyses that `folder` does not hold yet; the settings are those of `evaluate_model`."""
+    """Run the attacks and analyses that `folder` does not hold yet; the settings are those of `evaluate_model`.
+
+    `begun` says that one of several processes has looked already whether what the folder holds may be used.
+    """
     if time_limit is not None and time_limit <= 0:
         raise InputError(f"time_limit: expected a positive number of seconds, got {time_limit}")
     deadline = Deadline(time_limit)
     parts = None if folder is None else Parts(folder, task.outline)
     if parts is not None:
-        parts.begin()
+        if not begun:
+            parts.begin()
         if shard.count > 1:
             parts.plan(shard, {analysis.name: plain(analysis.settings()) for analysis in analyses})
     units: list[Unit] = []

@@ -24,7 +24,7 @@ from toughen.evaluation.largest_batch import largest_batch
 from toughen.evaluation.preflight import SAMPLE, Finding, Given, Subject, preflight
 from toughen.evaluation.random_state import seeded
 from toughen.evaluation.records.outline import Outline, plain
-from toughen.evaluation.records.probe import probe
+from toughen.evaluation.records.probe import of_own_draws, probe
 from toughen.evaluation.records.provenance import data_facts, model_facts
 from toughen.hardware.device import find_device
 from toughen.models import check_outputs, forward_flops
@@ -181,8 +181,8 @@ def prepare(
         looked_at = (batch.images, batch.labels, images.labels[chosen], images.labels, images.classes)
         subject = Subject(still, given, *looked_at, threat, batch_size, eot)
         findings = preflight(subject)
-        # The model was asked already: nothing is computed for this.
-        answers = probe(subject.logits, subject.slopes.margin)
+        # The model was asked already: nothing is computed for this, but for a random one.
+        answers = probe(subject.logits, subject.slopes.margin) if subject.repeatable else of_own_draws()
         for name, source in transfer.items():
             check_source(name, source, batch.images[:batch_size], num_classes)
     for finding in findings:

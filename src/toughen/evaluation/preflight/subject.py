@@ -115,6 +115,11 @@ class Subject:
         return differ(self.logits, self.again, 1e-4 * self.spread)
 
     @cached_property
+    def repeatable(self) -> bool:
+        """Whether a pass with the same seed gives the same, as it does where all random numbers are torch's."""
+        return not self.random or not differ(self.logits, at_least_fp32(self.outputs(self.images)), 1e-4 * self.spread)
+
+    @cached_property
     def slopes(self) -> Slopes:
         """What gradients the attacks will see, for some of the images."""
         with seeded(0):

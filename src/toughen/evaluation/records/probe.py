@@ -26,15 +26,23 @@ def probe(logits: Tensor, gradients: Tensor) -> dict[str, list[list[float]]]:
     return {"logits": logits[chosen].double().cpu().tolist(), "gradients": (flat @ directions).tolist()}
 
 
+def of_own_draws() -> dict[str, bool]:
+    """Of a model whose random numbers are not torch's, such as NumPy's: no two processes see it give the same."""
+    return {"own_draws": True}
+
+
 def what_changed(now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     """Logits, input gradients, or nothing: which of the two differ by more than machines round differently.
 
     Logits by more than 0.1 % of the largest one's size, gradients by more than 2 % (a few rectifiers may flip). An
-    evaluation of which nothing is known to compare with is taken for another one.
+    evaluation of which nothing is known to compare with is taken for another one. Of a model that draws its own random
+    numbers (see `of_own_draws`), whichever of the two showed it, nothing can be said, and its key alone decides.
 
     >>> what_changed({"logits": [[1.0, 2.0]]}, {"logits": [[1.0, 2.1]]})
     'logits'
     """
+    if now.get("own_draws") or before.get("own_draws"):
+        return ""
     for name, tolerance in (("logits", _LOGITS), ("gradients", _GRADIENTS)):
         if _differ(now.get(name, []), before.get(name, []), tolerance):
             return {"logits": "logits", "gradients": "input gradients"}[name]

@@ -84,6 +84,14 @@ class Crew:
         if self.size > 1:
             dist.barrier()
 
+    def agree(self, answer: bool) -> bool:
+        """The first process's answer, in every process; all come here together."""
+        if self.size == 1:
+            return answer
+        said = [answer]
+        dist.broadcast_object_list(said, src=0)
+        return said[0]
+
     def __enter__(self) -> "Crew":
         if self.size > 1 and not dist.is_initialized():
             dist.init_process_group("gloo", timeout=_PATIENCE)
