@@ -14,6 +14,7 @@ from toughen.cli import main
 from toughen.config import describe
 from toughen.data import Digits
 from toughen.evaluation import Evaluation
+from toughen.evaluation.attacks.further import FURTHER
 from toughen.models import SmallCNN, build_model
 from toughen.reports.terminal import show_result
 from toughen.run import RunFolder
@@ -73,7 +74,7 @@ def test_they_can_be_required(run: RunFolder, capsys: pytest.CaptureFixture[str]
     assert main([*words, "--require", "robust < 1 and checks"]) == 0
     assert "checks: none failed" in capsys.readouterr().out
     result = run.read_result()
-    run.write_result({**result, "masking_suspected": ["eps_never_helps"]})
+    run.write_result({**result, "masking_suspected": ["eps_never_helps"], "further": list(FURTHER)})
     assert main([*words, "--require", "checks"]) == 1
     said = capsys.readouterr()
     assert said.err.endswith("checks: gradient masking suspected: eps_never_helps\n")

@@ -1,16 +1,26 @@
 """Where a figure is doubted, attacks without gradients follow, and the lower figure is the result."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import zoo
 from torch import nn
 
+from toughen import merge
 from toughen.attacks import PGD
+from toughen.commands.into_folder import finished, run_in
 from toughen.data import ImageSet
-from toughen.evaluation import evaluate_model
+from toughen.errors import ToughenWarning
+from toughen.evaluation import Crew, Evaluation, Requirement, Shard, Step, Task, evaluate_model, prepare
 from toughen.evaluation.attacks.estimated import Estimated
-from toughen.evaluation.attacks.further import FURTHER
+from toughen.evaluation.attacks.further import FURTHER, BySPSA
+from toughen.evaluation.attacks.named import Square
+from toughen.evaluation.pace import TimeUp
+from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
 THREAT = ThreatModel("linf", 0.1)
@@ -53,3 +63,100 @@ def test_an_estimate_is_the_gradient_on_average(batch):
     exact = layer.weight.view_as(gradient)
     # A component's variance is the square of all the others, over the number of directions.
     assert float((gradient - exact).norm() / exact.norm()) < 1.5 * (63 / 4_000) ** 0.5
+
+
+@pytest.fixture(scope="module")
+def short() -> Iterator[None]:
+    """The attacks that follow ask the network less often."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("evaluate", "result"):
+            attacks = (Square(queries=200, name=FURTHER[0]), BySPSA(directions=2))
+            patch.setattr(f"toughen.evaluation.{module}.further_attacks", lambda protocol, found=attacks: found)
+        yield
+
+
+@pytest.fixture(scope="module")
+def doubted(short: None, network, images: ImageSet) -> Task:
+    """A noisy backward pass, of which the preflight knows."""
+    settings = {"budget": "quick", "test_images": 8, "sample": "first", "batch_size": 4, "device": "cpu"}
+    with pytest.warns(ToughenWarning, match="the gradient is not the model's own"):
+        return prepare(zoo.NoisyBackward(network), images, THREAT, **settings)
+
+
+@pytest.fixture(scope="module")
+def passed(doubted: Task) -> Task:
+    """The same without what the preflight found: only the whole evaluation shows the doubt."""
+    return replace(doubted, outline=replace(doubted.outline, findings=()))
+
+
+@pytest.fixture(scope="module")
+def whole(passed: Task, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """What one process gives without a stop."""
+    evaluation = run_in(RunFolder(tmp_path_factory.mktemp("whole")), passed, None)
+    assert evaluation.result["complete"]
+    misled, reported = evaluation.result["figures"]["pgd20_margin"], evaluation.result["robust_accuracy"]
+    assert reported["held"] + 2 <= misled["held"]
+    return evaluation
+
+
+def refused(evaluation: Evaluation) -> bool:
+    """Whether a requirement that any of these figures meets is not met, for the attacks that are missing."""
+    ruling = Requirement.parse("robust < 1", []).judge({**evaluation.result, "robust_accuracy": {"held": 1, "n": 100}})
+    return not ruling.met and "further_square, further_spsa did not run" in ruling.reason
+
+
+@pytest.mark.parametrize("late", ["self_checks", "further_square"])
+def test_a_time_limit_before_they_ran_is_not_the_end(doubted: Task, whole: Evaluation, tmp_path: Path, late: str):
+    def stop(step: Step) -> None:
+        if step.attack == late:
+            raise TimeUp
+
+    folder = RunFolder(tmp_path)
+    cut = run_in(folder, doubted, None, time_limit=3600, progress=stop)
+    assert cut.result["complete"] is False
+    assert any("not run: further_square, further_spsa" in warning for warning in cut.result["warnings"])
+    assert refused(cut)
+    assert finished(folder, doubted.outline) is None
+    steps: list[str] = []
+    # Asked for without the checks: what they found before stays found.
+    full = run_in(folder, doubted, None, checks=late == "self_checks", progress=lambda step: steps.append(step.attack))
+    assert not {"fgsm", "pgd20_margin"} & set(steps), "what was there is used"
+    assert full.result["complete"]
+    assert full.result["figures"] == whole.result["figures"]
+    assert full.result["masking_suspected"] == whole.result["masking_suspected"]
+
+
+class Others(Crew):
+    """The first of two processes; the second has done its part already."""
+
+    def wait(self) -> None:
+        pass
+
+
+def test_shards_give_the_figure_of_one_process_or_none(passed: Task, whole: Evaluation, tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    for number in (1, 2):
+        run_in(folder, passed, None, shard=Shard(number, 2))
+    # Merging has no model, so it cannot go on.
+    merged = merge([str(tmp_path)], require="robust < 1")
+    assert merged.result["complete"] is False
+    assert refused(merged)
+    assert not merged.ruling.met
+    shared = run_in(folder, passed, None, crew=Others(0, 2))
+    assert shared.result["complete"]
+    assert shared.verdicts.table.equals(whole.verdicts.table, check_metadata=True)
+    assert shared.result["robust_accuracy"] == whole.result["robust_accuracy"]
+
+
+def test_they_follow_a_check_that_is_made_later(passed: Task, whole: Evaluation, tmp_path: Path):
+    folder = RunFolder(tmp_path)
+    before = run_in(folder, passed, None, checks=False)
+    assert before.result["masking_suspected"] == []
+    assert before.result["complete"]
+    added = run_in(folder, passed, before)
+    assert added.result["complete"]
+    assert added.verdicts.table.equals(whole.verdicts.table, check_metadata=True)
+    for name in ("robust_accuracy", "figures", "further", "checks", "judged_again", "per_class"):
+        assert added.result[name] == whole.result[name], name
+    assert not (tmp_path / "verdicts").exists()
+    assert run_in(folder, passed, finished(folder, passed.outline)).reused

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from time import monotonic
 
 from toughen.errors import RunError
 from toughen.evaluation import (
@@ -17,6 +18,7 @@ from toughen.evaluation import (
     merge_parts,
 )
 from toughen.evaluation.checks import run_checks
+from toughen.evaluation.doubts import reasons
 from toughen.evaluation.evaluate import analyse
 from toughen.evaluation.records.outline import plain
 from toughen.evaluation.records.parts import Parts, has_parts, same_answers
@@ -52,8 +54,14 @@ def run_in(
     """
     crew, parts = crew or Crew(), Parts(folder, task.outline)
     analyses = with_self_checks(analyses, checks)
+    started = monotonic()
     if before is not None:
-        return _with_analyses(folder, task, before, analyses, crew, time_limit)
+        before = _with_analyses(folder, task, before, analyses, crew, time_limit)
+        if not reasons(before.result) or before.result.get("further"):
+            return before
+        # A check that was made later doubts the figure: what follows a doubt follows it here too.
+        if crew.first:
+            parts.restore(before.verdicts, before.result)
     if crew.size > 1:
         if crew.first:
             parts.begin()
@@ -74,6 +82,10 @@ def run_in(
         if crew.size == 1:
             evaluation = work.summary()
         else:
+            left = None if time_limit is None else time_limit - (monotonic() - started)
+            if left is None or left > 0:
+                # All of it is there now; only the whole shows a doubt, which asks for further attacks.
+                carry_out(task, analyses=analyses, time_limit=left, folder=folder, progress=progress)
             reason = "" if time_limit is None else f"time limit of {time_limit:g} s"
             evaluation = merge_parts([parts], partial=time_limit is not None, reason=reason)
         finish(folder, evaluation)

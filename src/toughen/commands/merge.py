@@ -7,6 +7,10 @@ from toughen.errors import InputError
 from toughen.evaluation import Evaluation, Requirement, find_parts, merge_parts
 from toughen.run import RunFolder
 
+_WITHOUT_A_MODEL = (
+    "merging has no model; `toughen evaluate` without --shard goes on from the verdicts in its folder, --out included"
+)
+
 
 def merge(
     folders: list[str],
@@ -17,6 +21,10 @@ def merge(
     overwrite: bool = False,
 ) -> Evaluation:
     """Join the shards of an evaluation, and write the result and the report that one process would have given.
+
+    Where a self-check fails, one process goes on with further attacks, which needs the model. Merging has none: the
+    result is then incomplete, meets no requirement, and the shards' verdicts stay. `toughen evaluate` without --shard
+    in the folder that the shards shared goes on from them.
 
     Args:
         folders: where `toughen evaluate --shard i/n` left its verdicts: one folder that all shards share, or several.
@@ -44,12 +52,12 @@ def merge(
     check_place(place, own)
     if not overwrite:
         check_replaced(place, outline)
-    evaluation = merge_parts(found)
+    evaluation = merge_parts(found, reason=_WITHOUT_A_MODEL)
     described = next((run for run in runs if run.config.exists()), None)
     if not place.config.exists() and described is not None:
         place.write_config(described.read_config())
     finish(place, evaluation)
     for parts in found:
-        if parts.path.resolve().is_relative_to(place.path.resolve()):
+        if evaluation.result["complete"] and parts.path.resolve().is_relative_to(place.path.resolve()):
             parts.remove()
     return evaluation if requirement is None else replace(evaluation, ruling=requirement.judge(evaluation.result))

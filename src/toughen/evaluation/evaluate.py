@@ -178,6 +178,10 @@ def carry_out(
                     if progress is not None:
                         progress(Step(images, images, analysis.name, None))
                     found[analysis.name] = _analyse(task, model, parts, analysis)
+            if parts is not None:
+                # What an earlier call found stays found, whether or not this one asks for it.
+                asked = {analysis.name for analysis in analyses}
+                found |= {name: note for name, note in parts.notes().items() if name not in asked}
             outline = task.outline
             doubted = [finding.plain() for finding in outline.findings]
             checked = (

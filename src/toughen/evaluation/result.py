@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from toughen.errors import RunError
-from toughen.evaluation.attacks.further import further_attacks
+from toughen.evaluation.attacks.further import FURTHER, further_attacks
 from toughen.evaluation.checks import run_checks
+from toughen.evaluation.doubts import reasons
 from toughen.evaluation.figures.calibration import calibration
 from toughen.evaluation.figures.gallery import gallery
 from toughen.evaluation.figures.per_class import confusion, per_class
@@ -83,7 +84,8 @@ def summarise(
     Where units are missing, the table holds the longest beginning of the attacks that at least one batch went through,
     for the batches that went through it, and the result says `complete: false`: fewer images, and an upper bound where
     attacks are missing. Every figure is then one of the images in the table. Attacks that followed a doubt
-    (`further_attacks`) count in the robust accuracy, which is the lower for them; `further` names them.
+    (`further_attacks`) count in the robust accuracy, which is the lower for them; `further` names them. Where a doubt
+    asks for them they are among what is planned, and without them the evaluation is not complete.
 
     Args:
         outline: what was to be evaluated.
@@ -99,7 +101,6 @@ def summarise(
     for unit in units:
         done.setdefault(unit.batch, {})[unit.name] = unit
     names, numbers = _finished(outline, done)
-    complete = names == outline.attacks and sum(map(outline.images_in, numbers)) == outline.n
     threat = ThreatModel(outline.protocol["threat"]["norm"], outline.protocol["threat"]["eps"])
     later = {attack.name: attack.settings(threat) for attack in further_attacks(outline.protocol)}
     further = [name for name in later if names == outline.attacks and all(name in done[number] for number in numbers)]
@@ -109,8 +110,12 @@ def summarise(
     again = together(outline, [done[number][name] for number in numbers for name in planned])
     verdicts = join_units(batches, {**outline.protocol, "attacks": attacks})
     flat = [unit for batch in batches for unit in batch]
+    preflight, checks = [finding.plain() for finding in outline.findings], run_checks(verdicts, analyses or {}, again)
+    due = (*outline.attacks, *(FURTHER if reasons({"preflight": preflight, **checks}) else ()))
+    missing = [name for name in due if name not in names]
+    complete = not missing and len(verdicts) == outline.n
     warnings = [
-        *([] if complete else _incomplete(outline, names, len(verdicts), reason)),
+        *([] if complete else _incomplete(outline, missing, len(verdicts), reason)),
         *(f"not run ({reason}): {name}" for name in skipped),
         *outline.warnings,
         *([_followed(verdicts, further)] if further else []),
@@ -121,7 +126,7 @@ def summarise(
         "schema": SCHEMA,
         "key": outline.key,
         "complete": complete,
-        "planned": {"n": outline.n, "attacks": list(outline.attacks)},
+        "planned": {"n": outline.n, "attacks": list(due)},
         "robust_accuracy": verdicts.robust_accuracy(),
         "figures": {name: verdicts.accuracy(name) for name in ("clean", *names)},
         **outline.protocol,
@@ -131,10 +136,10 @@ def summarise(
         "versions": versions,
         "seconds": {name: round(sum(u.seconds for u in flat if u.name == name), 3) for name in names},
         "repeated": {name: sum(u.repeated for u in flat if u.name == name) for name in names},
-        "preflight": [finding.plain() for finding in outline.findings],
+        "preflight": preflight,
         "probe": plain(outline.probe),
         "judged_again": again,
-        **run_checks(verdicts, analyses or {}, again),
+        **checks,
         "per_class": per_class(verdicts, outline.protocol["data"]["classes"]),
         "confusion": confusion(verdicts, len(outline.protocol["data"]["classes"])),
         "calibration": calibration(verdicts),
@@ -173,10 +178,9 @@ def _finished(outline: Outline, done: Mapping[int, Mapping[str, Unit]]) -> tuple
     )
 
 
-def _incomplete(outline: Outline, names: tuple[str, ...], n: int, reason: str) -> list[str]:
+def _incomplete(outline: Outline, missing: Sequence[str], n: int, reason: str) -> list[str]:
     why = f" ({reason})" if reason else ""
     warnings = [f"incomplete{why}: {n:,} of {outline.n:,} planned images are evaluated"]
-    missing = [name for name in outline.attacks if name not in names]
     if missing:
         warnings.append(
             f"incomplete{why}: not run: {', '.join(missing)}; the robust accuracy is an upper bound of what the "

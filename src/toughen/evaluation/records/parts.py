@@ -21,7 +21,8 @@ from toughen.errors import RunError, ToughenWarning
 from toughen.evaluation.records.outline import Outline
 from toughen.evaluation.records.probe import what_changed
 from toughen.evaluation.records.shards import Shard
-from toughen.evaluation.records.units import DamagedError, Unit
+from toughen.evaluation.records.units import CLEAN, DamagedError, Unit
+from toughen.evaluation.records.verdicts import CLEAN_FIELDS, Verdicts, attack_fields
 from toughen.run import RunFolder, atomic
 
 FOLDER = "verdicts"
@@ -100,6 +101,44 @@ class Parts:
         except ValueError as error:
             _say_damaged(path, error)
             return None
+
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """The results of all analyses, by name."""
+        names = sorted(path.stem.removeprefix("analysis-") for path in self.path.glob("analysis-*.json"))
+        return {name: note for name in names if (note := self.noted(name)) is not None}
+
+    def restore(self, verdicts: Verdicts, result: Mapping[str, Any]) -> None:
+        """Write the units of a finished evaluation again, so that it can go on.
+
+        What a result holds only in sum (seconds, warnings, the second look) lies with the first batch; its pictures
+        stay away.
+
+        Raises:
+            RunError: the disk cannot be written.
+        """
+        self.begin()
+        columns = [field.name for field in CLEAN_FIELDS]
+        for name in (CLEAN, *verdicts.attacks):
+            own = [field.name for field in attack_fields(name, True) if field.name in verdicts.table.column_names]
+            table = verdicts.table.select(columns if name == CLEAN else ["index", *own]).replace_schema_metadata(None)
+            for batch in range(self.outline.batches):
+                unit = Unit(
+                    batch,
+                    name,
+                    table.slice(batch * self.outline.size, self.outline.images_in(batch)),
+                    versions=result["versions"],
+                )
+                if batch == 0:
+                    unit = replace(
+                        unit,
+                        seconds=result["seconds"].get(name, 0.0),
+                        repeated=result.get("repeated", {}).get(name, 0),
+                        warnings=tuple(result["warnings"]) if name == CLEAN else (),
+                        again=result.get("judged_again", {}) if name == verdicts.attacks[0] else {},
+                    )
+                self.write(unit)
+        for name, note in result["analyses"].items():
+            self.note(name, note)
 
     def plan(self, shard: Shard, analyses: Mapping[str, Any]) -> None:
         """Keep which analyses a shard was started with, by name with their settings, whichever of them are its own."""
