@@ -1,4 +1,4 @@
-"""The expected calibration error, against a plain loop."""
+"""The expected calibration error, against a plain loop and torchmetrics."""
 
 import numpy as np
 import pytest
@@ -35,6 +35,14 @@ def test_against_a_plain_loop(n: int) -> None:
         own = (confidences >= b["low"]) & (confidences < b["high"])
         assert b["n"] == own.sum()
         assert (b["accuracy"] is None) == (b["confidence"] is None) == (b["n"] == 0)
+
+
+@pytest.mark.parametrize(("n", "period", "expected"), [(100, 3, 0.28049504950495047), (1000, 7, 0.3781958041958042)])
+def test_against_torchmetrics(n: int, period: int, expected: float) -> None:
+    """Values that torchmetrics 1.9.0 gave, by `binary_calibration_error(confidences, right, n_bins=15, norm="l1")`."""
+    places = np.arange(1, n + 1)
+    facts = expected_calibration_error(places / (n + 1), places**2 % period > 0)
+    assert facts["ece"] == pytest.approx(expected, abs=1e-15)
 
 
 def test_full_confidence_shares_the_last_bin() -> None:

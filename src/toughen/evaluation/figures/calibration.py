@@ -4,7 +4,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from toughen.evaluation.figures.per_class import strongest
@@ -35,7 +34,7 @@ def _of(verdicts: Verdicts, name: str) -> dict[str, Any] | None:
 
 
 def expected_calibration_error(confidences: NDArray[Any], right: NDArray[np.bool_]) -> dict[str, Any] | None:
-    """Expected calibration error (Guo et al. 2017), by torchmetrics, with the bins of a reliability diagram.
+    """Expected calibration error (Guo et al. 2017), with the bins of a reliability diagram.
 
     `ECE = sum_b n_b / n |accuracy_b - confidence_b|` over 15 bins [low, high) of the predicted class's probability;
     a confidence of 1 belongs to the last bin.
@@ -55,22 +54,13 @@ def expected_calibration_error(confidences: NDArray[Any], right: NDArray[np.bool
     known = ~np.isnan(confidences)
     if not known.any():
         return None
-    # Imported here because it takes a second. It puts a confidence of exactly 1 into a bin of its own.
-    from torchmetrics.functional.classification import binary_calibration_error
-
-    sure = np.minimum(confidences[known].astype(np.float64), np.nextafter(1, 0))
-    truth = right[known]
-    ece = binary_calibration_error(torch.from_numpy(sure), torch.from_numpy(truth).long(), n_bins=BINS, norm="l1")
-    bins = _bins(sure, truth)
-    return {"ece": float(ece), "n": int(known.sum()), "left_out": int((~known).sum()), "bins": bins}
-
-
-def _bins(confidences: NDArray[np.float64], right: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64).numpy()
-    places = np.digitize(confidences, edges) - 1
-    bins = []
+    sure, truth = confidences[known].astype(np.float64), right[known]
+    edges = np.linspace(0, 1, BINS + 1)
+    places = np.minimum(np.digitize(sure, edges), BINS) - 1
+    bins: list[dict[str, Any]] = []
     for place, (low, high) in enumerate(pairwise(edges.tolist())):
         own = places == place
-        means = [float(values[own].mean()) if own.any() else None for values in (confidences, right)]
+        means = [float(values[own].mean()) if own.any() else None for values in (sure, truth)]
         bins.append({"low": low, "high": high, "n": int(own.sum()), "confidence": means[0], "accuracy": means[1]})
-    return bins
+    ece = sum(each["n"] / len(sure) * abs(each["accuracy"] - each["confidence"]) for each in bins if each["n"])
+    return {"ece": ece, "n": len(sure), "left_out": int((~known).sum()), "bins": bins}
