@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from toughen.errors import InputError
-from toughen.threat import Norm, ThreatModel
+from toughen.threat import Norm, ThreatModel, as_threat
 
 RADII = {"linf": (1e-3, 8 / 255, 0.3, 0.7), "l2": (1e-3, 0.5, 2.0), "l1": (1e-3, 0.7, 12.0)}
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -339,3 +339,23 @@ def test_a_pixel_without_a_gradient_counts_as_zero(norm: str, bad: float):
     broken[:, :, 0], zero[:, :, 0] = bad, 0.0
     threat, images = ThreatModel(norm, 0.5), torch.zeros_like(gradient)
     assert torch.equal(threat.steepest(broken, images), threat.steepest(zero, images))
+
+
+def test_a_threat_is_given_whole_or_by_eps_and_norm():
+    threat = ThreatModel("l2", 0.25)
+    assert as_threat(threat) is threat
+    assert as_threat(eps="1/4", norm="l2") == threat
+    assert as_threat(eps="8/255") == ThreatModel("linf", 8 / 255)
+    assert as_threat(norm="l1") == ThreatModel("l1", 12)
+
+
+@pytest.mark.parametrize("given", ["linf", 8 / 255, "8/255", ThreatModel])
+def test_what_is_no_threat_model_is_told_what_to_write(given: Any):
+    with pytest.raises(InputError, match=r'expected a ThreatModel, got .*; write ThreatModel\("linf", "8/255"\)'):
+        as_threat(given)
+
+
+@pytest.mark.parametrize("more", [{"eps": 0.1}, {"norm": "l2"}])
+def test_a_threat_model_with_another_eps_is_refused(more: dict[str, Any]):
+    with pytest.raises(InputError, match="leave one of the two out"):
+        as_threat(ThreatModel(), **more)

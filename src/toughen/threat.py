@@ -172,6 +172,30 @@ class ThreatModel:
             )
 
 
+def as_threat(threat: ThreatModel | None = None, eps: Number | None = None, norm: Norm | None = None) -> ThreatModel:
+    """The threat model of a call that takes a `ThreatModel`, or `eps` and `norm` (linf where it is left out).
+
+    Raises:
+        InputError: `threat` is something else, or is given together with `eps` or `norm`.
+
+    >>> as_threat(eps="8/255")
+    ThreatModel(linf, 8/255)
+    """
+    if threat is None:
+        return ThreatModel("linf" if norm is None else norm, eps)
+    if not isinstance(threat, ThreatModel):
+        raise InputError(
+            f'threat: expected a ThreatModel, got {type(threat).__name__} {threat!r}; write ThreatModel("linf", '
+            f'"8/255"), or norm="linf" and eps="8/255" by name'
+        )
+    if eps is not None or norm is not None:
+        raise InputError(
+            f"threat: expected a ThreatModel alone, or eps and norm, got {threat!r} with norm={norm!r}, eps={eps!r}; "
+            f"leave one of the two out"
+        )
+    return threat
+
+
 def room_for_noise(like: Tensor) -> Tensor:
     """Memory for random numbers in this shape, dtype and device, contiguous whatever the layout of `like`.
 
