@@ -1,15 +1,20 @@
 """FAB without sorting, against the library's own."""
 
+from importlib.util import spec_from_file_location
+from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyautoattack import fab_base
 from pyautoattack.fab_projections import projection_l2, projection_linf
 from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor
 
+from toughen.errors import ToughenError
+from toughen.evaluation.attacks import fab
 from toughen.evaluation.attacks.fab import to_hyperplane, without_sorting
 
 LIBRARY = {"linf": projection_linf, "l2": projection_l2}
@@ -78,9 +83,34 @@ def test_the_attack_finds_what_the_librarys_does(robust_network, batch, norm: st
     assert float((found[0] - found[1]).abs().flatten(1).amax(1).median()) < 1e-4
 
 
-def test_the_library_is_left_as_it_was(robust_network, batch):
-    from pyautoattack import fab_base
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_librarys_loop_calls_it_and_the_library_is_left_as_it_was(
+    robust_network, batch, norm: Literal["linf", "l2"], monkeypatch: pytest.MonkeyPatch
+):
+    before, calls = dict(vars(fab_base)), []
+    monkeypatch.setattr(fab, "to_hyperplane", lambda *given, norm: calls.append(norm) or to_hyperplane(*given, norm))
+    fab._second_copy.cache_clear()
+    library_norm = {"linf": "Linf", "l2": "L2"}[norm]
+    without_sorting(FABAttack_PT(robust_network, norm=library_norm, eps=0.1, n_iter=2)).perturb(*batch)
+    assert calls == [norm] * 2
+    assert all(vars(fab_base)[name] is value for name, value in before.items())
+    fab._second_copy.cache_clear()
 
-    before = dict(vars(fab_base))
-    without_sorting(FABAttack_PT(robust_network, norm="Linf", eps=0.1, n_iter=2)).perturb(*batch)
-    assert vars(fab_base)["projection_linf"] is before["projection_linf"]
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("d3 = projection_linf(", "d3 = nearest("),
+        ("projection_linf, projection_l2,", "projection_linf as p, projection_l2,"),
+        ("class FABAttack", "def projection_l2(points, normal, offset, box): ...\n\n\nclass FABAttack"),
+    ],
+)
+def test_a_changed_library_is_an_error(old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = Path(fab_base.__file__).read_text()
+    assert old in source
+    changed = tmp_path / "fab_base.py"
+    changed.write_text(source.replace(old, new))
+    monkeypatch.setattr(fab, "find_spec", lambda name: spec_from_file_location(name, changed))
+    fab._second_copy.cache_clear()
+    with pytest.raises(ToughenError, match=r"FAB: expected .* to call projection_l(inf|2)\(points, normal, offset\)"):
+        without_sorting(FABAttack_PT(torch.nn.Identity()))

@@ -1,13 +1,17 @@
 """FAB (Croce & Hein 2020) with a faster way to the nearest point of a hyperplane inside the box of images."""
 
-from functools import partial
-from types import FunctionType, MethodType
-from typing import Literal
+from functools import cache, partial
+from importlib.metadata import version
+from importlib.util import find_spec, module_from_spec
+from inspect import signature
+from types import MethodType
+from typing import Any, Literal
 
 import torch
-from pyautoattack import fab_base
 from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor
+
+from toughen.errors import ToughenError
 
 # Each pass takes at least one coordinate of each unfinished row to its side of the box; a dozen are enough in practice.
 _PASSES = 100
@@ -57,14 +61,31 @@ def to_hyperplane(points: Tensor, normal: Tensor, offset: Tensor, norm: Literal[
     return -step * side * normal.sign()
 
 
-_PROJECTIONS = {f"projection_{norm}": partial(to_hyperplane, norm=norm) for norm in ("linf", "l2")}
-
-
 def without_sorting(attack: FABAttack_PT) -> FABAttack_PT:
-    """The library's object, whose projections in l-inf and l2 become `to_hyperplane`."""
-    run = fab_base.FABAttack.attack_single_run
-    # The library's own loop, to which its projections are other functions; the library itself stays as it is.
-    names = {**vars(fab_base), **_PROJECTIONS}
-    leaner = FunctionType(run.__code__, names, run.__name__, run.__defaults__, run.__closure__)
-    attack.attack_single_run = MethodType(leaner, attack)
+    """The library's object, whose projections in l-inf and l2 become `to_hyperplane`.
+
+    Raises:
+        ToughenError: the installed library's loop no longer calls its projections as this knows them.
+    """
+    attack.attack_single_run = MethodType(_second_copy().FABAttack.attack_single_run, attack)
     return attack
+
+
+@cache
+def _second_copy() -> Any:
+    """A copy of the library's module of its own, with other projections; the library itself stays as it is."""
+    spec = find_spec("pyautoattack.fab_base")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for norm in ("linf", "l2"):
+        name = f"projection_{norm}"
+        theirs = getattr(module, name, None)
+        called = name in module.FABAttack.attack_single_run.__code__.co_names
+        if theirs is None or not called or len(signature(theirs).parameters) != 3:
+            raise ToughenError(
+                f"FAB: expected pyautoattack's loop to call {name}(points, normal, offset), and version "
+                f"{version('pyautoattack')} does not; install the version that toughen names: pip install -U toughen"
+            )
+        setattr(module, name, partial(to_hyperplane, norm=norm))
+    return module
