@@ -34,9 +34,11 @@ bench: $(VENV)/.user$(HERE)
 bench-quick: $(VENV)/.user$(HERE)
 	$(BIN)/python benchmarks/run.py --quick
 
+# Cards and the table of steps, which lie among the sources, then the site.
 docs: $(VENV)/.test$(HERE)
 	$(BIN)/python docs/make_cards.py
 	$(BIN)/python docs/make_steps.py
+	$(BIN)/mkdocs build --strict
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -50,4 +52,4 @@ $(VENV)/.test$(HERE): $(VENV)/bin/python pyproject.toml
 	touch $@
 
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

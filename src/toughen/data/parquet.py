@@ -19,7 +19,7 @@ from toughen.hardware.memory import available_memory
 
 
 class Parquet(DataSource):
-    """Your own images, or a Hugging Face data set's: a folder with train-*.parquet and test-*.parquet.
+    """Your own images, or a Hugging Face data set's: a folder with `train-*.parquet` and `test-*.parquet`.
 
     The shards may lie in PATH or in PATH/data, as `train-*.parquet`, `train.parquet` or `train/*.parquet`;
     `validation`, `valid` or `val` is the test set where there is no `test`. Images are a struct column with the

@@ -50,7 +50,7 @@ def confusion(verdicts: Verdicts, classes: int) -> dict[str, Any] | None:
         classes: how many there are.
 
     Returns:
-        dict: attack; counts[true][predicted]; nan_predictions, the images whose logits held a NaN, which are in no
+        dict: attack; `counts[true][predicted]`; nan_predictions, the images whose logits held a NaN, which are in no
             count. None where no attack saw all images, or there are more than `MOST_CLASSES` classes.
     """
     attack = strongest(verdicts)

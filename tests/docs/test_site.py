@@ -1,0 +1,40 @@
+"""The site builds without a warning, and everything public has its place in it."""
+
+import re
+import zlib
+from pathlib import Path
+
+import pytest
+from mkdocs.commands.build import build
+from mkdocs.config import load_config
+
+import toughen
+from toughen import catalog
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_links_anchors_and_nav_lead_somewhere_and_every_public_module_has_a_place(tmp_path: Path) -> None:
+    """The strict build without plugins and the published theme, which take most of the time."""
+    build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), plugins=[], theme="mkdocs"))
+    pages = "".join(page.read_text() for page in (tmp_path / "api").rglob("*.html"))
+    files = [path.relative_to(ROOT / "src").with_suffix("") for path in (ROOT / "src").rglob("*.py")]
+    public = {
+        ".".join(path.parts).removesuffix(".__init__") for path in files if not re.match(r"_(?!_init__)", path.name)
+    }
+    assert set(re.findall(r"::: ([\w.]+)", pages)) == public
+
+
+@pytest.mark.nightly  # half a minute
+def test_docstrings_are_rendered_whole(tmp_path: Path) -> None:
+    build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path)))
+    packed = (tmp_path / "objects.inv").read_bytes().split(b"\n", 4)[4]
+    named = {line.partition(" ")[0] for line in zlib.decompress(packed).decode().splitlines()}
+    exported = {f"toughen.{name}" for name in toughen.__all__}
+    found = {entry.path for kind in catalog.KINDS for entry in catalog.classes(kind).values()}
+    assert (exported | found) - named == {"toughen.__version__"}
+    for page in (tmp_path / "api").rglob("*.html"):
+        unread = re.findall(
+            r"<p>(?:Args|Returns|Raises|Attributes|Yields):.*|<blockquote>|&gt;&gt;&gt; .*</p>", page.read_text()
+        )
+        assert not unread, page
