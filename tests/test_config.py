@@ -21,7 +21,7 @@ from toughen.errors import InputError
 from toughen.methods import ARR, PGDAT, TRADES, Standard
 from toughen.models import ResNet18, WideResNet
 from toughen.threat import ThreatModel
-from toughen.training import EMA, SGD, SWA, Constant, Cosine, MultiStep, OneCycle
+from toughen.training import EMA, SWA, Constant, Cosine, MultiStep, OneCycle
 
 # Each with settings that are not the defaults, so that a dropped one shows.
 SETTINGS: list[tuple[Callable[..., Any], dict[str, Any]]] = [
@@ -35,13 +35,12 @@ SETTINGS: list[tuple[Callable[..., Any], dict[str, Any]]] = [
     (MultiStep, {"milestones": [10, 15], "gamma": 0.2}),
     (Cosine, {"warmup": 1.5}),
     (OneCycle, {"peak": 0.4}),
-    (SGD, {"lr": 0.05, "momentum": 0.8, "weight_decay": 1e-4, "nesterov": True, "decay_all": False}),
     (EMA, {"decay": 0.99}),
     (SWA, {"start": 3}),
     (Standard, {}),
     (WideResNet, {"num_classes": 3, "in_channels": 1, "depth": 10, "width": 1, "dropout": 0.3}),
 ]
-KINDS = ("methods", "models", "data", "attacks", "optimizers", "schedules", "averages", "analyses")
+KINDS = ("methods", "models", "data", "attacks", "schedules", "averages", "analyses")
 
 
 class Pair:

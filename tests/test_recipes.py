@@ -94,12 +94,16 @@ def test_the_published_values_that_are_no_defaults() -> None:
     assert (pgk["final_norm"], pgk["pooled"]) == (False, 2)
     mart = settings("cifar10-wrn34x10-mart")
     assert isinstance(mart["method"], MART)
-    assert (mart["epochs"], mart["optimizer"].weight_decay) == (90, 7e-4)
+    assert (mart["epochs"], mart["optimizer"].keywords["weight_decay"]) == (90, 7e-4)
 
 
 def test_trades_and_trades_with_awp_are_those_of_their_codes() -> None:
     trades = settings("cifar10-wrn34x10-trades")
-    assert (trades["epochs"], trades["optimizer"].weight_decay, trades["threat"].radius) == (76, 2e-4, 0.031)
+    assert (trades["epochs"], trades["optimizer"].keywords["weight_decay"], trades["threat"].radius) == (
+        76,
+        2e-4,
+        0.031,
+    )
     assert (trades["method"].clean_passes, trades["method"].adversarial_first, trades["awp"]) == (2, False, None)
     # Epochs are counted from 0 here, from 1 there: a tenth of the rate from the 75th.
     assert [trades["schedule"].factor(epoch, 76) for epoch in (0, 73, 74)] == pytest.approx([1, 1, 0.1])
@@ -132,7 +136,7 @@ def test_arr_in_every_form_of_its_text(
     assert (s["method"].distance, s["method"].on) == (distance, on)
     assert type(s["method"].attack) is attack
     assert s["method"].attack.steps == steps
-    assert (s["epochs"], s["optimizer"].lr, s["optimizer"].momentum) == (200, 0.1, 0.9)
+    assert (s["epochs"], s["optimizer"].keywords["lr"], s["optimizer"].keywords["momentum"]) == (200, 0.1, 0.9)
     assert [s["schedule"].factor(epoch, 200) for epoch in (99, 100, 150)] == pytest.approx([1, 0.1, 0.01])
 
 

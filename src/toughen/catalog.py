@@ -5,6 +5,8 @@ line of its docstring.
 """
 
 import ast
+import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,15 +21,16 @@ KINDS = {
     "models": "torch.nn.modules.module.Module",
     "data": "toughen.data.source.DataSource",
     "attacks": "toughen.attacks.ascent.Ascent",
-    "optimizers": "toughen.training.optimizer.SGD",
+    "optimizers": "torch.optim.optimizer.Optimizer",
     "schedules": "toughen.training.optimizer.Schedule",
     "averages": "toughen.training.averaging.Average",
     "analyses": "toughen.evaluation.analysis.Analysis",
 }
 """The kinds of classes, each with the import path of its base class.
 
-The folder of the base class is searched, or the one in it that is called like the kind. A setting whose type is a base
-class, or descends from one, takes names of that kind.
+The folder of the base class is searched, or the one in it that is called like the kind; for optimisers that of torch,
+then ours, whose SGD has other defaults. A setting whose type is a base class, or descends from one, takes names of that
+kind.
 """
 
 
@@ -49,24 +52,24 @@ class Entry:
 @cache
 def classes(kind: str) -> dict[str, Entry]:
     """The public concrete classes of a kind (see `KINDS`), by name, in the alphabet's order."""
-    base, folder = _last(KINDS[kind]), _folder(kind)
-    found: dict[str, tuple[ast.ClassDef, str]] = {}
-    for file in sorted(folder.glob("*.py")):
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                module = ".".join(file.relative_to(HERE.parent).with_suffix("").parts)
-                found[node.name] = (node, f"{module}.{node.name}")
-
-    def descends(name: str) -> bool:
-        return name == base or (name in found and any(map(descends, _bases(found[name][0]))))
-
-    entries = {}
-    for name, (node, path) in sorted(found.items(), key=lambda item: item[0].lower()):
-        hidden = name.startswith("_") or "ABC" in _bases(node)
-        # A module of its own is a layer; one that is told the number of classes is a network.
-        if descends(name) and not hidden and (kind != "models" or _takes(node, "num_classes")):
-            entries[name] = Entry(name, (ast.get_docstring(node) or "").partition("\n")[0], path)
-    return entries
+    base, entries = _last(KINDS[kind]), dict[str, Entry]()
+    for folder, package in _folders(kind):
+        found: dict[str, tuple[ast.ClassDef, str]] = {}
+        for file in sorted(folder.glob("*.py")):
+            for node in ast.parse(file.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef):
+                    found[node.name] = (node, f"{package}.{file.stem}.{node.name}")
+        for name, (node, path) in found.items():
+            hidden = name.startswith("_") or "ABC" in _bases(node) or path == KINDS["optimizers"]
+            # A module of its own is a layer; one that is told the number of classes is a network.
+            if (
+                _descends(name, {base, *entries}, found)
+                and not hidden
+                and (kind != "models" or _takes(node, "num_classes"))
+            ):
+                summary = (ast.get_docstring(node) or f"see {package}.{name}").partition("\n")[0]
+                entries[name] = Entry(name, summary, path)
+    return dict(sorted(entries.items(), key=lambda item: item[0].lower()))
 
 
 @cache
@@ -139,10 +142,26 @@ def folded(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()
 
 
-def _folder(kind: str) -> Path:
+def _folders(kind: str) -> list[tuple[Path, str]]:
+    """Where the classes of a kind are looked for: folders with their packages, later ones first in rank."""
+    if kind == "optimizers":
+        spec = importlib.util.find_spec("torch")  # which imports nothing
+        assert spec is not None and spec.submodule_search_locations
+        return [
+            (Path(spec.submodule_search_locations[0]) / "optim", "torch.optim"),
+            (HERE / "training", "toughen.training"),
+        ]
     package = KINDS[kind].split(".")
     folder = HERE.joinpath(*package[1:-2]) if package[0] == "toughen" else HERE
-    return folder / kind if (folder / kind).is_dir() else folder
+    folder = folder / kind if (folder / kind).is_dir() else folder
+    return [(folder, ".".join(folder.relative_to(HERE.parent).parts))]
+
+
+def _descends(name: str, known: set[str], found: Mapping[str, tuple[ast.ClassDef, str]]) -> bool:
+    """Whether a class is one of the known ones or a child of one."""
+    bases = _bases(found[name][0]) if name in found else []
+    # Our SGD is a child of torch's.
+    return name in known or any(_descends(each, known, found) for each in bases if each != name)
 
 
 def _last(path: str) -> str:

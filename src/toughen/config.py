@@ -70,6 +70,11 @@ def import_path(path: str) -> Callable[..., Any]:
         InputError: the module or the name in it does not exist.
     """
     module, _, name = path.rpartition(".")
+    if "<" in path:
+        raise InputError(
+            f"{path!r} was a lambda or a function within another, which cannot be imported again; give a function or "
+            "class of a module, or a functools.partial of it"
+        )
     try:
         if module.startswith("."):
             raise ImportError("it is relative")

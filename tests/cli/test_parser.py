@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from toughen import catalog
@@ -104,7 +105,28 @@ def test_values(line: str, name: str, value: Any) -> None:
         ("--augment.flip false", "augment", Augment(flip=False)),
         ("--average ema --average.decay 0.9", "average", EMA(0.9)),
         ("--average null", "average", None),
-        ("--optimizer.lr 0.01 --optimizer.nesterov", "optimizer", SGD(lr=0.01, nesterov=True)),
+        (
+            "--optimizer.lr 0.01 --optimizer.nesterov",
+            "optimizer",
+            partial(SGD, lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True),
+        ),
+        (
+            "--optimizer adam_w --optimizer.lr 1e-3 --optimizer.betas [0.8,0.9]",
+            "optimizer",
+            partial(
+                torch.optim.AdamW,
+                lr=1e-3,
+                betas=(0.8, 0.9),
+                eps=1e-8,
+                weight_decay=0.01,
+                amsgrad=False,
+                maximize=False,
+                foreach=None,
+                capturable=False,
+                differentiable=False,
+                fused=None,
+            ),
+        ),
         ("--schedule multi_step --schedule.milestones 100,150", "schedule", MultiStep([100, 150])),
         ("--schedule multistep --schedule.milestones [100]", "schedule", MultiStep([100])),
         ("--schedule.peak 0.5", "schedule", OneCycle(0.5)),
@@ -184,7 +206,7 @@ def test_a_file_says_the_same(folder: Path) -> None:
         "model": partial(ResNet18, width=32),
         "method": ARR(lam=3, distance="l2", on="logits", attack=FGSM()),
         "threat": ThreatModel("linf", "8/255"),
-        "optimizer": SGD(lr=0.01),
+        "optimizer": partial(SGD, lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=False),
         "average": EMA(),
         "epochs": 30,
         "trackers": [],
@@ -288,6 +310,7 @@ def test_defaults_are_those_of_python() -> None:
     assert request is not None
     defaults = {name: item.default for name, item in signature(train).parameters.items()}
     assert request.settings.pop("model").keywords == {"width": 16}
+    assert request.settings.pop("optimizer").func is defaults["optimizer"]
     assert {name: defaults[name] for name in request.settings} == request.settings
     assert request.asked == set()
     assert same(Standard(), asked("--method standard")["method"])

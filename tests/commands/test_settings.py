@@ -11,13 +11,13 @@ from torch import nn
 
 from toughen import evaluate, train, tune_batch
 from toughen.commands.network import fresh_model
-from toughen.commands.settings import check_settings
+from toughen.commands.settings import check_settings, restore
 from toughen.commands.train import DEFAULTS
 from toughen.data import Digits
 from toughen.errors import InputError
 from toughen.methods import Standard
 from toughen.models import SmallCNN
-from toughen.training import Constant, Cosine, OneCycle, Schedule, own_randomness
+from toughen.training import AWP, SGD, Constant, Cosine, OneCycle, Schedule, own_randomness
 
 NEEDED: dict[Callable[..., Any], dict[str, Any]] = {
     train: {"method": Standard(), "epochs": 1, "budget": "none", "trackers": []},
@@ -61,7 +61,7 @@ def test_meaningless_numbers_are_refused_before_a_folder_is_made(
 def test_the_walk_meets_every_setting() -> None:
     assert {name for function, name in SETTINGS if function is train} == {
         "epochs", "batch_size", "clip_grad_norm", "accumulate", "label_smoothing", "train_images", "val_images",
-        "workers", "seed", "checkpoint_every", "log_every", "test_images",
+        "workers", "seed", "checkpoint_every", "log_every", "test_images", "layer_decay",
     }  # fmt: skip
     assert {name for function, name in SETTINGS if function is evaluate} == {
         "test_images", "seed", "batch_size", "eot", "time_limit",
@@ -110,3 +110,18 @@ def test_one_update_above_0_trains(settings: dict[str, Any], tmp_path: Path) -> 
     with own_randomness(0):
         fresh = fresh_model(ONE_UPDATE["model"], Digits().load("train"))
     assert not torch.equal(trained.model.get_submodule("network.fc").weight, fresh.get_submodule("network.fc").weight)
+
+
+def test_an_optimiser_of_a_configuration_from_before_there_were_others() -> None:
+    arguments = {"lr": 0.05, "momentum": 0.8, "weight_decay": 1e-4, "nesterov": True}
+    written = {"class_path": "toughen.training.optimizer.SGD", "init_args": {**arguments, "decay_all": False}}
+    found = restore({"optimizer": written})
+    assert found["decay_all"] is False
+    assert (found["optimizer"].func, found["optimizer"].keywords) == (SGD, arguments)
+
+
+def test_decay_of_moved_weights_is_that_of_sgd() -> None:
+    moved = {**DEFAULTS, "awp": AWP(start=1, decay_moved=True)}
+    check_settings(moved)
+    with pytest.raises(InputError, match="--awp.decay_moved: expected SGD, .* got --optimizer AdamW"):
+        check_settings({**moved, "optimizer": torch.optim.AdamW})

@@ -2,6 +2,7 @@
 
 import csv
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -93,14 +94,19 @@ def test_the_callers_random_numbers_and_objects_are_left_alone(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("average", "number"),
-    [(None, signal.SIGINT), (EMA(decay=0.9), signal.SIGTERM), (SWA(start=1), signal.SIGINT)],
-    ids=["plain", "ema", "swa"],
+    ("changed", "number"),
+    [
+        ({}, signal.SIGINT),
+        ({"average": EMA(decay=0.9)}, signal.SIGTERM),
+        ({"average": SWA(start=1)}, signal.SIGINT),
+        ({"optimizer": partial(torch.optim.AdamW, lr=1e-3, amsgrad=True), "decay_all": False}, signal.SIGTERM),
+    ],
+    ids=["plain", "ema", "swa", "adamw"],
 )
 def test_stopped_in_the_middle_of_an_epoch_and_resumed_is_bit_identical(
-    tmp_path: Path, average: object, number: int
+    tmp_path: Path, changed: dict, number: int
 ) -> None:
-    settings = {**QUICK, "model": SmallCNN, "method": trades(), "average": average, "accumulate": 2}
+    settings = {**QUICK, "model": SmallCNN, "method": trades(), "accumulate": 2, **changed}
     train(**settings, out=str(tmp_path / "whole"))
     stopped = str(tmp_path / "stopped")
     with pytest.raises(Interrupted, match=f"toughen train --resume {stopped}"):
@@ -113,6 +119,17 @@ def test_stopped_in_the_middle_of_an_epoch_and_resumed_is_bit_identical(
         assert a.keys() == b.keys()
         assert all(a[name] == b[name] for name in a if name not in COLUMNS)
     assert (tmp_path / "whole/model.safetensors").read_bytes() == (tmp_path / "stopped/model.safetensors").read_bytes()
+
+
+def test_an_optimiser_made_by_a_function_trains_alike_but_cannot_be_resumed(tmp_path: Path) -> None:
+    settings = {**QUICK, "epochs": 1, "model": small, "method": Standard()}
+    train(**settings, optimizer=partial(torch.optim.AdamW, lr=1e-2), out=str(tmp_path / "partial"))
+    train(**settings, optimizer=lambda params: torch.optim.AdamW(params, lr=1e-2), out=str(tmp_path / "lambda"))
+    assert same(tmp_path / "partial", tmp_path / "lambda")
+    with pytest.raises(
+        InputError, match="<lambda>' was a lambda .* which cannot be imported again; give a function or"
+    ):
+        train(resume=str(tmp_path / "lambda"))
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
@@ -146,7 +163,7 @@ def test_accumulated_gradients_are_those_of_one_large_batch(tmp_path: Path) -> N
         "model": Linear,
         "method": Standard(),
         "val_images": 157,
-        "optimizer": SGD(momentum=0.9),
+        "optimizer": SGD,
     }
     settings["augment"] = Augment(crop=0, flip=False)
     train(**{**settings, "batch_size": 256}, out=str(tmp_path / "whole"))
@@ -165,7 +182,7 @@ def test_gradient_clipping_bounds_the_update(tmp_path: Path) -> None:
         trained = train(
             model=network,
             method=Standard(),
-            optimizer=SGD(lr=1.0, momentum=0, weight_decay=0),
+            optimizer=partial(SGD, lr=1.0, momentum=0, weight_decay=0),
             schedule=Constant(),
             clip_grad_norm=clip,
             out=str(tmp_path / name),
@@ -266,7 +283,7 @@ def test_bf16_trains(tmp_path: Path) -> None:
 def test_the_checkpoint_is_chosen_by_what_the_method_trains_for(tmp_path: Path) -> None:
     for name, method, figure in (("standard", Standard(), "val_clean"), ("robust", trades(), "val_pgd")):
         out = tmp_path / name
-        train(model=SmallCNN, method=method, out=str(out), **{**QUICK, "epochs": 6}, optimizer=SGD(lr=0.5))
+        train(model=SmallCNN, method=method, out=str(out), **{**QUICK, "epochs": 6}, optimizer=partial(SGD, lr=0.5))
         rows = list(csv.DictReader((out / "metrics.csv").open()))
         best = max(rows, key=lambda row: (float(row[figure]), int(row["epoch"])))
         other = "val_pgd" if figure == "val_clean" else "val_clean"

@@ -123,7 +123,7 @@ def test_steps_with_awp_are_the_published_ones_without_their_rounding(
         torch.manual_seed(0)
         network = Linear(10, 1)
     settings = {**QUICK, "batch_size": 647, "accumulate": accumulate, "augment": Augment(crop=0, flip=False)}
-    sgd = {"optimizer": SGD(lr=0.5, momentum=0, weight_decay=0), "schedule": Constant()}
+    sgd = {"optimizer": partial(SGD, lr=0.5, momentum=0, weight_decay=0), "schedule": Constant()}
     awp = AWP(gamma=0.1, start=start)
     train(model=network, method=Standard(), awp=awp, out=str(tmp_path / "a"), **settings, **sgd)
     state = weights(tmp_path / "a")

@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def differences(name: str) -> dict[str, float]:
     sgd = {key: settings["sgd"][key] for key in ("lr", "momentum", "weight_decay", "nesterov")}
     average = SuccessEMA(**pick(settings["average"], "decay", "threshold")) if "average" in settings else None
     asked = Settings(
-        epochs=1, optimizer=SGD(**sgd), schedule=Constant(), average=average,
+        epochs=1, optimizer=partial(SGD, **sgd), decay_all=True, layer_decay=None, schedule=Constant(), average=average,
         awp=AWP(settings["gamma"], 1, decay_moved=settings["as_published"]) if "awp" in name else None,
         clip_grad_norm=None, accumulate=1, select="last", log_every=1, checkpoint_every=None, attack_steps=None,
         image_size=None, fast=False, compile=False,

@@ -23,6 +23,7 @@ from toughen.models import SmallCNN
 from toughen.threat import ThreatModel
 from toughen.training import SGD, Interrupted, Silent
 from toughen.training.checkpoint import load_state
+from toughen.training.optimizer import parameter_groups
 
 FUNCTIONS = ["kl", "reverse_kl", "gap", "js", "mse"]
 PUBLISHED = {"log_offset": 1e-5}
@@ -301,7 +302,7 @@ def test_target_and_guide_learn_in_one_optimiser_and_share_nothing() -> None:
     method, model, batch = networks()
     own, guides = set(model.parameters()), set(method.guide_network.parameters())
     assert not own & guides
-    groups = SGD().build([model, method]).param_groups
+    groups = SGD(parameter_groups(model, method)).param_groups
     assert {p for group in groups for p in group["params"]} == own | guides
     method(model, batch).backward()
     assert all(p.grad is not None and p.grad.any() for p in own | guides)

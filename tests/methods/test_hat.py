@@ -19,6 +19,7 @@ from toughen.models import SmallCNN
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 from toughen.training import SGD
+from toughen.training.optimizer import parameter_groups
 
 
 def network(seed: int) -> nn.Module:
@@ -98,7 +99,7 @@ def test_the_helper_is_fixed_and_in_eval_mode_and_stays_so(weights: str) -> None
     assert helper is not None
     assert not any(module.training for module in helper.modules())
     before = {name: tensor.clone() for name, tensor in helper.state_dict().items()}
-    optimizer = SGD(lr=0.1).build([model, method])
+    optimizer = SGD(parameter_groups(model, method), lr=0.1)
     optimized = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(optimized) == sorted(id(p) for p in model.parameters())
     for _ in range(2):

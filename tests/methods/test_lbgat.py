@@ -14,6 +14,7 @@ from toughen.methods.method import Perturbed
 from toughen.models import ResNet18, SmallCNN
 from toughen.threat import ThreatModel
 from toughen.training import SGD
+from toughen.training.optimizer import parameter_groups
 
 
 def networks(**settings: object) -> tuple[LBGAT, nn.Module]:
@@ -110,7 +111,7 @@ def test_both_networks_learn_in_one_optimiser_and_only_the_target_is_deployed() 
     guide = method.guide_network
     assert guide is not None
     before = [p.clone() for module in (model, guide) for p in module.parameters()]
-    optimizer = SGD(lr=0.1).build([model, method])
+    optimizer = SGD(parameter_groups(model, method), lr=0.1)
     method(model, batch()).backward()
     optimizer.step()
     after = [p for module in (model, guide) for p in module.parameters()]

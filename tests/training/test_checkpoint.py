@@ -1,10 +1,12 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from toughen.catalog import classes
 from toughen.errors import RunError
 from toughen.run import RunFolder
 from toughen.training.checkpoint import load_state, save_model, save_state
@@ -92,3 +94,27 @@ def test_tied_weights_are_saved_and_stay_tied(tmp_path: Path) -> None:
     loaded.load_state_dict(load_file(tmp_path / "model.safetensors"))
     assert loaded[1].weight is loaded[0].weight
     assert torch.equal(loaded(x), saved(x))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in classes("optimizers") if name not in ("LBFGS", "Muon", "SparseAdam")]
+)
+def test_the_state_of_every_optimiser_comes_back_bit_for_bit(name: str, tmp_path: Path) -> None:
+    make: Any = getattr(torch.optim, name)
+    weights = [nn.Parameter(torch.linspace(-1, 1, 6).view(2, 3)), nn.Parameter(torch.ones(3))]
+
+    def steps(weights: list[nn.Parameter], optimizer: torch.optim.Optimizer, count: int) -> None:
+        for _ in range(count):
+            for weight in weights:
+                weight.grad = weight.detach().sin()
+            optimizer.step()
+
+    whole = make(weights, lr=0.1)
+    steps(weights, whole, 3)
+    save_state(tmp_path / "last", {"optimizer": whole.state_dict()})
+    resumed = [nn.Parameter(weight.detach().clone()) for weight in weights]
+    optimizer = make(resumed, lr=0.5)
+    optimizer.load_state_dict(load_state(tmp_path / "last")["optimizer"])
+    steps(weights, whole, 3)
+    steps(resumed, optimizer, 3)
+    assert all(torch.equal(a, b) for a, b in zip(weights, resumed, strict=True))

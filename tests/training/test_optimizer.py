@@ -1,12 +1,20 @@
+import copy
 import math
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
+from toughen.batch import Batch
 from toughen.errors import InputError
-from toughen.training import SGD, Constant, Cosine, MultiStep, OneCycle
+from toughen.methods import Standard
+from toughen.training import SGD, Constant, Cosine, MultiStep, OneCycle, Settings
+from toughen.training.optimizer import parameter_groups, trial
+from toughen.training.updates import Updates
 
 
 def test_schedules_against_torch_where_torch_has_them() -> None:
@@ -60,12 +68,13 @@ def test_bad_first_epoch(factor: float) -> None:
 
 
 def test_decay_exempts_biases_and_normalisation_only_when_asked() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
-    every = SGD(weight_decay=0.1).build([model])
+    model, method = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2)), nn.Module()
+    every = SGD(parameter_groups(model, method), weight_decay=0.1)
     assert [group["weight_decay"] for group in every.param_groups] == [0.1]
     assert len(every.param_groups[0]["params"]) == 6
-    exempt = SGD(weight_decay=0.1, decay_all=False).build([model])
+    exempt = torch.optim.AdamW(parameter_groups(model, method, decay_all=False), weight_decay=0.1)
     decayed, free = exempt.param_groups
+    assert decayed["weight_decay"] == 0.1
     assert {id(p) for p in decayed["params"]} == {id(model[0].weight), id(model[2].weight)}
     assert free["weight_decay"] == 0
     assert len(free["params"]) == 4
@@ -74,7 +83,7 @@ def test_decay_exempts_biases_and_normalisation_only_when_asked() -> None:
 @pytest.mark.parametrize("settings", [{"lr": -1}, {"momentum": -0.1}, {"weight_decay": math.nan}])
 def test_bad_settings(settings: dict) -> None:
     with pytest.raises(InputError, match=f"optimizer.{next(iter(settings))}"):
-        SGD(**settings)
+        SGD([nn.Parameter(torch.zeros(1))], **settings)
 
 
 def test_bad_peak() -> None:
@@ -84,4 +93,73 @@ def test_bad_peak() -> None:
 
 def test_nothing_to_train_is_said() -> None:
     with pytest.raises(InputError, match="the network has no parameters that need a gradient"):
-        SGD().build([nn.Linear(2, 2).requires_grad_(False)])
+        parameter_groups(nn.Linear(2, 2).requires_grad_(False), nn.Module())
+
+
+def test_layers_learn_as_timm_says() -> None:
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("vit_tiny_patch16_224", depth=2, num_classes=3, img_size=32)
+    groups = parameter_groups(nn.Sequential(nn.Identity(), network), nn.Linear(2, 2), False, 0.5)
+    ours = {p: (group["lr_scale"], group.get("weight_decay", 0.05)) for group in groups for p in group["params"]}
+    theirs = timm.optim.param_groups_layer_decay(network, weight_decay=0.05, layer_decay=0.5)
+    for group in theirs:
+        for p in group["params"]:
+            decay = 0.0 if p.ndim <= 1 else 0.05
+            assert ours[p] == (group["lr_scale"], decay)
+    assert len(ours) == sum(len(group["params"]) for group in theirs) + 2
+    assert sorted({scale for scale, _ in ours.values()}) == [0.125, 0.25, 0.5, 1]
+
+
+def test_layers_that_are_not_known_are_said() -> None:
+    with pytest.raises(InputError, match="--layer_decay: the network does not tell its layers"):
+        parameter_groups(nn.Linear(2, 2), nn.Module(), layer_decay=0.5)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (torch.optim.LBFGS, "--optimizer LBFGS: .*closure"),
+        (torch.optim.SparseAdam, "--optimizer SparseAdam: .*dense gradients"),
+        (partial(torch.optim.AdamW, lr=-1.0), "--optimizer AdamW: Invalid learning rate: -1.0"),
+        (partial(torch.optim.AdamW, lr=0.0), "--optimizer.lr: expected a learning rate above 0, got 0.0"),
+        (partial(torch.optim.RMSprop, alpha=math.inf), "--optimizer.alpha: expected a finite number, got inf"),
+        (partial(torch.optim.AdamW, beta=3), "--optimizer AdamW: .*unexpected keyword argument 'beta'"),
+        (lambda params: None, "--optimizer <lambda>: 'NoneType' object"),
+        (
+            SGD([nn.Parameter(torch.zeros(1))]),
+            r"expected a callable .*partial\(torch.optim.AdamW, .*got an object of SGD",
+        ),
+    ],
+)
+def test_an_optimiser_that_a_run_cannot_use(optimizer: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        trial(optimizer)
+
+
+def test_the_schedule_scales_every_groups_own_rate() -> None:
+    """Two groups of a function's own, against torch's scheduler."""
+
+    def two(params: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam([{"params": params[:1], "lr": 0.1}, {"params": params[1:], "lr": 0.01}])
+
+    asked = Settings(
+        epochs=4, optimizer=two, decay_all=True, layer_decay=None, schedule=MultiStep([2], gamma=0.5), average=None,
+        awp=None, clip_grad_norm=None, accumulate=1, select="last", log_every=1, checkpoint_every=None,
+        attack_steps=None, image_size=None, fast=False, compile=False,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    plain = copy.deepcopy(model)
+    images, labels = torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])
+    updates = Updates(model, Standard(), asked, Accelerator(cpu=True), torch.contiguous_format, images, 1)
+    optimizer = two(list(plain.parameters()))
+    theirs = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2], gamma=0.5)
+    for epoch in range(4):
+        updates.take(Batch(images, labels), epoch, 0, last=True)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(plain(images), labels).backward()
+        optimizer.step()
+        assert updates.rate == optimizer.param_groups[0]["lr"]
+        theirs.step()
+    for ours, expected in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-6, atol=1e-7)

@@ -2,9 +2,9 @@
 
 usage: toughen list [KIND ...]
 
-Kinds: methods, models, data, attacks, schedules, averages, analyses, recipes;
-all of them where none is given. Each line says a name and what it is. On the
-command line, names ignore case and underscores.
+Kinds: methods, models, data, attacks, optimizers, schedules, averages,
+analyses, recipes; all of them where none is given. Each line says a name and
+what it is. On the command line, names ignore case and underscores.
 
 examples:
   toughen list
@@ -19,8 +19,7 @@ from collections.abc import Iterable
 from toughen import catalog
 from toughen.errors import InputError, did_you_mean
 
-# There is one optimiser so far, and nothing to choose.
-KINDS = (*(kind for kind in catalog.KINDS if kind != "optimizers"), "recipes")
+KINDS = (*catalog.KINDS, "recipes")
 
 
 def run(arguments: list[str]) -> int:

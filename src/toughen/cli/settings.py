@@ -179,6 +179,7 @@ def _parameters(maker: Callable[..., Any], called: Callable[..., Any]) -> dict[s
         return {}
     if isinstance(called, type):
         parameters.pop(next(iter(parameters), ""), None)  # self
+        parameters.pop("params", None)  # of an optimiser: the network's
     return parameters
 
 

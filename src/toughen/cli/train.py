@@ -21,9 +21,9 @@ EXAMPLES = """examples:
 GROUPS = {
     "what is trained": ("data", "model", "method", "threat"),
     "how it is trained": (
-        "epochs", "batch_size", "optimizer", "schedule", "average", "clip_grad_norm", "accumulate", "augment",
-        "label_smoothing", "cutmix", "awp", "train_images", "extra", "attack_steps", "image_size",
-        "normalize",
+        "epochs", "batch_size", "optimizer", "decay_all", "layer_decay", "schedule", "average", "clip_grad_norm",
+        "accumulate", "augment", "label_smoothing", "cutmix", "awp", "train_images", "extra", "attack_steps",
+        "image_size", "normalize",
     ),
     "which weights are reported": ("val_images", "select"),
     "final evaluation": ("budget", "test_images", "sample"),

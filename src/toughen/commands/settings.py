@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any, get_args
 
+import torch
 from torch import nn
 
 from toughen.config import describe, import_path, instantiate
@@ -12,6 +13,8 @@ from toughen.evaluation import Budget, Sample
 from toughen.models import with_facts
 from toughen.numbers import check_number
 from toughen.threat import ThreatModel
+from toughen.training.optimizer import trial, with_defaults
+from toughen.training.setup import check_trackers
 
 
 def with_data_facts(settings: dict[str, Any], images: ImageSet) -> dict[str, Any]:
@@ -24,6 +27,7 @@ def with_data_facts(settings: dict[str, Any], images: ImageSet) -> dict[str, Any
         filled["model"] = with_facts(settings["model"], len(images.classes), channels)
     if settings["augment"] is None:
         filled["augment"] = Augment(crop=height // 8, flip=channels == 3)
+    filled["optimizer"] = with_defaults(settings["optimizer"])
     if settings["val_images"] is None:
         filled["val_images"] = max(1, min(len(images) // 10, 1000))
     return filled
@@ -35,8 +39,11 @@ def restore(config: dict[str, Any]) -> dict[str, Any]:
     for name, value in config.items():
         if name == "threat":
             settings[name] = ThreatModel(**value)
-        elif name == "model":
-            settings[name] = partial(import_path(value["class_path"]), **(value.get("init_args") or {}))
+        elif name in ("model", "optimizer"):
+            arguments = dict(value.get("init_args") or {})
+            if name == "optimizer" and "decay_all" in arguments:  # it was a setting of SGD before there were others
+                settings["decay_all"] = arguments.pop("decay_all")
+            settings[name] = partial(import_path(value["class_path"]), **arguments)
         elif isinstance(value, dict) and "class_path" in value:
             settings[name] = instantiate(value)
         else:
@@ -56,6 +63,7 @@ def check_settings(settings: dict[str, Any]) -> None:
     Raises:
         InputError: naming the option.
     """
+    check_trackers(settings["trackers"])
     _check_counts(settings)
     _check_options(settings)
 
@@ -82,6 +90,14 @@ def _check_options(settings: dict[str, Any]) -> None:
         if settings[name] not in known:  # it would be found after the training
             raise InputError(f"--{name}: unknown {settings[name]!r}; {did_you_mean(str(settings[name]), known)}")
     smoothing, awp = settings["label_smoothing"], settings["awp"]
+    optimizer = trial(settings["optimizer"])
+    if awp is not None and awp.decay_moved and not isinstance(optimizer, torch.optim.SGD):
+        raise InputError(
+            f"--awp.decay_moved: expected SGD, whose decay the published code applies to moved weights, got "
+            f"--optimizer {type(optimizer).__name__}; leave one of the two out"
+        )
+    if settings["layer_decay"] is not None:
+        check_number("--layer_decay", settings["layer_decay"], "a share", above=0, most=1, such="0.75")
     if settings["clip_grad_norm"] is not None:
         # 0 trains nothing, a negative bound turns every gradient around.
         check_number("--clip_grad_norm", settings["clip_grad_norm"], "a norm", above=0, such="1")

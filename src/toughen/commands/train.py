@@ -32,6 +32,7 @@ from toughen.training import (
     Average,
     GrowingSize,
     GrowingSteps,
+    MakeOptimizer,
     Observer,
     OneCycle,
     Schedule,
@@ -65,7 +66,9 @@ def train(
     *,
     epochs: int = 30,
     batch_size: int = 128,
-    optimizer: SGD = SGD(),
+    optimizer: MakeOptimizer = SGD,
+    decay_all: bool = True,
+    layer_decay: float | None = None,
     schedule: Schedule = OneCycle(),
     average: Average | None = None,
     awp: AWP | None = None,
@@ -109,7 +112,9 @@ def train(
         threat: the perturbations to withstand, norm and eps such as 8/255; default: what is customary for the data.
         epochs: passes over the training images.
         batch_size: images in a step, of all devices together.
-        optimizer: learning rate, momentum and weight decay.
+        optimizer: SGD, AdamW or another class of torch.optim; or a function from parameters to an optimiser.
+        decay_all: weight decay on biases and normalisation too, as in most published code of this field.
+        layer_decay: each layer's learning rate as a share of the next one's, such as 0.75; for networks of timm.
         schedule: learning rate over the run: OneCycle, Cosine, MultiStep or Constant.
         average: average of the weights: EMA or SWA; the averaged network is then the one that is reported.
         awp: adversarial weight perturbation: gamma, and the epoch that it starts with; default none.

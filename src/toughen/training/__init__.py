@@ -3,7 +3,7 @@
 from toughen.training.averaging import EMA, SWA, Average, SuccessEMA
 from toughen.training.log import Observer, Silent, read_rows
 from toughen.training.loop import Trainer
-from toughen.training.optimizer import SGD, Constant, Cosine, MultiStep, OneCycle, Schedule
+from toughen.training.optimizer import SGD, Constant, Cosine, MakeOptimizer, MultiStep, OneCycle, Schedule
 from toughen.training.ramps import GrowingSize, GrowingSteps
 from toughen.training.settings import Settings
 from toughen.training.setup import Tracker, make_accelerator, own_randomness
@@ -21,6 +21,7 @@ __all__ = [
     "GrowingSize",
     "GrowingSteps",
     "Interrupted",
+    "MakeOptimizer",
     "MultiStep",
     "Observer",
     "OneCycle",

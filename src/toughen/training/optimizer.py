@@ -1,34 +1,37 @@
-"""The optimiser's settings, and learning rates as pure functions of how far the run is."""
+"""Optimisers: any callable from parameters to one; and learning rates as pure functions of how far the run is."""
 
+import importlib
+import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
-from toughen.errors import InputError
+from toughen.config import arguments_of
+from toughen.errors import InputError, ToughenError
 from toughen.numbers import check_number
 
+MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
+"""An optimiser that waits for its parameters: a class of `torch.optim`, a `functools.partial` of one, a function."""
 
-class SGD:
-    """Stochastic gradient descent with momentum.
+
+class SGD(torch.optim.SGD):
+    """torch's SGD with this field's settings as defaults.
 
     Args:
+        params: parameters or groups of them.
         lr: the highest learning rate; the schedule scales it.
         momentum: momentum factor, 0 to below 1.
         weight_decay: L2 penalty on the weights.
         nesterov: use Nesterov's momentum.
-        decay_all: decay biases and normalisation parameters too, as most published code of this field does.
     """
 
     def __init__(
-        self,
-        lr: float = 0.1,
-        momentum: float = 0.9,
-        weight_decay: float = 5e-4,
-        nesterov: bool = False,
-        decay_all: bool = True,
+        self, params: Any, lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 5e-4, nesterov: bool = False
     ) -> None:
         check_number("optimizer.lr", lr, "a learning rate", above=0)  # 0 trains nothing
         check_number("optimizer.momentum", momentum, least=0, below=1)
@@ -37,30 +40,104 @@ class SGD:
             raise InputError(
                 "optimizer.nesterov: expected a momentum above 0 with it, got 0; set --optimizer.momentum 0.9"
             )
-        self.lr = lr
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.nesterov = nesterov
-        self.decay_all = decay_all
+        super().__init__(params, lr, momentum, 0, weight_decay, nesterov, foreach=True)
 
-    def build(self, modules: Iterable[nn.Module]) -> torch.optim.Optimizer:
-        """The optimiser of all parameters of these modules that need a gradient.
 
-        Raises:
-            InputError: there is none.
-        """
-        parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-        if not parameters:
-            raise InputError(
-                "the network has no parameters that need a gradient, so there is nothing to train; expected a network "
-                "that is not quantised (quantise it after training), with requires_grad left on"
-            )
-        decayed = [p for p in parameters if self.decay_all or p.ndim > 1]
-        exempt = [p for p in parameters if not self.decay_all and p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.weight_decay}]
-        if exempt:
-            groups.append({"params": exempt, "weight_decay": 0.0})
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, foreach=True)
+def with_defaults(make: MakeOptimizer) -> MakeOptimizer:
+    """The optimiser with the plain defaults of its signature written out, so that a configuration records them.
+
+    >>> with_defaults(partial(torch.optim.AdamW, lr=0.1)).keywords["weight_decay"]
+    0.01
+    """
+    given = arguments_of(make) if isinstance(make, partial) else {}
+    called = make.func if isinstance(make, partial) else make
+    defaults = {name: each.default for name, each in inspect.signature(called).parameters.items()}
+    plain = {name: value for name, value in defaults.items() if value is None or isinstance(value, bool | int | float)}
+    return partial(called, **{**plain, **given})
+
+
+def trial(make: MakeOptimizer) -> torch.optim.Optimizer:
+    """The optimiser of a weight and a bias after a step, which shows whether a run can use it.
+
+    Raises:
+        InputError: it cannot be made, takes no plain step, or has a setting that means nothing.
+    """
+    name = getattr(getattr(make, "func", make), "__name__", type(make).__name__)
+    if not callable(make):
+        raise InputError(
+            "optimizer: expected a callable from parameters to an optimiser, such as "
+            f"functools.partial(torch.optim.AdamW, lr=1e-3), got an object of {name}"
+        )
+    weight, bias = nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))
+    weight.grad, bias.grad = torch.zeros(2, 2), torch.zeros(2)
+    try:
+        optimizer = make([weight, bias])
+        optimizer.step()
+        settings = optimizer.param_groups[0]
+        rate = settings["lr"]
+    except InputError:
+        raise
+    except Exception as error:  # whatever another's code raises
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"--optimizer {name}: {reason}; AdamW and most others of torch.optim will do") from error
+    check_number("--optimizer.lr", float(rate), "a learning rate", above=0)
+    for setting, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"--optimizer.{setting}: expected a finite number, got {value}")
+    return optimizer
+
+
+def parameter_groups(
+    model: nn.Module, method: nn.Module, decay_all: bool = True, layer_decay: float | None = None
+) -> list[Any]:
+    """What an optimiser is made of: the parameters that need a gradient, in groups where these differ.
+
+    Args:
+        model: the network.
+        method: whose learnable parts are optimised too.
+        decay_all: false: no weight decay in a group of biases and normalisation parameters (of one dimension or none).
+        layer_decay: the learning rate of each layer is that of the next one times this; see `layer_scales`.
+
+    Raises:
+        ToughenError: there is no such parameter, or the network's layers are not known.
+    """
+    parameters = [p for module in (model, method) for p in module.parameters() if p.requires_grad]
+    if not parameters:
+        raise InputError(
+            "the network has no parameters that need a gradient, so there is nothing to train; expected a network "
+            "that is not quantised (quantise it after training), with requires_grad left on"
+        )
+    if decay_all and layer_decay is None:
+        return parameters
+    scales = {} if layer_decay is None else layer_scales(model, layer_decay)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        kind = (scales.get(parameter, 1.0), decay_all or parameter.ndim > 1)
+        groups.setdefault(kind, []).append(parameter)
+    return [
+        {"params": members, "lr_scale": scale, **({} if decayed else {"weight_decay": 0.0})}
+        for (scale, decayed), members in groups.items()
+    ]
+
+
+def layer_scales(model: nn.Module, layer_decay: float) -> dict[nn.Parameter, float]:
+    """What the learning rate of each parameter is multiplied with, by timm: 1 for the head, less for earlier layers.
+
+    Raises:
+        ToughenError: timm is not installed, or the network does not tell its layers, as timm's networks do.
+    """
+    try:
+        of_timm: Any = importlib.import_module("timm.optim")
+    except ImportError as error:
+        raise ToughenError("--layer_decay needs timm: pip install 'toughen[timm]'") from error
+    network = next((module for module in model.modules() if hasattr(module, "group_matcher")), None)
+    if network is None:
+        raise InputError(
+            "--layer_decay: the network does not tell its layers (by `group_matcher`, as networks of timm do); take "
+            "one such as --model timm --model.name resnet18, or leave --layer_decay out"
+        )
+    groups = of_timm.param_groups_layer_decay(network, layer_decay=layer_decay)
+    return {parameter: group["lr_scale"] for group in groups for parameter in group["params"]}
 
 
 class Schedule(ABC):

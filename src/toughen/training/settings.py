@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from toughen.training.averaging import Average
-from toughen.training.optimizer import SGD, Schedule
+from toughen.training.optimizer import MakeOptimizer, Schedule
 from toughen.training.ramps import GrowingSize, GrowingSteps
 from toughen.training.weight_perturbation import AWP
 
@@ -13,7 +13,9 @@ class Settings:
     """What the loop is told beside model, method and data. See `toughen.train` for the meaning of each."""
 
     epochs: int
-    optimizer: SGD
+    optimizer: MakeOptimizer
+    decay_all: bool
+    layer_decay: float | None
     schedule: Schedule
     average: Average | None
     awp: AWP | None

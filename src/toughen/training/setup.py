@@ -23,17 +23,21 @@ from toughen.training.compile import room_for
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 
-def make_accelerator(
-    precision: Literal["fp32", "bf16"], device: torch.device, trackers: list[Tracker], folder: RunFolder
-) -> Accelerator:
-    """Accelerate's handle on device, precision and trackers.
+def check_trackers(trackers: list[Tracker]) -> None:
+    """Raise unless the packages of all trackers are installed.
 
     Raises:
-        ToughenError: a tracker's package is not installed.
+        ToughenError: naming the first that is not.
     """
     for tracker in trackers:
         if find_spec(tracker) is None:
             raise ToughenError(f"--trackers {tracker} needs its package: pip install 'toughen[{tracker}]'")
+
+
+def make_accelerator(
+    precision: Literal["fp32", "bf16"], device: torch.device, trackers: list[Tracker], folder: RunFolder
+) -> Accelerator:
+    """Accelerate's handle on device, precision and trackers."""
     # Accelerate keeps device and precision for the life of the process; a second run may want others.
     if AcceleratorState._shared_state:
         AcceleratorState._reset_state(reset_partial_state="LOCAL_RANK" not in os.environ)

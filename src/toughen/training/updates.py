@@ -16,6 +16,7 @@ from toughen.methods import Method, Perturbed, Terms, total
 from toughen.models.fold import agrees, fold
 from toughen.models.layout import lay_out
 from toughen.numbers import check_number
+from toughen.training.optimizer import parameter_groups
 from toughen.training.settings import Settings
 from toughen.training.step import Step
 
@@ -52,7 +53,9 @@ class Updates:
         for companion in method.children():
             if any(isinstance(layer, nn.Conv2d) for layer in companion.modules()):
                 lay_out(companion, images, layout, self.dtype)
-        self.step, self.optimizer = accelerator.prepare(Step(model, method), settings.optimizer.build([model, method]))
+        optimizer = settings.optimizer(parameter_groups(model, method, settings.decay_all, settings.layer_decay))
+        self.rates = [float(group["lr"]) * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
+        self.step, self.optimizer = accelerator.prepare(Step(model, method), optimizer)
         self.averaged = settings.average.build(model) if settings.average else None
         self.owed: Moves = []
         self.replica = None
@@ -71,8 +74,8 @@ class Updates:
 
     @property
     def rate(self) -> float:
-        """The last update's learning rate."""
-        return self.optimizer.param_groups[0]["lr"]
+        """The last update's learning rate, the highest where groups have their own."""
+        return max(group["lr"] for group in self.optimizer.param_groups)
 
     @property
     def average(self) -> nn.Module | None:
@@ -151,14 +154,18 @@ class Updates:
         settings, per_epoch = self.settings, self.per_epoch
         if settings.clip_grad_norm is not None:
             self.accelerator.clip_grad_norm_(self.step.parameters(), settings.clip_grad_norm)
-        rate = settings.optimizer.lr * settings.schedule.factor(epoch + group_start / per_epoch, settings.epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        # The optimiser adds the decay of w; with that of v it is the decay of w + v.
-        for weight, move in self.owed:
-            if weight.grad is not None:
-                weight.grad.add_(move, alpha=settings.optimizer.weight_decay)
-        self.owed.clear()
+        factor = settings.schedule.factor(epoch + group_start / per_epoch, settings.epochs)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        if self.owed:
+            # SGD adds the decay of w; with that of v it is the decay of w + v.
+            decays = {
+                weight: group["weight_decay"] for group in self.optimizer.param_groups for weight in group["params"]
+            }
+            for weight, move in self.owed:
+                if weight.grad is not None:
+                    weight.grad.add_(move, alpha=decays[weight])
+            self.owed.clear()
         self.optimizer.step()
         self.optimizer.zero_grad()
         number = epoch * math.ceil(per_epoch / settings.accumulate) + group_start // settings.accumulate + 1
