@@ -3,7 +3,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -61,6 +61,7 @@ def test_images_are_turned_upright(
     assert dimensions(as_file(Image.fromarray(photo), exif=exif), "it") == expected.shape[:2]
 
 
+@settings(deadline=None)  # the first one imports torchvision
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40))
 def test_any_image_gets_the_size_asked_for(height: int, width: int, size: int) -> None:
     image = Image.fromarray(np.full((height, width, 3), (10, 100, 200), np.uint8))
