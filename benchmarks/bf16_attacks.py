@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from common import Figure, finish
-from toughen.attacks import Ascent, attacked
+from toughen.attacks import GradientAttack, attacked
 from toughen.batch import Batch
 from toughen.data import Digits
 from toughen.losses import cross_entropy, kl_to
@@ -72,7 +72,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     "ARAT": ARAT,
     "ARR": ARR,
     "ARoW": ARoW,
-    "ARoW, normal start": lambda: ARoW(attack=Ascent(start="normal")),
+    "ARoW, normal start": lambda: ARoW(attack=GradientAttack(start="normal")),
     "D2R": D2R,
     "D2R, gradient guide": lambda: D2R(gradient="guide"),
     "D2R, gradient mixture": lambda: D2R(gradient="mixture"),
@@ -142,7 +142,7 @@ class Attack:
         self.method.begin_epoch(self.model, 0, batch)
         climbed = self._attacked(batch, form)
         precision = torch.autocast("cpu", torch.bfloat16) if form != "fp32" else nullcontext()
-        with patch.object(Ascent, "maximise", self._watched(Ascent.maximise)), precision:
+        with patch.object(GradientAttack, "maximise", self._watched(GradientAttack.maximise)), precision:
             self.images = self.method.perturb(climbed, batch).images
         if isinstance(self.method, VAT):
             self.climbed, self.objective = self.model, kl_to(self.model.eval()(batch.images))
@@ -157,7 +157,7 @@ class Attack:
 
     def _watched(self, maximise: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def watched(
-            ascent: Ascent, climbed: nn.Module, objective: Callable[[Tensor], Tensor], *a: Any, **k: Any
+            ascent: GradientAttack, climbed: nn.Module, objective: Callable[[Tensor], Tensor], *a: Any, **k: Any
         ) -> Tensor:
             self.climbed, self.objective = climbed, objective
             return maximise(ascent, climbed, objective, *a, **k)
@@ -193,7 +193,7 @@ def measure(name: str, trained: dict[str, Tensor], batches: list[Batch]) -> dict
     for form in FORMS:
         shares[form] = {"share": share(form)}
         if name.partition(",")[0] in KL and (attack := getattr(exact[0].method, "attack", None)) and attack.starts_near:
-            with patch.object(Ascent, "starts_near", PropertyMock(return_value=False)):
+            with patch.object(GradientAttack, "starts_near", PropertyMock(return_value=False)):
                 shares[form]["every step in bf16"] = share(form)
     return shares
 

@@ -21,22 +21,22 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pyautoattack
 import torch
-from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
 from common import Figure, Timing, clock_for, finish, ratio
 from robust_models import THREATS, robust_model, source
+from toughen.attacks.base import AutoAttack
+from toughen.attacks.fast_search import choose_search, in_precision
 from toughen.batch import Batch
 from toughen.data.source import DataSource, ImageSet
 from toughen.evaluation import wilson
-from toughen.evaluation.attacks.mixed import choose_search, in_precision
-from toughen.evaluation.attacks.named import Ensemble
-from toughen.evaluation.inference import frozen
-from toughen.evaluation.judge import judge, judge_clean
-from toughen.evaluation.task import choose_images
+from toughen.evaluation.plan import choose_images
+from toughen.evaluation.verify import judge, judge_clean
 from toughen.hardware.allocator import memory_kept
 from toughen.models import forward_flops
+from toughen.models.inference import frozen
 from worker import Worker
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -66,7 +66,7 @@ def directly(stack: ExitStack, given: Given) -> Callable[[], None]:
     eps = THREATS[given["name"]].radius
 
     def attack(images: Tensor, labels: Tensor, seed: int) -> Tensor:
-        library = AutoAttack(model, norm="Linf", eps=eps, seed=seed, version="standard", device=DEVICE)
+        library = pyautoattack.AutoAttack(model, norm="Linf", eps=eps, seed=seed, version="standard", device=DEVICE)
         _, predictions = library.run_standard_evaluation(images, labels, batch_size=len(images))
         return predictions == labels
 
@@ -78,7 +78,7 @@ def ours(stack: ExitStack, given: Given) -> Callable[[], None]:
     rounds = Rounds(given, "ours")
     model = robust_model(given["name"], rounds.data, Path(given["runs"]))
     judged = stack.enter_context(frozen(model, DEVICE))
-    attacks = in_precision((Ensemble(10),), search_of(given, judged, rounds.images))
+    attacks = in_precision((AutoAttack(10),), search_of(given, judged, rounds.images))
     stack.enter_context(memory_kept())
 
     def attack(images: Tensor, labels: Tensor, seed: int) -> Tensor:

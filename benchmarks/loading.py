@@ -25,7 +25,7 @@ from PIL import Image
 
 from common import Figure, Timing, alternate, finish, ratio, seconds_of
 from robust_models import source
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.commands.assemble import ready
 from toughen.commands.settings import with_data_facts
 from toughen.commands.train import DEFAULTS
@@ -53,7 +53,7 @@ def encoded(folder: Path, images: int) -> str:
 
 def trainer(stack: ExitStack, folder: str, images: int, decoded: bool, workers: int) -> Trainer:
     """A run that is ready for its first epoch."""
-    method = TRADES(attack=Ascent(steps=5, start="normal"))
+    method = TRADES(attack=GradientAttack(steps=5, start="normal"))
     asked = {"data": Parquet(folder), "model": partial(SmallCNN, width=8), "method": method, "workers": workers}
     asked |= {"train_images": images, "val_images": 2, "trackers": []}
     split = Parquet(folder).load("train")

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from common import Figure, Timing, alternate, clock_for, finish, ratio, seconds_of
-from toughen.attacks import PGD, Ascent
+from toughen.attacks import PGD, GradientAttack
 from toughen.losses import cross_entropy, kl, kl_to
 from toughen.models import ResNet18, build_model
 from toughen.models.fold import fold
@@ -75,7 +75,7 @@ def ours(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Attack]:
         with torch.no_grad():
             clean = replica.refresh()(images)
         start = (plain + 0.001 * torch.randn_like(plain)).contiguous(memory_format=torch.channels_last)
-        return Ascent(STEPS, STEP_SIZE).maximise(replica, kl_to(clean), images, THREAT, begin=start)
+        return GradientAttack(STEPS, STEP_SIZE).maximise(replica, kl_to(clean), images, THREAT, begin=start)
 
     return {"PGD": pgd, "TPGD": tpgd}
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import toughen
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.data import FashionMNIST, Parquet
 from toughen.data.source import DataSource, Decoded, ImageSet, Split
 from toughen.evaluation import load_model
@@ -31,7 +31,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     # Three steps: on one core ten would take hours.
     "cifar10": {
         "model": partial(ResNet18, width=16),
-        "method": TRADES(attack=Ascent(steps=3, step_size=3.5 / 255)),
+        "method": TRADES(attack=GradientAttack(steps=3, step_size=3.5 / 255)),
         "epochs": 4,
         "train_images": 16_000,
     },

@@ -20,7 +20,7 @@ from typing import Any
 from common import Figure, alternate, clock_for, finish
 from ours import trainer
 from plain_step import plain_step
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.methods import TRADES
 from toughen.models import ResNet18
 from worker import Worker
@@ -32,7 +32,7 @@ ORDERS = {"batch": 1, "width": 2, "attack_steps": 1, "image_size": 2}
 
 def fast_step(stack: ExitStack, batch: int, width: int, attack_steps: int, image_size: int) -> Callable[[], None]:
     """A step of a run."""
-    method = TRADES(attack=Ascent(steps=attack_steps, start="normal"))
+    method = TRADES(attack=GradientAttack(steps=attack_steps, start="normal"))
     network = partial(ResNet18, width=width)
     run, images = trainer(method, network, batch, stack, size=image_size, precision="fp32")
     stack.enter_context(run.prepared())

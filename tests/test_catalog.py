@@ -24,7 +24,7 @@ BASES: dict[str, tuple[ModuleType, type]] = {
     "methods": (methods, methods.Method),
     "models": (models, nn.Module),
     "data": (data, data.DataSource),
-    "attacks": (attacks, attacks.Ascent),
+    "attacks": (attacks, attacks.GradientAttack),
     "optimizers": (torch.optim, torch.optim.Optimizer),
     "schedules": (training, training.Schedule),
     "averages": (training, training.Average),

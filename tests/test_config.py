@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from toughen.attacks import FGSM, PGD, Ascent
+from toughen.attacks import FGSM, PGD, GradientAttack
 from toughen.catalog import classes
 from toughen.config import arguments_of, describe, import_path, instantiate, path_of
 from toughen.data import Augment, ImageFolder, Parquet
@@ -25,7 +25,7 @@ from toughen.training import EMA, SWA, Constant, Cosine, MultiStep, OneCycle
 
 # Each with settings that are not the defaults, so that a dropped one shows.
 SETTINGS: list[tuple[Callable[..., Any], dict[str, Any]]] = [
-    (Ascent, {"steps": 3, "step_size": 0.02, "start": "normal", "restarts": 2, "keep_best": True}),
+    (GradientAttack, {"steps": 3, "step_size": 0.02, "start": "normal", "restarts": 2, "keep_best": True}),
     (PGD, {"steps": 7, "step_size": 0.01, "start": "clean", "mode": "train", "loss": "margin"}),
     (FGSM, {"step_size": 0.1, "start": "uniform", "loss": "dlr"}),
     (Augment, {"crop": 2, "flip": False}),
@@ -74,7 +74,7 @@ def test_object_comes_back_from_yaml(make: Callable[..., Any], arguments: dict[s
 @pytest.mark.parametrize(
     "method",
     [
-        TRADES(beta=3.0, attack=Ascent(steps=2)),
+        TRADES(beta=3.0, attack=GradientAttack(steps=2)),
         PGDAT(attack=PGD(steps=4)),
         ARR(lam=2, attack=FGSM(start="uniform")),
     ],

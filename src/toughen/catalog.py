@@ -20,11 +20,11 @@ KINDS = {
     "methods": "toughen.methods.method.Method",
     "models": "torch.nn.modules.module.Module",
     "data": "toughen.data.source.DataSource",
-    "attacks": "toughen.attacks.ascent.Ascent",
+    "attacks": "toughen.attacks.gradient.GradientAttack",
     "optimizers": "torch.optim.optimizer.Optimizer",
     "schedules": "toughen.training.optimizer.Schedule",
     "averages": "toughen.training.averaging.Average",
-    "analyses": "toughen.evaluation.analysis.Analysis",
+    "analyses": "toughen.evaluation.analyses.base.Analysis",
 }
 """The kinds of classes, each with the import path of its base class.
 

@@ -10,6 +10,9 @@ from typing import Any
 
 from toughen.errors import InputError
 
+_FORMER = {"toughen.attacks.ascent.Ascent": "toughen.attacks.gradient.GradientAttack"}
+"""Paths that configurations of earlier versions name, with what is there now."""
+
 
 def describe(value: Any, inside: tuple[int, ...] = ()) -> Any:
     """The plain-data form of a setting, for `config.yaml`.
@@ -89,7 +92,7 @@ def instantiate(described: dict[str, Any], **extra: Any) -> Any:
     Raises:
         InputError: the class cannot be imported, or takes other arguments.
     """
-    path = described["class_path"]
+    path = _FORMER.get(described["class_path"], described["class_path"])
     arguments = {**_rebuilt(described.get("init_args") or {}), **extra}
     function = import_path(path)
     try:

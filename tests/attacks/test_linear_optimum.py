@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks import FGSM, PGD, Ascent
+from toughen.attacks import FGSM, PGD, GradientAttack
 from toughen.losses import margin
 from toughen.threat import ThreatModel
 
@@ -83,7 +83,7 @@ def test_gradient_is_taken_at_the_clipped_point() -> None:
 def test_maximise_raises_any_objective() -> None:
     model, gradient = linear_model(5, (1, 3, 3))
     x = torch.full((2, 1, 3, 3), 0.5, dtype=torch.float64)
-    lowered = Ascent(steps=3, start="clean").maximise(
+    lowered = GradientAttack(steps=3, start="clean").maximise(
         model, lambda logits: -margin(logits, torch.zeros(2, dtype=torch.int64)), x, ThreatModel("linf", 0.1)
     )
     torch.testing.assert_close(lowered - x, -0.1 * gradient.sign().expand_as(x))

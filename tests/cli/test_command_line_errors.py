@@ -74,7 +74,7 @@ def refused(answer: Any) -> str:
         ),
         (
             "train --method.attack.stepz 3",
-            "--method.attack.stepz: unknown setting of Ascent; did you mean 'steps'? "
+            "--method.attack.stepz: unknown setting of GradientAttack; did you mean 'steps'? "
             "Known: keep_best, mode, restarts, start, step_size, steps",
         ),
         ("train --schedule constant --schedule.x 1", "--schedule.x: unknown setting of Constant; it has none"),
@@ -165,7 +165,10 @@ def test_message(toughen: Toughen, line: str, message: str) -> None:
             "train --method toughen.methods.Method",
             "--method: toughen.methods.Method is only the base of others; expected ",
         ),
-        ("train --method ARR --method.attack Ascent", "--method.attack: Ascent is not a PGD; expected FGSM, PGD"),
+        (
+            "train --method ARR --method.attack GradientAttack",
+            "--method.attack: GradientAttack is not a PGD; expected FGSM, PGD",
+        ),
         ("train --average.start 3", "--average.start: which average? Give --average too: EMA, "),
         ("train --model numpy.ndarray", "--model: numpy.ndarray is not a Module; expected "),
         ("train --config no-such-recipe", "--config: no file and no recipe 'no-such-recipe'; "),

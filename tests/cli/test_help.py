@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.catalog import classes
 from toughen.cli.parser import Parser
 from toughen.commands.compare import compare
@@ -79,7 +79,7 @@ def sample(
     kept: bool = True,
     choice: Literal["a", "b"] = "b",
     several: list[str] = ["x", "y"],  # noqa: B006
-    attack: Ascent = Ascent(steps=7),
+    attack: GradientAttack = GradientAttack(steps=7),
     needed: float,
 ) -> None:
     """Do something.
@@ -108,7 +108,7 @@ def test_rows(capsys: pytest.CaptureFixture[str]) -> None:
         "--kept {true,false}     turn it off. [true]",
         "--choice {a,b}          one of two. [b]",
         "--several A,B           many. [x,y]",
-        "--attack NAME           what attacks. [Ascent]",
+        "--attack NAME           what attacks. [GradientAttack]",
     ):
         assert f"\n  {line}\n" in text
 

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from toughen import catalog
-from toughen.attacks import FGSM, PGD, Ascent
+from toughen.attacks import FGSM, PGD, GradientAttack
 from toughen.cli.parser import Parser, Request
 from toughen.cli.train import GROUPS
 from toughen.commands.evaluate import evaluate
@@ -145,16 +145,18 @@ def test_classes(line: str, name: str, value: Any) -> None:
 def test_what_the_default_object_was_built_with_stays() -> None:
     """TRADES starts from normal noise; asking for fewer steps leaves that."""
     method = asked("--method.attack.steps 3")["method"]
-    assert same(method, TRADES(attack=Ascent(steps=3, start="normal")))
+    assert same(method, TRADES(attack=GradientAttack(steps=3, start="normal")))
 
 
 def test_what_a_functions_own_default_was_built_with_stays() -> None:
-    def own(method: Method = TRADES(beta=2, attack=Ascent(steps=3)), schedule: Schedule = MultiStep([5])) -> None:
+    def own(
+        method: Method = TRADES(beta=2, attack=GradientAttack(steps=3)), schedule: Schedule = MultiStep([5])
+    ) -> None:
         """Train."""
 
-    assert same(asked("--method.beta 4", own)["method"], TRADES(beta=4, attack=Ascent(steps=3)))
+    assert same(asked("--method.beta 4", own)["method"], TRADES(beta=4, attack=GradientAttack(steps=3)))
     method = asked("--method.attack.start clean", own)["method"]
-    assert same(method, TRADES(beta=2, attack=Ascent(steps=3, start="clean")))
+    assert same(method, TRADES(beta=2, attack=GradientAttack(steps=3, start="clean")))
     assert same(asked("--method trades", own)["method"], TRADES())
     assert same(asked("--schedule.gamma 0.5", own)["schedule"], MultiStep([5], 0.5))
 

@@ -11,7 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.commands.train import train
 from toughen.methods import TRADES
 from toughen.models import SmallCNN
@@ -38,7 +38,7 @@ def test_command_line_yaml_and_python_give_the_same_run(toughen: Toughen, tmp_pa
     assert toughen("train", "--config", "first/config.yaml", "--out", "second").status == 0
     assert (tmp_path / "first/config.yaml").read_text() == (tmp_path / "second/config.yaml").read_text()
     assert_same(tmp_path / "first", tmp_path / "second")
-    method = TRADES(beta=3, attack=Ascent(steps=1, start="normal"))
+    method = TRADES(beta=3, attack=GradientAttack(steps=1, start="normal"))
     quick = {"epochs": 1, "budget": "none", "device": "cpu", "trackers": [], "batch_size": 512}
     train(model=partial(SmallCNN, width=4), method=method, out="third", **quick)
     assert_same(tmp_path / "first", tmp_path / "third")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 from torch import nn
 
-from toughen.attacks import PGD, Ascent
+from toughen.attacks import PGD, GradientAttack
 from toughen.cli.settings import REQUIRED, Setting, expected, settings_of, takes_anything
 from toughen.methods import Method, Standard
 from toughen.threat import ThreatModel
@@ -105,7 +105,7 @@ def test_who_takes_any_name() -> None:
     [
         (Method, Method),
         (ThreatModel | None, ThreatModel),
-        (Ascent, Ascent),
+        (GradientAttack, GradientAttack),
         (Base, Base),
         (Parent, Parent),
         (Callable[..., nn.Module], nn.Module),

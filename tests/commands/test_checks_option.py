@@ -10,11 +10,11 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from toughen import evaluate
+from toughen.attacks.budgets import FURTHER
 from toughen.cli import main
 from toughen.config import describe
 from toughen.data import Digits
 from toughen.evaluation import Evaluation
-from toughen.evaluation.attacks.further import FURTHER
 from toughen.models import SmallCNN, build_model
 from toughen.reports.terminal import show_result
 from toughen.run import RunFolder

@@ -14,9 +14,9 @@ from toughen.commands.train import train
 from toughen.data import Digits, ImageSet, sample_by_class
 from toughen.errors import InputError, RunError
 from toughen.evaluation import Verdicts, load_model
-from toughen.evaluation.inference import predict
 from toughen.methods import TRADES, Standard
 from toughen.models import SmallCNN
+from toughen.models.inference import predict
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 

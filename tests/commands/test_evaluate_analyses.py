@@ -12,7 +12,7 @@ from toughen import evaluate
 from toughen.config import describe
 from toughen.data import Digits
 from toughen.errors import InputError
-from toughen.evaluation import Analysis, Scene, Step
+from toughen.evaluation import Analysis, AnalysisContext, Step
 from toughen.evaluation.analyses import EpsCurve, OtherNorms
 from toughen.models import SmallCNN, build_model
 from toughen.run import RunFolder
@@ -45,7 +45,7 @@ def test_more_analyses_join_a_finished_evaluation_without_attacks(run: str, monk
     assert [step.attack for step in steps] == ["fgsm", "pgd20_margin", "eps_curve", ""]
     before = RunFolder(run).verdicts.read_bytes()
     # Attacks are judged through this name, analyses through their own.
-    monkeypatch.delattr("toughen.evaluation.evaluate.judge")
+    monkeypatch.delattr("toughen.evaluation.runner.judge")
     second = evaluate(run, analyses=[OtherNorms(images=4, steps=2)], **QUICK)
     assert list(second.result["analyses"]) == ["eps_curve", "other_norms"]
     assert second.result["analyses"]["eps_curve"] == first.result["analyses"]["eps_curve"]
@@ -68,7 +68,7 @@ def test_other_settings_make_it_anew(run: str) -> None:
 class Slow(Analysis):
     """Never ends by itself."""
 
-    def run(self, scene: Scene) -> dict[str, Any]:
+    def run(self, scene: AnalysisContext) -> dict[str, Any]:
         while True:
             scene.model(torch.zeros(1, *scene.images.shape))
 

@@ -16,8 +16,8 @@ from toughen.config import describe
 from toughen.data import Digits
 from toughen.errors import InputError, RunError
 from toughen.evaluation import Step, Verdicts, evaluate_model
-from toughen.evaluation.pace import Deadline, TimeUp
 from toughen.models import SmallCNN, build_model
+from toughen.models.deadline import Deadline, TimeUp
 from toughen.reports.terminal import show_result
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from toughen import train
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.data import Augment, Digits, split_validation
 from toughen.errors import DivergedError, InputError, RunError
 from toughen.evaluation import load_model
@@ -30,7 +30,7 @@ def small(num_classes: int, in_channels: int) -> nn.Module:
 
 
 def trades() -> TRADES:
-    return TRADES(attack=Ascent(steps=2, start="normal"))
+    return TRADES(attack=GradientAttack(steps=2, start="normal"))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from toughen import train
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.data import Augment, CutMix, Digits, ExtraImages, Loader, split_validation
 from toughen.errors import DataError, InputError, RunError
@@ -28,7 +28,7 @@ SMALL = {**QUICK, "batch_size": 64, "train_images": 300, "val_images": 20, "mode
 
 
 def trades() -> TRADES:
-    return TRADES(attack=Ascent(steps=2, start="normal"))
+    return TRADES(attack=GradientAttack(steps=2, start="normal"))
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
@@ -288,6 +288,6 @@ def test_bad_settings(tmp_path: Path, settings: dict, message: str) -> None:
 
 
 def test_a_methods_own_smoothing_may_be_switched_off(tmp_path: Path) -> None:
-    method = ARoW(smoothing=0, attack=Ascent(steps=1))
+    method = ARoW(smoothing=0, attack=GradientAttack(steps=1))
     train(method=method, label_smoothing=0.2, out=str(tmp_path / "a"), **SMALL)
     assert (tmp_path / "a/model.safetensors").exists()

@@ -12,14 +12,14 @@ from torch import nn
 
 from toughen import merge
 from toughen.attacks import PGD
+from toughen.attacks.base import Square
+from toughen.attacks.budgets import FURTHER
+from toughen.attacks.spsa import SPSA, Estimated
 from toughen.commands.into_folder import finished, run_in
 from toughen.data import ImageSet
 from toughen.errors import ToughenWarning
-from toughen.evaluation import Crew, Evaluation, Requirement, Shard, Step, Task, evaluate_model, prepare
-from toughen.evaluation.attacks.estimated import Estimated
-from toughen.evaluation.attacks.further import FURTHER, BySPSA
-from toughen.evaluation.attacks.named import Square
-from toughen.evaluation.pace import TimeUp
+from toughen.evaluation import Evaluation, EvaluationPlan, Processes, Requirement, Shard, Step, evaluate_model, prepare
+from toughen.models.deadline import TimeUp
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
@@ -70,13 +70,13 @@ def short() -> Iterator[None]:
     """The attacks that follow ask the network less often."""
     with pytest.MonkeyPatch.context() as patch:
         for module in ("evaluate", "result"):
-            attacks = (Square(queries=200, name=FURTHER[0]), BySPSA(directions=2))
+            attacks = (Square(queries=200, name=FURTHER[0]), SPSA(directions=2))
             patch.setattr(f"toughen.evaluation.{module}.further_attacks", lambda protocol, found=attacks: found)
         yield
 
 
 @pytest.fixture(scope="module")
-def doubted(short: None, network, images: ImageSet) -> Task:
+def doubted(short: None, network, images: ImageSet) -> EvaluationPlan:
     """A noisy backward pass, of which the preflight knows."""
     settings = {"budget": "quick", "test_images": 8, "sample": "first", "batch_size": 4, "device": "cpu"}
     with pytest.warns(ToughenWarning, match="the gradient is not the model's own"):
@@ -84,13 +84,13 @@ def doubted(short: None, network, images: ImageSet) -> Task:
 
 
 @pytest.fixture(scope="module")
-def passed(doubted: Task) -> Task:
+def passed(doubted: EvaluationPlan) -> EvaluationPlan:
     """The same without what the preflight found: only the whole evaluation shows the doubt."""
     return replace(doubted, outline=replace(doubted.outline, findings=()))
 
 
 @pytest.fixture(scope="module")
-def whole(passed: Task, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+def whole(passed: EvaluationPlan, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     """What one process gives without a stop."""
     evaluation = run_in(RunFolder(tmp_path_factory.mktemp("whole")), passed, None)
     assert evaluation.result["complete"]
@@ -106,7 +106,9 @@ def refused(evaluation: Evaluation) -> bool:
 
 
 @pytest.mark.parametrize("late", ["self_checks", "further_square"])
-def test_a_time_limit_before_they_ran_is_not_the_end(doubted: Task, whole: Evaluation, tmp_path: Path, late: str):
+def test_a_time_limit_before_they_ran_is_not_the_end(
+    doubted: EvaluationPlan, whole: Evaluation, tmp_path: Path, late: str
+):
     def stop(step: Step) -> None:
         if step.attack == late:
             raise TimeUp
@@ -126,14 +128,14 @@ def test_a_time_limit_before_they_ran_is_not_the_end(doubted: Task, whole: Evalu
     assert full.result["masking_suspected"] == whole.result["masking_suspected"]
 
 
-class Others(Crew):
+class Others(Processes):
     """The first of two processes; the second has done its part already."""
 
     def wait(self) -> None:
         pass
 
 
-def test_shards_give_the_figure_of_one_process_or_none(passed: Task, whole: Evaluation, tmp_path: Path):
+def test_shards_give_the_figure_of_one_process_or_none(passed: EvaluationPlan, whole: Evaluation, tmp_path: Path):
     folder = RunFolder(tmp_path)
     for number in (1, 2):
         run_in(folder, passed, None, shard=Shard(number, 2))
@@ -148,7 +150,7 @@ def test_shards_give_the_figure_of_one_process_or_none(passed: Task, whole: Eval
     assert shared.result["robust_accuracy"] == whole.result["robust_accuracy"]
 
 
-def test_they_follow_a_check_that_is_made_later(passed: Task, whole: Evaluation, tmp_path: Path):
+def test_they_follow_a_check_that_is_made_later(passed: EvaluationPlan, whole: Evaluation, tmp_path: Path):
     folder = RunFolder(tmp_path)
     before = run_in(folder, passed, None, checks=False)
     assert before.result["masking_suspected"] == []

@@ -7,9 +7,9 @@ import pytest
 
 from toughen.errors import RunError
 from toughen.evaluation import Evaluation, evaluate_model, prepare
-from toughen.evaluation.evaluate import carry_out
-from toughen.evaluation.records.units import Unit
+from toughen.evaluation.records.batches import BatchResult
 from toughen.evaluation.result import summarise
+from toughen.evaluation.runner import carry_out
 from toughen.threat import ThreatModel
 
 THREAT = ThreatModel("linf", 0.08)
@@ -22,7 +22,7 @@ def task(network, images):
 
 
 @pytest.fixture(scope="module")
-def units(task) -> tuple[Unit, ...]:
+def units(task) -> tuple[BatchResult, ...]:
     return carry_out(task).units
 
 
@@ -31,7 +31,7 @@ def whole(network, images) -> Evaluation:
     return evaluate_model(network, images, THREAT, checks=False, **SETTINGS)
 
 
-def without(units: Sequence[Unit], *missing: tuple[int, str]) -> list[Unit]:
+def without(units: Sequence[BatchResult], *missing: tuple[int, str]) -> list[BatchResult]:
     return [unit for unit in units if (unit.batch, unit.name) not in missing]
 
 

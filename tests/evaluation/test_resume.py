@@ -15,10 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from toughen.errors import RunError, ToughenWarning
-from toughen.evaluation import Evaluation, Scene, Shard, Step, evaluate_model, find_parts, merge_parts, prepare
-from toughen.evaluation.evaluate import analyse, carry_out
-from toughen.evaluation.records.parts import Parts, unfinished
+from toughen.evaluation import (
+    AnalysisContext,
+    Evaluation,
+    Shard,
+    Step,
+    evaluate_model,
+    find_parts,
+    merge_parts,
+    prepare,
+)
 from toughen.evaluation.records.probe import what_changed
+from toughen.evaluation.records.store import VerdictStore, unfinished
+from toughen.evaluation.runner import analyse, carry_out
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
@@ -119,7 +128,7 @@ evaluate_model(
 
 def test_a_killed_process(tmp_path: Path, network, images, whole):
     """kill -9 after a few units, in the middle of things; the rest is computed here."""
-    script = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "run"), settings=SETTINGS)
+    script = KILLED.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path / "run"), settings=SETTINGS)
     process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = monotonic() + 120
     while len(list(tmp_path.glob("run/verdicts/*/*.parquet"))) < 4 and process.poll() is None:
@@ -229,7 +238,7 @@ class Brightness:
     def settings(self) -> dict[str, Any]:
         return {"factor": self.factor}
 
-    def run(self, scene: Scene) -> dict[str, Any]:
+    def run(self, scene: AnalysisContext) -> dict[str, Any]:
         self.runs += 1
         right = 0
         for indices in scene.batches(25):
@@ -255,7 +264,7 @@ def test_an_analysis_runs_once_and_is_merged(tmp_path: Path, network, images):
     other = Brightness(0.7)
     assert carry_out(task, folder=folder, analyses=[other]).analyses["brightness"]["settings"] == {"factor": 0.7}
     assert other.runs == 1
-    assert Parts(folder, task.outline).noted("brightness")["settings"] == {"factor": 0.7}
+    assert VerdictStore(folder, task.outline).noted("brightness")["settings"] == {"factor": 0.7}
     assert analyse(task, [analysis]) == {"brightness": found}
 
 

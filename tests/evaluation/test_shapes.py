@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from toughen.attacks import FGSM, PGD
+from toughen.attacks.apgd import APGD
+from toughen.attacks.base import Gradient
 from toughen.data import ImageSet
 from toughen.data.source import Decoded
 from toughen.evaluation import evaluate_model
-from toughen.evaluation.attacks.named import Gradient
-from toughen.evaluation.attacks.search import AutoPGD
 from toughen.threat import Norm, ThreatModel
 
 
@@ -51,7 +51,7 @@ def test_verdicts_are_those_of_the_attacks(
         network, given, threat, budget="quick", sample="first", batch_size=2, seed=7, device="cpu"
     )
     assert evaluation.verdicts.held("clean").tolist() == [False] + [True] * (len(labels) - 1)
-    iterative = AutoPGD(20, 5) if norm == "l1" else Gradient("", PGD(20, restarts=5, keep_best=True, loss="margin"))
+    iterative = APGD(20, 5) if norm == "l1" else Gradient("", PGD(20, restarts=5, keep_best=True, loss="margin"))
     attacks = {"fgsm": Gradient("", FGSM()), "apgd20" if norm == "l1" else "pgd20_margin": iterative}
     assert evaluation.verdicts.attacks == tuple(attacks)
     for name, attack in attacks.items():

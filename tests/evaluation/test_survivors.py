@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from toughen.attacks import FGSM, PGD
+from toughen.attacks.base import Gradient, NamedAttack, Square
 from toughen.batch import Batch
 from toughen.evaluation import Evaluation, attacks_of, evaluate_model
-from toughen.evaluation.attacks.named import Gradient, NamedAttack, Square
-from toughen.evaluation.inference import frozen
-from toughen.evaluation.judge import judge, judge_clean
+from toughen.evaluation.verify import judge, judge_clean
+from toughen.models.inference import frozen
 from toughen.threat import ThreatModel
 
 THREAT = ThreatModel("linf", 0.08)
@@ -28,7 +28,7 @@ ATTACKS: tuple[NamedAttack, ...] = (
 @pytest.fixture(scope="module")
 def evaluation(network, images) -> Iterator[Evaluation]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toughen.evaluation.task.attacks_of", lambda budget, num_classes, norm: ATTACKS)
+        patch.setattr("toughen.evaluation.plan.attacks_of", lambda budget, num_classes, norm: ATTACKS)
         yield evaluate_model(network, images, THREAT, test_images=60, sample="first", batch_size=40, device="cpu")
 
 

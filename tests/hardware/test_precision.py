@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from toughen import train
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.hardware import precision
 from toughen.hardware.precision import PAYS, choose_precision, native_bf16, tf32
 from toughen.methods import TRADES, Standard
@@ -84,7 +84,7 @@ def test_the_plain_path_is_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     found = {}
     for fast in (True, False):
         out = tmp_path / str(fast)
-        train(method=TRADES(attack=Ascent(steps=1)), fast=fast, out=str(out), **settings)
+        train(method=TRADES(attack=GradientAttack(steps=1)), fast=fast, out=str(out), **settings)
         found[fast] = yaml.safe_load((out / "config.yaml").read_text())["precision"]
     assert found == {True: "bf16", False: "fp32"}
 

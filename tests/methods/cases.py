@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from toughen.attacks import FGSM, PGD, Ascent
+from toughen.attacks import FGSM, PGD, GradientAttack
 from toughen.methods import (
     ALP,
     ARAT,
@@ -68,9 +68,9 @@ CASES: dict[str, list[Case]] = {
         Case(lambda: ALP(lam=1.0, mixed=True, attack=PGD(steps=2)), ("ce", "pairing")),
     ],
     "ARoW": [
-        Case(lambda: ARoW(attack=Ascent(steps=2)), ("supervised", "regularizer")),
+        Case(lambda: ARoW(attack=GradientAttack(steps=2)), ("supervised", "regularizer")),
         Case(
-            lambda: ARoW(weight="cow", smoothing=0.0, inner="ce", attack=Ascent(steps=2)),
+            lambda: ARoW(weight="cow", smoothing=0.0, inner="ce", attack=GradientAttack(steps=2)),
             ("supervised", "regularizer"),
         ),
     ],
@@ -95,7 +95,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "D2R": [
         Case(
-            lambda: D2R(attack=Ascent(steps=2, start="normal")),
+            lambda: D2R(attack=GradientAttack(steps=2, start="normal")),
             ("guide_ce", "logit_mse", "clean", "adversarial"),
         ),
         Case(
@@ -104,7 +104,7 @@ CASES: dict[str, list[Case]] = {
                 clean="js",
                 adversarial="mse",
                 gradient="mixture",
-                attack=Ascent(steps=2, start="normal"),
+                attack=GradientAttack(steps=2, start="normal"),
             ),
             ("guide_ce", "logit_mse", "clean", "adversarial"),
         ),
@@ -118,7 +118,7 @@ CASES: dict[str, list[Case]] = {
                 log_offset=1e-5,
                 gradient="guide",
                 save_guide=True,
-                attack=Ascent(steps=2, start="normal"),
+                attack=GradientAttack(steps=2, start="normal"),
             ),
             ("guide_ce", "logit_mse", "clean", "adversarial"),
         ),
@@ -129,15 +129,15 @@ CASES: dict[str, list[Case]] = {
     "FGSMRS": [Case(FGSMRS, ("adversarial_ce",))],
     "HAT": [
         Case(
-            lambda: HATWithAnyHelper(attack=Ascent(steps=2, start="normal")),
+            lambda: HATWithAnyHelper(attack=GradientAttack(steps=2, start="normal")),
             ("natural", "robust_kl", "helper_ce"),
         )
     ],
     "LBGAT": [
-        Case(lambda: LBGAT(attack=Ascent(steps=2, start="normal")), ("guide_ce", "logit_mse", "robust_kl")),
+        Case(lambda: LBGAT(attack=GradientAttack(steps=2, start="normal")), ("guide_ce", "logit_mse", "robust_kl")),
         Case(
             lambda: LBGAT(
-                Guide("SmallCNN", {"width": 4}), beta=6.0, inner="ce", save_guide=True, attack=Ascent(steps=2)
+                Guide("SmallCNN", {"width": 4}), beta=6.0, inner="ce", save_guide=True, attack=GradientAttack(steps=2)
             ),
             ("guide_ce", "logit_mse", "robust_kl"),
         ),
@@ -159,9 +159,9 @@ CASES: dict[str, list[Case]] = {
     ],
     "Standard": [Case(Standard, ("ce",), perturbs=False)],
     "TRADES": [
-        Case(lambda: TRADES(beta=6.0, attack=Ascent(steps=2, start="normal")), ("natural", "robust_kl")),
+        Case(lambda: TRADES(beta=6.0, attack=GradientAttack(steps=2, start="normal")), ("natural", "robust_kl")),
         Case(
-            lambda: TRADES(clean_passes=2, adversarial_first=True, attack=Ascent(steps=2, start="normal")),
+            lambda: TRADES(clean_passes=2, adversarial_first=True, attack=GradientAttack(steps=2, start="normal")),
             ("natural", "robust_kl"),
         ),
     ],

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from toughen.attacks import FGSM, PGD, Ascent
+from toughen.attacks import FGSM, PGD, GradientAttack
 from toughen.batch import Batch
 from toughen.methods import (
     ARAT,
@@ -53,7 +53,7 @@ class Tiny(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def inner(settings: dict[str, Any], kind: type[Ascent] = Ascent, **more: Any) -> Ascent:
+def inner(settings: dict[str, Any], kind: type[GradientAttack] = GradientAttack, **more: Any) -> GradientAttack:
     attack = settings["attack"]
     return kind(steps=attack["steps"], step_size=attack["step_size"], **more)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.losses import cross_entropy
@@ -126,7 +126,7 @@ def test_smoothing_changes_the_supervised_term_only_and_adds_to_soft_targets() -
 def test_published_defaults() -> None:
     method = ARoW()
     assert (method.lam, method.smoothing, method.weight, method.inner) == (3.5, 0.2, "arow", "kl")
-    assert isinstance(method.attack, Ascent)
+    assert isinstance(method.attack, GradientAttack)
     assert (method.attack.steps, method.attack.start, method.attack.mode) == (10, "uniform", "eval")
     assert method.attack.step_size_under(method.threat) == pytest.approx(method.threat.radius / 4)
 

@@ -11,7 +11,7 @@ from scipy.stats import entropy
 from torch import Tensor, nn
 
 from toughen import train
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.data import Digits
 from toughen.errors import InputError
@@ -236,7 +236,7 @@ def networks(**settings: object) -> tuple[D2R, nn.Module, Batch]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = SmallCNN(10, 1, width=4)
-        method = D2R(attack=Ascent(steps=4, step_size=0.007, start="normal"), **settings)
+        method = D2R(attack=GradientAttack(steps=4, step_size=0.007, start="normal"), **settings)
         method.prepare(model)
         # Statistics of a real batch, so that eval mode is not train mode.
         for network in (model, method.guide_network):
@@ -322,7 +322,7 @@ QUICK = {"epochs": 2, "budget": "none", "trackers": [], "device": "cpu", "batch_
 
 
 def small(**settings: object) -> D2R:
-    return D2R(Guide("SmallCNN", {"width": 6}), attack=Ascent(steps=2, start="normal"), **settings)
+    return D2R(Guide("SmallCNN", {"width": 6}), attack=GradientAttack(steps=2, start="normal"), **settings)
 
 
 def narrow(num_classes: int, in_channels: int) -> nn.Module:
@@ -347,7 +347,7 @@ def test_a_run_saves_the_target_as_its_model_and_the_guide_beside_it(tmp_path: P
     assert all(torch.equal(tensor, state[f"guide_network.{name}"]) for name, tensor in guide.state_dict().items())
     assert accuracy(guide) > 0.25  # after two epochs; chance is 0.1
     # A second run may start from it.
-    again = D2R(Guide("SmallCNN", {"width": 6}, weights=str(kept)), attack=Ascent(steps=1, start="normal"))
+    again = D2R(Guide("SmallCNN", {"width": 6}, weights=str(kept)), attack=GradientAttack(steps=1, start="normal"))
     again.prepare(trained.model)
     torch.testing.assert_close(again.guide_network.eval()(images), guide.eval()(images))
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.config import describe
 from toughen.errors import InputError, RunError
@@ -92,7 +92,7 @@ def test_helper_images_lie_h_perturbations_away_and_have_the_helpers_labels(weig
 
 def test_the_helper_is_fixed_and_in_eval_mode_and_stays_so(weights: str) -> None:
     model = network(0)
-    method = HAT(weights, attack=Ascent(steps=1)).under(ThreatModel("linf", 0.1))
+    method = HAT(weights, attack=GradientAttack(steps=1)).under(ThreatModel("linf", 0.1))
     assert method.prepare(model) is model
     method.train()
     helper = method.helper

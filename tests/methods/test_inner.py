@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.methods import TRADES, ARoW
@@ -42,7 +42,7 @@ def test_it_is_the_published_loop(inner: str) -> None:
     model, batch = network_and_batch()
     model.train()
     start = LINF.random_start(batch.images, torch.Generator().manual_seed(3))
-    attack = Ascent(steps=10)
+    attack = GradientAttack(steps=10)
     found = inner_maximum(model, batch, inner, attack, LINF, torch.Generator().manual_seed(3))
     assert all(module.training for module in model.modules())
     # 10 steps of eps / 4, as published.
@@ -53,7 +53,7 @@ def test_it_is_the_published_loop(inner: str) -> None:
 
 def test_arow_climbs_as_trades_does_from_the_same_start() -> None:
     model, batch = network_and_batch()
-    attack = Ascent(steps=3, start="normal")
+    attack = GradientAttack(steps=3, start="normal")
     images = [
         method.under(LINF, torch.Generator().manual_seed(1)).perturb(model, batch).images
         for method in (TRADES(attack=attack), ARoW(attack=attack))
@@ -66,7 +66,7 @@ def test_only_ce_looks_at_the_label(inner: str) -> None:
     model, batch = network_and_batch()
     images = [
         inner_maximum(
-            model, Batch(batch.images, labels), inner, Ascent(steps=3), LINF, torch.Generator().manual_seed(1)
+            model, Batch(batch.images, labels), inner, GradientAttack(steps=3), LINF, torch.Generator().manual_seed(1)
         )
         for labels in (batch.labels, (batch.labels + 1) % 5)
     ]

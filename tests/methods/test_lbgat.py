@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.methods import LBGAT, Guide, total
@@ -19,7 +19,7 @@ from toughen.training.optimizer import parameter_groups
 
 def networks(**settings: object) -> tuple[LBGAT, nn.Module]:
     torch.manual_seed(0)
-    method = LBGAT(attack=Ascent(steps=1), **settings).under(ThreatModel("linf", 0.1))
+    method = LBGAT(attack=GradientAttack(steps=1), **settings).under(ThreatModel("linf", 0.1))
     return method, method.prepare(SmallCNN(5, 1, width=4)).train()
 
 

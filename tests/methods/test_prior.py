@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.data import Augment
 from toughen.errors import InputError
@@ -198,7 +198,7 @@ def test_gradients_of_any_size_are_kept(model: nn.Module) -> None:
     """Half precision reaches neither 1e-30 nor 1e6: what is kept is relative to the batch, and clipped."""
     images = batch_of(0, 1).images
     for scale in (1e-30, 1e30):
-        method = bound(attack=Ascent(steps=1, start="clean"))
+        method = bound(attack=GradientAttack(steps=1, start="clean"))
         start = method._start(batch_of(0, 1))
         method._keep(batch_of(0, 1), start, scale * (images - 0.5), 1.0, EPS)
         torch.testing.assert_close(

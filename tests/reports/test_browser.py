@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toughen.evaluation.transfer_matrix import TransferMatrix
+from toughen.evaluation.analyses.transfer_matrix import TransferMatrix
 from toughen.reports import write_report
 from toughen.reports.comparison import compare_runs
 from toughen.reports.comparison_page import write_comparison

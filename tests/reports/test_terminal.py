@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from toughen.commands.compare import compare
-from toughen.evaluation.transfer_matrix import TransferMatrix
+from toughen.evaluation.analyses.transfer_matrix import TransferMatrix
 from toughen.reports import show_comparison, show_result
 from toughen.run import RunFolder
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from toughen import train
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.errors import InputError
 from toughen.methods import ARAT, TRADES
 from toughen.models import SmallCNN, split_batch_norms
@@ -144,7 +144,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
 def test_compiled_runs(tmp_path: Path, options: dict) -> None:
     """By the real compiler: close to the plain run, bit-identical when resumed, nothing compiled after the start."""
     torch._dynamo.reset()
-    method = TRADES(attack=Ascent(steps=2, start="normal"))
+    method = TRADES(attack=GradientAttack(steps=2, start="normal"))
     settings = {**RUN, "model": partial(SmallCNN, width=4), "method": method, "val_images": 20, **options}
     whole = Watch()
     train(**settings, compile=True, out=str(tmp_path / "whole"), observer=whole)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from toughen.attacks import FGSM, PGD, Ascent
+from toughen.attacks import FGSM, PGD, GradientAttack
 from toughen.commands.assemble import ready
 from toughen.commands.settings import with_data_facts
 from toughen.commands.train import DEFAULTS
@@ -52,7 +52,7 @@ class Questions(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-TWO = Ascent(steps=2, start="normal")
+TWO = GradientAttack(steps=2, start="normal")
 CASES: dict[str, dict[str, Any]] = {
     "TRADES": {"method": TRADES(attack=TWO)},
     "everything": {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from toughen import train
-from toughen.attacks import FGSM, PGD, Ascent
+from toughen.attacks import FGSM, PGD, GradientAttack
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.methods import FGSMPGI, NFGSM, PGDAT, TRADES, Method, Perturbed, RegMix, Standard, Term, Terms
@@ -55,7 +55,11 @@ def test_the_number_of_steps_is_the_formula() -> None:
 
 def test_a_given_step_size_is_scaled_up_to_the_default_and_the_default_follows() -> None:
     ramp = GrowingSteps(first=2, until=1.0)
-    for attack in (PGD(steps=10, step_size=0.02), Ascent(steps=10, step_size=0.04), PGD(steps=10, start="clean")):
+    for attack in (
+        PGD(steps=10, step_size=0.02),
+        GradientAttack(steps=10, step_size=0.04),
+        PGD(steps=10, start="clean"),
+    ):
         before = repr(attack)
         shorter = ramp.attack(attack, LINF, epoch=0, epochs=5)
         assert shorter.steps == 2
@@ -86,7 +90,7 @@ class Recorder(Method):
 
     seen: list[tuple[int, int, int]] = []  # noqa: RUF012 - the run trains a copy of the method
 
-    def __init__(self, attack: Ascent) -> None:
+    def __init__(self, attack: GradientAttack) -> None:
         super().__init__()
         self.attack = attack
 
@@ -124,7 +128,7 @@ def tensors(folder: Path) -> dict[str, Tensor]:
 @pytest.mark.parametrize("stop", [2, 6, 8])
 def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, stop: int) -> None:
     ramps = {"attack_steps": GrowingSteps(first=1), "image_size": GrowingSize()}
-    settings = {**SMALL, "method": TRADES(attack=Ascent(steps=3, start="normal")), **ramps}
+    settings = {**SMALL, "method": TRADES(attack=GradientAttack(steps=3, start="normal")), **ramps}
     train(**settings, out=str(tmp_path / "whole"))
     with pytest.raises(Interrupted):
         train(**settings, out=str(tmp_path / "stopped"), observer=StopAt(stop))

@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks.ascent import Ascent, Mode, Start
+from toughen.attacks.gradient import GradientAttack, Start
 from toughen.errors import InputError
 from toughen.losses import LABELLED, LabelledLoss, margin
+from toughen.models.mode import Mode
 from toughen.numbers import Number
 from toughen.threat import ThreatModel
 
 
-class PGD(Ascent):
+class PGD(GradientAttack):
     """Projected gradient descent (Madry et al. 2018): several steps up a loss of the label.
 
     Args:
@@ -56,7 +57,7 @@ class PGD(Ascent):
         *,
         begin: Tensor | None = None,
     ) -> Tensor:
-        """Adversarial images for these labels; see `Ascent.maximise`."""
+        """Adversarial images for these labels; see `GradientAttack.maximise`."""
         loss = LABELLED[self.loss]
         return self.maximise(
             model,

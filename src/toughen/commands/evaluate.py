@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from toughen.attacks.transfer import short_names
 from toughen.commands.classes import check_same_order, with_model_labels
 from toughen.commands.into_folder import check_place, check_replaced, finished, run_in
 from toughen.config import describe, instantiate
@@ -17,21 +18,20 @@ from toughen.evaluation import (
     Analysis,
     BatchSize,
     Budget,
-    Crew,
     Evaluation,
+    EvaluationPlan,
+    Processes,
     Progress,
     Requirement,
     Sample,
     SearchPrecision,
     Shard,
-    Task,
     load_model,
     prepare,
     with_weights,
 )
-from toughen.evaluation.analysis import check_names
-from toughen.evaluation.attacks.transfer import short_names
-from toughen.evaluation.records.parts import Parts
+from toughen.evaluation.analyses.base import check_names
+from toughen.evaluation.records.store import VerdictStore
 from toughen.models.build import build_model, with_facts
 from toughen.models.state import copied
 from toughen.numbers import check_number
@@ -121,7 +121,7 @@ def evaluate(
     config = _read(source, [name for name, value in sections.items() if value is None])
     folder = RunFolder(out or run or f"runs/evaluate-{_name(model, weights)}")
     own = source is not None and folder.path.resolve() == source.path.resolve()
-    with Crew.from_environment() as crew:
+    with Processes.from_environment() as crew:
         if part is not None and crew.size > 1:
             raise InputError("shard: torchrun's processes share the evaluation out by themselves; leave --shard away")
         check_place(folder, own)
@@ -163,7 +163,7 @@ def evaluate(
         if crew.first and not own:
             if before is None:
                 # First of all, so that the folder is known as an evaluation's however early a kill comes.
-                Parts(folder, task.outline).begin()
+                VerdictStore(folder, task.outline).begin()
             settings |= {
                 "transfer": transfer,
                 "analyses": analyses,
@@ -202,7 +202,7 @@ def evaluate_into(
     seed: int = 0,
     batch_size: int = 250,
     device: str | torch.device = "auto",
-    crew: Crew | None = None,
+    crew: Processes | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate a model that is at hand, and write verdicts, result, images and report into a folder.
@@ -227,7 +227,7 @@ def evaluate_into(
     return run_in(folder, task, before, crew=crew, progress=progress)
 
 
-def _earlier(folder: RunFolder, task: Task, overwrite: bool, crew: Crew) -> Evaluation | None:
+def _earlier(folder: RunFolder, task: EvaluationPlan, overwrite: bool, crew: Processes) -> Evaluation | None:
     if overwrite:
         return None
     check_replaced(folder, task.outline)

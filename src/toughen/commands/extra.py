@@ -11,8 +11,8 @@ from torch import Tensor
 from toughen.commands.classes import check_same_order
 from toughen.data import ExtraImages, Filling, ImageSet, ImageStore, hold
 from toughen.errors import RunError
-from toughen.evaluation.load import load_model
 from toughen.evaluation.pseudo_labels import pseudo_labels
+from toughen.models.load import load_model
 from toughen.run import RunFolder, atomic
 
 

@@ -8,31 +8,31 @@ from time import monotonic
 from toughen.errors import RunError
 from toughen.evaluation import (
     Analysis,
-    Crew,
     Evaluation,
-    Outline,
+    EvaluationPlan,
+    EvaluationSpec,
+    Processes,
     Progress,
     Shard,
-    Task,
     carry_out,
     merge_parts,
 )
 from toughen.evaluation.checks import run_checks
-from toughen.evaluation.doubts import reasons
-from toughen.evaluation.evaluate import analyse
-from toughen.evaluation.records.outline import plain
-from toughen.evaluation.records.parts import Parts, has_parts, same_answers
-from toughen.evaluation.self_checks import with_self_checks
-from toughen.reports.html import write_report
+from toughen.evaluation.checks.doubts import reasons
+from toughen.evaluation.checks.reattack import with_self_checks
+from toughen.evaluation.records.spec import plain
+from toughen.evaluation.records.store import VerdictStore, has_parts, same_answers
+from toughen.evaluation.runner import analyse
+from toughen.reports.page import write_report
 from toughen.run import RunFolder
 
 
 def run_in(
     folder: RunFolder,
-    task: Task,
+    task: EvaluationPlan,
     before: Evaluation | None,
     *,
-    crew: Crew | None = None,
+    crew: Processes | None = None,
     shard: Shard | None = None,
     analyses: Sequence[Analysis] = (),
     checks: bool = True,
@@ -52,7 +52,7 @@ def run_in(
         time_limit: in seconds.
         progress: told of each step.
     """
-    crew, parts = crew or Crew(), Parts(folder, task.outline)
+    crew, parts = crew or Processes(), VerdictStore(folder, task.outline)
     analyses = with_self_checks(analyses, checks)
     started = monotonic()
     if before is not None:
@@ -69,7 +69,7 @@ def run_in(
     work = carry_out(
         task,
         analyses=analyses,
-        shard=shard or crew.shard,
+        shard=shard or Shard(crew.rank + 1, crew.size),
         time_limit=time_limit,
         folder=folder,
         progress=progress,
@@ -97,10 +97,10 @@ def run_in(
 
 def _with_analyses(
     folder: RunFolder,
-    task: Task,
+    task: EvaluationPlan,
     before: Evaluation,
     analyses: Sequence[Analysis],
-    crew: Crew,
+    crew: Processes,
     time_limit: float | None,
 ) -> Evaluation:
     """A finished evaluation with the analyses that it lacks; a warning names those that time was not enough for."""
@@ -133,7 +133,7 @@ def finish(folder: RunFolder, evaluation: Evaluation) -> None:
     write_report(folder)
 
 
-def finished(folder: RunFolder, outline: Outline, crew: Crew | None = None) -> Evaluation | None:
+def finished(folder: RunFolder, outline: EvaluationSpec, crew: Processes | None = None) -> Evaluation | None:
     """The complete result of this evaluation, where the folder has it.
 
     The first process of `crew` decides for all, which call this together: a random model may look another to each.
@@ -141,12 +141,12 @@ def finished(folder: RunFolder, outline: Outline, crew: Crew | None = None) -> E
     Raises:
         RunError: a result that cannot be read.
     """
-    crew = crew or Crew()
+    crew = crew or Processes()
     there = crew.agree(crew.first and _is_finished(folder, outline))
     return Evaluation.load(folder) if there else None
 
 
-def _is_finished(folder: RunFolder, outline: Outline) -> bool:
+def _is_finished(folder: RunFolder, outline: EvaluationSpec) -> bool:
     if not folder.result.exists():
         return False
     result = folder.read_result()
@@ -155,7 +155,7 @@ def _is_finished(folder: RunFolder, outline: Outline) -> bool:
     return same_answers(outline, result.get("probe", {}), folder.path)
 
 
-def check_replaced(folder: RunFolder, outline: Outline) -> None:
+def check_replaced(folder: RunFolder, outline: EvaluationSpec) -> None:
     """Raise where the folder has the result of another evaluation, which would be lost.
 
     Raises:
@@ -165,7 +165,7 @@ def check_replaced(folder: RunFolder, outline: Outline) -> None:
         return
     result = folder.read_result()
     if result.get("key") != outline.key:
-        there = Outline({name: result.get(name) for name in outline.protocol})
+        there = EvaluationSpec({name: result.get(name) for name in outline.protocol})
         differing = ", ".join(outline.differences(there)[:3]) or "the version of toughen that made it"
         raise RunError(
             f"{folder.path} has a result already, of another evaluation (it differs in {differing}); replace it with "

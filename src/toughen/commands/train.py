@@ -18,7 +18,7 @@ from toughen.commands.network import fresh_model, precision_of
 from toughen.commands.settings import check_settings, default_name, restore, with_data_facts
 from toughen.config import describe
 from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages, ImageSet, Split
-from toughen.evaluation import Budget, Crew, Evaluation, Progress, Sample
+from toughen.evaluation import Budget, Evaluation, Processes, Progress, Sample
 from toughen.hardware.device import find_device
 from toughen.hardware.precision import Precision
 from toughen.methods import Method
@@ -227,7 +227,7 @@ def _evaluate(
 ) -> Evaluation | None:
     if test_set is None:
         return None
-    with Crew.from_environment() as crew:
+    with Processes.from_environment() as crew:
         return evaluate_into(
             folder,
             network,

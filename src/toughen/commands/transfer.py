@@ -11,7 +11,7 @@ from toughen.data import sample_by_class
 from toughen.data.source import ImageSet
 from toughen.errors import InputError, RunError
 from toughen.evaluation import Verdicts, load_model, with_weights
-from toughen.evaluation.transfer_matrix import TransferMatrix, transfer_matrix
+from toughen.evaluation.analyses.transfer_matrix import TransferMatrix, transfer_matrix
 from toughen.numbers import check_number
 from toughen.reports.evaluated import Evaluated
 from toughen.run import RunFolder

@@ -1,41 +1,42 @@
 """Evaluation: a model, images and a threat model in; a verdict an image out, and every figure from those."""
 
-from toughen.evaluation.analysis import Analysis, Scene
-from toughen.evaluation.attacks.autoattack import AutoAttackResult, auto_attack
-from toughen.evaluation.attacks.budgets import Budget, attacks_of
-from toughen.evaluation.attacks.mixed import SearchPrecision
-from toughen.evaluation.attacks.named import NamedAttack
-from toughen.evaluation.attacks.transfer import Transfer
-from toughen.evaluation.evaluate import carry_out, evaluate_model
-from toughen.evaluation.figures.requirement import Requirement, Ruling
-from toughen.evaluation.figures.statistics import clopper_pearson, holm, mcnemar, wilson
-from toughen.evaluation.load import load_model, with_weights
-from toughen.evaluation.pace import Progress, Step
+from toughen.attacks.autoattack import AutoAttackResult, auto_attack
+from toughen.attacks.base import NamedAttack
+from toughen.attacks.budgets import Budget, attacks_of
+from toughen.attacks.fast_search import SearchPrecision
+from toughen.attacks.transfer import Transfer
+from toughen.evaluation.analyses.base import Analysis, AnalysisContext
+from toughen.evaluation.plan import BatchSize, EvaluationPlan, Sample, prepare
+from toughen.evaluation.progress import Progress, Step
 from toughen.evaluation.records.merge import find_parts, merge_parts
-from toughen.evaluation.records.outline import Outline
-from toughen.evaluation.records.shards import Crew, Shard
+from toughen.evaluation.records.shards import Shard
+from toughen.evaluation.records.spec import EvaluationSpec
 from toughen.evaluation.records.verdicts import Verdicts
+from toughen.evaluation.requirement import Requirement, RequirementResult
 from toughen.evaluation.result import Evaluation
-from toughen.evaluation.task import BatchSize, Sample, Task, prepare
+from toughen.evaluation.runner import carry_out, evaluate_model
+from toughen.evaluation.statistics.intervals import clopper_pearson, holm, mcnemar, wilson
+from toughen.hardware.processes import Processes
+from toughen.models.load import load_model, with_weights
 
 __all__ = [
     "Analysis",
+    "AnalysisContext",
     "AutoAttackResult",
     "BatchSize",
     "Budget",
-    "Crew",
     "Evaluation",
+    "EvaluationPlan",
+    "EvaluationSpec",
     "NamedAttack",
-    "Outline",
+    "Processes",
     "Progress",
     "Requirement",
-    "Ruling",
+    "RequirementResult",
     "Sample",
-    "Scene",
     "SearchPrecision",
     "Shard",
     "Step",
-    "Task",
     "Transfer",
     "Verdicts",
     "attacks_of",

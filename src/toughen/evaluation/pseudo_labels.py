@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from toughen.data.source import ImageStore
 from toughen.errors import InputError
-from toughen.evaluation.inference import NO_PREDICTION, frozen, predict
 from toughen.models.build import check_outputs
+from toughen.models.inference import NO_PREDICTION, frozen, predict
 from toughen.models.outputs import giving_logits
 
 

@@ -9,17 +9,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from toughen.attacks.budgets import FURTHER, further_attacks
 from toughen.errors import RunError
-from toughen.evaluation.attacks.further import FURTHER, further_attacks
 from toughen.evaluation.checks import run_checks
-from toughen.evaluation.doubts import reasons
-from toughen.evaluation.figures.calibration import calibration
-from toughen.evaluation.figures.gallery import gallery
-from toughen.evaluation.figures.per_class import confusion, per_class
-from toughen.evaluation.figures.requirement import Ruling
-from toughen.evaluation.records.outline import Outline, plain
-from toughen.evaluation.records.units import CLEAN, Unit, join_units
+from toughen.evaluation.checks.doubts import reasons
+from toughen.evaluation.gallery import gallery
+from toughen.evaluation.records.batches import CLEAN, BatchResult, join_units
+from toughen.evaluation.records.spec import EvaluationSpec, plain
 from toughen.evaluation.records.verdicts import SCHEMA, Verdicts
+from toughen.evaluation.requirement import RequirementResult
+from toughen.evaluation.statistics.calibration import calibration
+from toughen.evaluation.statistics.per_class import confusion, per_class
 from toughen.run import RunFolder, atomic
 from toughen.threat import ThreatModel
 
@@ -40,7 +40,7 @@ class Evaluation:
     result: dict[str, Any]
     gallery: dict[str, Tensor]
     reused: bool = False
-    ruling: Ruling | None = None
+    ruling: RequirementResult | None = None
 
     def save(self, folder: RunFolder) -> None:
         """Write verdicts.parquet, gallery.safetensors and, last, result.json.
@@ -72,8 +72,8 @@ class Evaluation:
 
 
 def summarise(
-    outline: Outline,
-    units: Sequence[Unit],
+    outline: EvaluationSpec,
+    units: Sequence[BatchResult],
     *,
     analyses: Mapping[str, Any] | None = None,
     skipped: Sequence[str] = (),
@@ -97,7 +97,7 @@ def summarise(
     Raises:
         RunError: no batch went through its first attack.
     """
-    done: dict[int, dict[str, Unit]] = {}
+    done: dict[int, dict[str, BatchResult]] = {}
     for unit in units:
         done.setdefault(unit.batch, {})[unit.name] = unit
     names, numbers = _finished(outline, done)
@@ -156,8 +156,8 @@ def summarise(
     return Evaluation(verdicts, result, gallery(pictures, robust))
 
 
-def together(outline: Outline, units: Sequence[Unit]) -> dict[str, Any]:
-    """How fresh copies judged the images of all attacks; see `judge_again`. `random` as in `Outline`."""
+def together(outline: EvaluationSpec, units: Sequence[BatchResult]) -> dict[str, Any]:
+    """How fresh copies judged the images of all attacks; see `judge_again`. `random` as in `EvaluationSpec`."""
     told = [unit.again for unit in units if unit.again]
     return {
         **{name: sum(each[name] for each in told) for name in ("n", "differ", "lost", "won")},
@@ -166,7 +166,9 @@ def together(outline: Outline, units: Sequence[Unit]) -> dict[str, Any]:
     }
 
 
-def _finished(outline: Outline, done: Mapping[int, Mapping[str, Unit]]) -> tuple[tuple[str, ...], list[int]]:
+def _finished(
+    outline: EvaluationSpec, done: Mapping[int, Mapping[str, BatchResult]]
+) -> tuple[tuple[str, ...], list[int]]:
     for count in range(len(outline.attacks), 0, -1):
         names = outline.attacks[:count]
         numbers = [number for number in sorted(done) if done[number].keys() >= {CLEAN, *names}]
@@ -178,7 +180,7 @@ def _finished(outline: Outline, done: Mapping[int, Mapping[str, Unit]]) -> tuple
     )
 
 
-def _incomplete(outline: Outline, missing: Sequence[str], n: int, reason: str) -> list[str]:
+def _incomplete(outline: EvaluationSpec, missing: Sequence[str], n: int, reason: str) -> list[str]:
     why = f" ({reason})" if reason else ""
     warnings = [f"incomplete{why}: {n:,} of {outline.n:,} planned images are evaluated"]
     if missing:
@@ -198,7 +200,7 @@ def _followed(verdicts: Verdicts, names: Sequence[str]) -> str:
     )
 
 
-def _versions(units: Sequence[Unit]) -> tuple[dict[str, str], list[str]]:
+def _versions(units: Sequence[BatchResult]) -> tuple[dict[str, str], list[str]]:
     """The first unit's, and a warning where others were computed by something else."""
     first = dict(units[0].versions)
     differing = []

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl
@@ -69,7 +69,7 @@ class ARoW(Method):
         smoothing: float = 0.2,
         weight: Weight = "arow",
         inner: Inner = "kl",
-        attack: Ascent = Ascent(steps=10),
+        attack: GradientAttack = GradientAttack(steps=10),
     ) -> None:
         super().__init__()
         check_number("method.lam", lam, "a weight", least=0)

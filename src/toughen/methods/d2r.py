@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl, log_probabilities, squared_error
@@ -128,7 +128,7 @@ class D2R(Method):
         gradient: Gradient = "target",
         guide_share: float = 0.5,
         save_guide: bool = False,
-        attack: Ascent = Ascent(steps=10, start="normal"),
+        attack: GradientAttack = GradientAttack(steps=10, start="normal"),
     ) -> None:
         super().__init__()
         self.guide = guide

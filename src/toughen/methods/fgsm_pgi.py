@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from toughen.attacks import Ascent
-from toughen.attacks.ascent import Objective
+from toughen.attacks import GradientAttack
+from toughen.attacks.gradient import Objective
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.hardware.precision import at_least_fp32
@@ -88,7 +88,7 @@ class FGSMPGI(PriorGuided):
         factor: float = 0.5,
         momentum: float = 0.3,
         reset: int = 10,
-        attack: Ascent = Ascent(steps=1, start="clean"),
+        attack: GradientAttack = GradientAttack(steps=1, start="clean"),
     ) -> None:
         super().__init__(momentum, reset)
         check_number("method.lam", lam, "a weight", least=0)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.methods.fgsm_pgi import FGSMPGI, prior_guided_terms
 from toughen.methods.method import Perturbed, Terms
@@ -49,7 +49,7 @@ class FGSMPGK(FGSMPGI):
         factor: float = 0.5,
         momentum: float = 0.3,
         reset: int = 10,
-        attack: Ascent = Ascent(steps=1, start="clean"),
+        attack: GradientAttack = GradientAttack(steps=1, start="clean"),
     ) -> None:
         super().__init__(lam, factor, momentum, reset, attack)
         self.register_buffer("held", torch.tensor(1.0))

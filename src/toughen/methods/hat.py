@@ -5,7 +5,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl
@@ -72,7 +72,7 @@ class HAT(Method):
         beta: float = 2.5,
         gamma: float = 0.5,
         h: float = 2.0,
-        attack: Ascent = Ascent(steps=10, start="normal"),
+        attack: GradientAttack = GradientAttack(steps=10, start="normal"),
     ) -> None:
         super().__init__()
         for name, weight in (("beta", beta), ("gamma", gamma)):

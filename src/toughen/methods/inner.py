@@ -6,8 +6,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks import Ascent, attacked
-from toughen.attacks.ascent import Objective
+from toughen.attacks import GradientAttack, attacked
+from toughen.attacks.gradient import Objective
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl_to
@@ -32,7 +32,7 @@ def inner_maximum(
     model: nn.Module,
     batch: Batch,
     inner: Inner,
-    attack: Ascent,
+    attack: GradientAttack,
     threat: ThreatModel,
     generator: torch.Generator | None,
 ) -> Tensor:
@@ -45,11 +45,11 @@ def inner_maximum(
     return attack.maximise(model, objective, batch.images, threat, generator, vanishing=True)
 
 
-def kl_from_clean(model: nn.Module, images: Tensor, attack: Ascent) -> Objective:
+def kl_from_clean(model: nn.Module, images: Tensor, attack: GradientAttack) -> Objective:
     """`logits -> KL(p_model(x) || softmax(logits))`, what an ascent raises that needs no label.
 
     The clean output is computed once, with the model in the same mode as during the ascent, and in fp32 where the
-    ascent's first step is; see `Ascent.maximise`.
+    ascent's first step is; see `GradientAttack.maximise`.
     """
     precision = exactly(model, images) if attack.starts_near else nullcontext()
     with attacked(model, attack.mode), torch.no_grad(), precision:

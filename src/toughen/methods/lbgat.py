@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl, squared_error
@@ -59,7 +59,7 @@ class LBGAT(Method):
         beta: float = 0.0,
         inner: Inner = "kl",
         save_guide: bool = False,
-        attack: Ascent = Ascent(steps=10, start="normal"),
+        attack: GradientAttack = GradientAttack(steps=10, start="normal"),
     ) -> None:
         super().__init__()
         check_number("method.beta", beta, "a weight", least=0)

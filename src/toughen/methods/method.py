@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.threat import ThreatModel
 
@@ -125,7 +125,7 @@ class Method(nn.Module, ABC):
     def attacks_outputs(self) -> bool:
         """Whether `perturb` needs only the model's outputs in eval mode, so that a faster replica can stand in."""
         attack = getattr(self, "attack", None)
-        return isinstance(attack, Ascent) and attack.mode == "eval"
+        return isinstance(attack, GradientAttack) and attack.mode == "eval"
 
     @abstractmethod
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:

@@ -7,8 +7,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from toughen.attacks import Ascent
-from toughen.attacks.ascent import Objective
+from toughen.attacks import GradientAttack
+from toughen.attacks.gradient import Objective
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.methods.method import Method, Perturbed
@@ -74,7 +74,7 @@ class PriorGuided(Method, ABC):
             self.known.zero_()
 
     def attack_from_memory(
-        self, model: nn.Module, batch: Batch, objective: Objective, attack: Ascent, keep: bool = True
+        self, model: nn.Module, batch: Batch, objective: Objective, attack: GradientAttack, keep: bool = True
     ) -> Perturbed:
         """Ascend from the remembered perturbations, and remember where the gradient there points.
 
@@ -102,7 +102,9 @@ class PriorGuided(Method, ABC):
             self.remember_attack(batch, perturbed, attack, 1.0)
         return perturbed
 
-    def remember_attack(self, batch: Batch, perturbed: Perturbed, attack: Ascent, weight: Tensor | float) -> None:
+    def remember_attack(
+        self, batch: Batch, perturbed: Perturbed, attack: GradientAttack, weight: Tensor | float
+    ) -> None:
         """Move velocity and perturbation of the batch's images by the attack's gradient, counted `weight` times."""
         if perturbed.gradient is not None:
             self._keep(batch, began(perturbed), perturbed.gradient, weight, attack.step_size_under(self.threat))

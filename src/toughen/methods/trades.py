@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl
@@ -46,7 +46,7 @@ class TRADES(Method):
         beta: float = 6.0,
         clean_passes: int = 1,
         adversarial_first: bool = False,
-        attack: Ascent = Ascent(steps=10, start="normal"),
+        attack: GradientAttack = GradientAttack(steps=10, start="normal"),
     ) -> None:
         super().__init__()
         if clean_passes not in (1, 2):

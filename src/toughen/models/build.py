@@ -188,3 +188,9 @@ def _as_saved(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     # The statistics are among the weights: these values only give them their shape.
     channels = state["normalize.mean"].shape[1]
     return Classifier(Normalize([0.0] * channels, [1.0] * channels), model)
+
+
+PROBABILITIES = (
+    "the model's outputs look like probabilities: attacks need logits, and the robust accuracy may be "
+    "overestimated; remove the softmax at the model's end"
+)

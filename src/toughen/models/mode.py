@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import nn
@@ -39,3 +40,24 @@ def buffers_kept(model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, value in values:
                 buffer.copy_(value)
+
+
+Mode = Literal["eval", "train"]
+
+
+@contextmanager
+def attacked(model: nn.Module, mode: Mode = "eval") -> Iterator[None]:
+    """Hold `model` still while it is attacked: parameters need no gradient and, in eval mode, BatchNorm is fixed.
+
+    Every module's own train/eval flag and every parameter's `requires_grad` come back at the end, also after an
+    error. `mode="train"` leaves the flags as they are, so BatchNorm uses and updates its statistics.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with evaluating(model) if mode == "eval" else flags_kept(model):
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in parameters:
+                parameter.requires_grad_(True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from toughen.reports.comparison import Comparison
-    from toughen.reports.html import write_report
+    from toughen.reports.page import write_report
     from toughen.reports.terminal import show_result
     from toughen.reports.terminal_comparison import show_comparison
 

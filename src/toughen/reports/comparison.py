@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from toughen.evaluation.transfer_matrix import TransferMatrix
+from toughen.evaluation.analyses.transfer_matrix import TransferMatrix
 from toughen.reports.evaluated import Evaluated, read_evaluated
 from toughen.reports.pairing import paired_tests
 from toughen.reports.seed_groups import SeedGroup, seed_groups

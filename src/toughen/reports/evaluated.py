@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toughen.evaluation.doubts import reasons
+from toughen.evaluation.checks.doubts import reasons
 from toughen.reports.pairing import Paired
 from toughen.reports.run_data import read_config, read_result
 from toughen.reports.text import class_name, flatten, model_name, threat_short
@@ -25,7 +25,7 @@ class Evaluated:
         clean: accuracy without attack: accuracy, interval, held, n.
         robust: accuracy under all attacks together; the same entries.
         settings: configuration of its training, as text by dotted name; empty where it was not trained here.
-        masked: titles of the reasons not to believe its robust accuracy; see `toughen.evaluation.doubts.reasons`.
+        masked: titles of the reasons not to believe its robust accuracy; see `checks.doubts.reasons`.
         rank: from 1; None where its figures cannot be compared with the ranked ones.
         paired: the test against the best; None for the best itself and for unranked runs.
         obstacle: why it is not ranked; empty where it is.

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toughen.errors import RunError
-from toughen.evaluation.figures.statistics import holm, mcnemar
 from toughen.evaluation.records.verdicts import Verdicts
+from toughen.evaluation.statistics.intervals import holm, mcnemar
 from toughen.run import RunFolder
 
 

@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.text import Text
 
 from toughen.data import ImageSet, Split
-from toughen.evaluation.pace import Step
+from toughen.evaluation.progress import Step
 from toughen.reports.text import duration
 
 

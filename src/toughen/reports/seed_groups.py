@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from toughen.evaluation.figures.seeds import Spread, over_seeds
+from toughen.evaluation.statistics.seeds import Spread, over_seeds
 from toughen.reports.evaluated import Evaluated
 
 # What does not change what is trained may differ within a group.

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from toughen.evaluation.doubts import reasons
+from toughen.evaluation.checks.doubts import reasons
 from toughen.reports.text import attack_title, bounds, duration, percent, threat_short
 
 

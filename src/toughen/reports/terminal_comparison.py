@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from toughen.evaluation.transfer_matrix import TransferMatrix
+from toughen.evaluation.analyses.transfer_matrix import TransferMatrix
 from toughen.reports.comparison import Comparison
 from toughen.reports.seed_groups import SeedGroup
 from toughen.reports.terminal import table_of

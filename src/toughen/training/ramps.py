@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from toughen.attacks import Ascent
+from toughen.attacks import GradientAttack
 from toughen.errors import InputError
 from toughen.methods import Method
 from toughen.numbers import check_number
@@ -39,7 +39,7 @@ class GrowingSteps:
         """Steps in this epoch (from 0) of so many, for an attack of `most`."""
         return min(most, self.first + math.floor((most - self.first) * epoch / (self.until * epochs) + 1e-9))
 
-    def attack(self, attack: Ascent, threat: ThreatModel, epoch: int, epochs: int) -> Ascent:
+    def attack(self, attack: GradientAttack, threat: ThreatModel, epoch: int, epochs: int) -> GradientAttack:
         """The method's attack as it is in this epoch; `attack` is not changed."""
         shorter = copy.copy(attack)
         shorter.steps, shorter.step_size = self.steps(epoch, epochs, attack.steps), None
@@ -55,7 +55,7 @@ class GrowingSteps:
             InputError: naming the method and its steps.
         """
         attack = getattr(method, "attack", None)
-        steps = attack.steps if isinstance(attack, Ascent) else 0
+        steps = attack.steps if isinstance(attack, GradientAttack) else 0
         if steps <= self.first:
             raise InputError(
                 f"--attack_steps.first {self.first}: expected a method whose attack has more steps in the end, the one "

@@ -14,7 +14,7 @@ from toughen.data import ImageSet
 from toughen.data.source import Decoded
 from toughen.errors import ToughenWarning
 from toughen.evaluation import Analysis, prepare
-from toughen.evaluation.evaluate import analyse
+from toughen.evaluation.runner import analyse
 from toughen.threat import ThreatModel
 
 

@@ -10,11 +10,11 @@ import zoo
 from torch import nn
 
 from toughen.attacks import FGSM, PGD
+from toughen.attacks.base import Gradient, NamedAttack, Square
 from toughen.data import ImageSet
 from toughen.data.source import Decoded
 from toughen.errors import ToughenWarning
 from toughen.evaluation import Evaluation, Requirement, evaluate_model
-from toughen.evaluation.attacks.named import Gradient, NamedAttack, Square
 from toughen.threat import Norm, ThreatModel
 
 THREAT = ThreatModel("linf", 0.1)
@@ -35,7 +35,7 @@ def failed(evaluation: Evaluation) -> list[str]:
 def attacked_by(*attacks: NamedAttack) -> Iterator[None]:
     """The budget's attacks are these."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toughen.evaluation.task.attacks_of", lambda budget, num_classes, norm: attacks)
+        patch.setattr("toughen.evaluation.plan.attacks_of", lambda budget, num_classes, norm: attacks)
         yield
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from toughen.evaluation.checks import all_checks, run_checks
-from toughen.evaluation.evidence import CHANCE, LEVEL, holds_more, more_than_chance
+from toughen.evaluation.checks.evidence import CHANCE, LEVEL, holds_more, more_than_chance
 from toughen.evaluation.records.verdicts import Verdicts, verdict_schema
 
 ATTACKS: dict[str, dict[str, Any]] = {

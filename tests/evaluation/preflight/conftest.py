@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from toughen.data import ImageSet
-from toughen.evaluation.inference import frozen
-from toughen.evaluation.preflight import Finding, Given, Subject, preflight
+from toughen.evaluation.preflight import Finding, Given, PreflightContext, preflight
+from toughen.models.inference import frozen
 from toughen.threat import ThreatModel
 
 Look = Callable[..., dict[str, Finding]]
@@ -23,7 +23,7 @@ def digits(images: ImageSet) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="session")
 def look(digits: tuple[Tensor, Tensor]) -> Look:
-    """The findings by name; settings are those of `Subject`."""
+    """The findings by name; settings are those of `PreflightContext`."""
 
     def find(model: nn.Module, given: tuple[Tensor, Tensor] | None = None, **settings: Any) -> dict[str, Finding]:
         pictures, labels = digits if given is None else given
@@ -39,7 +39,7 @@ def look(digits: tuple[Tensor, Tensor]) -> Look:
         }
         state = Given.of(model)
         with frozen(model, "cpu") as judged:
-            found = preflight(Subject(judged, state, **about))
+            found = preflight(PreflightContext(judged, state, **about))
         assert len({finding.name for finding in found}) == len(found)
         return {finding.name: finding for finding in found}
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toughen.evaluation.inference import frozen
-from toughen.evaluation.preflight import Given, Subject
+from toughen.evaluation.preflight import Given, PreflightContext
 from toughen.evaluation.preflight.differences import differences
+from toughen.models.inference import frozen
 from toughen.threat import Norm, ThreatModel
 
 
@@ -33,7 +33,9 @@ def test_a_multiple_of_the_gradient(times: float, error: float, norm: Norm):
     threat = ThreatModel(norm, {"linf": 0.1, "l2": 0.5, "l1": 4.0}[norm])
     model = Slope(times)
     with frozen(model, "cpu") as judged:
-        subject = Subject(judged, Given.of(model), images, labels, labels, labels, ("a", "b"), threat, batch_size=4)
+        subject = PreflightContext(
+            judged, Given.of(model), images, labels, labels, labels, ("a", "b"), threat, batch_size=4
+        )
         found = differences(subject)
     for errors in (found.long, found.short):
         torch.testing.assert_close(errors, torch.full((6,), error), rtol=0.03, atol=0.02)

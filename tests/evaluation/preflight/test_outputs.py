@@ -7,7 +7,7 @@ import zoo
 from torch import Tensor, nn
 
 from toughen.errors import InputError
-from toughen.evaluation.random_state import seeded
+from toughen.random_state import seeded
 
 
 class After(zoo.Around):

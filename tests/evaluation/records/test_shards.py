@@ -3,7 +3,7 @@
 import pytest
 
 from toughen.errors import InputError
-from toughen.evaluation import Crew, Shard
+from toughen.evaluation import Shard
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
@@ -24,18 +24,3 @@ def test_read_and_written():
 def test_what_is_no_shard_is_refused(text: str):
     with pytest.raises(InputError, match=r"shard: expected i/n with i from 1 to n, such as 1/4 to 4/4"):
         Shard.parse(text)
-
-
-def test_a_process_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch):
-    for name in ("RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    with Crew.from_environment() as crew:
-        crew.wait()
-        assert (crew.first, crew.size, str(crew.shard), crew.device("auto")) == (True, 1, "1/1", "auto")
-
-
-def test_torchruns_processes_have_a_shard_each(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("RANK", "2")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    crew = Crew.from_environment()
-    assert (crew.first, crew.shard, crew.device("cpu")) == (False, Shard(3, 4), "cpu")

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from toughen.errors import InputError, did_you_mean
-from toughen.evaluation.analyses.needs import at_least, library
+from toughen.evaluation.analyses.base import Analysis, AnalysisContext, at_least
 from toughen.evaluation.analyses.shares import mean_share
-from toughen.evaluation.analysis import Analysis, Scene
-from toughen.evaluation.inference import predict
 from toughen.evaluation.records.verdicts import figure
+from toughen.extras import library
+from toughen.models.inference import predict
 
 COMMON = (
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
@@ -70,7 +70,7 @@ class Corruptions(Analysis):
         self.corruptions = corruptions
         self.images = images
 
-    def run(self, scene: Scene) -> dict[str, Any]:
+    def run(self, scene: AnalysisContext) -> dict[str, Any]:
         """A figure for each corruption and severity, and the mean."""
         rows, held = [], []
         for corruption in self.corruptions or COMMON:
@@ -85,7 +85,7 @@ class Corruptions(Analysis):
             "mean": mean_share(np.mean(held, axis=0)),
         }
 
-    def _right(self, scene: Scene, corruption: str, severity: int) -> NDArray[np.bool_]:
+    def _right(self, scene: AnalysisContext, corruption: str, severity: int) -> NDArray[np.bool_]:
         right = []
         for places in scene.batches(self.images):
             labels = scene.images.labels[places].to(scene.device)

@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from toughen.evaluation.analyses.hop_skip_jump import HopSkipJump
-from toughen.evaluation.analyses.needs import at_least, library
-from toughen.evaluation.analyses.starts import candidates
-from toughen.evaluation.analysis import Analysis, Scene
-from toughen.evaluation.judge import judge
+from toughen.attacks.hop_skip_jump import HopSkipJump
+from toughen.evaluation.analyses.base import Analysis, AnalysisContext, at_least
 from toughen.evaluation.records.verdicts import figure
+from toughen.evaluation.verify import judge
+from toughen.extras import library
 
 # HopSkipJump holds a few hundred images for each image that it attacks.
 _PIXELS_AT_ONCE = 2**17
@@ -40,9 +39,9 @@ class DecisionBased(Analysis):
         self.images = images
         self.queries = queries
 
-    def run(self, scene: Scene) -> dict[str, Any]:
+    def run(self, scene: AnalysisContext) -> dict[str, Any]:
         """The figure under the attack."""
-        attack = HopSkipJump(self.queries, candidates(scene))
+        attack = HopSkipJump(self.queries, scene.starting_points())
         size = max(1, min(scene.batch_size, _PIXELS_AT_ONCE // scene.images.images.take(torch.tensor([0])).numel()))
         batches = scene.judged(self.images, size)
         outcomes = [judge(scene.model, clean, attack, scene.threat, seed=seed) for seed, clean in batches]

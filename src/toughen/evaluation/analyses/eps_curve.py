@@ -7,12 +7,11 @@ import numpy as np
 import torch
 from scipy.integrate import trapezoid
 
-from toughen.evaluation.analyses.needs import at_least
+from toughen.attacks.budgets import search
+from toughen.evaluation.analyses.base import Analysis, AnalysisContext, at_least
 from toughen.evaluation.analyses.shares import mean_share
-from toughen.evaluation.analysis import Analysis, Scene
-from toughen.evaluation.attacks.search import search
-from toughen.evaluation.judge import judge
 from toughen.evaluation.records.verdicts import figure
+from toughen.evaluation.verify import judge
 from toughen.numbers import check_number
 from toughen.threat import ThreatModel
 
@@ -48,7 +47,7 @@ class EpsCurve(Analysis):
         self.steps = steps
         self.restarts = restarts
 
-    def run(self, scene: Scene) -> dict[str, Any]:
+    def run(self, scene: AnalysisContext) -> dict[str, Any]:
         """The curve's points, each a figure, and the area."""
         radii = self.radii(scene.threat)
         attack = search(scene.threat.norm, self.steps, self.restarts)

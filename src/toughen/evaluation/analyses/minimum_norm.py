@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toughen.evaluation.analyses.needs import at_least, library
-from toughen.evaluation.analyses.starts import candidates, nearest_wrong
-from toughen.evaluation.analysis import Analysis, Scene
-from toughen.evaluation.inference import predict
-from toughen.evaluation.judge import Clean
-from toughen.evaluation.random_state import seeded
+from toughen.attacks.hop_skip_jump import nearest_wrong
+from toughen.evaluation.analyses.base import Analysis, AnalysisContext, at_least
 from toughen.evaluation.records.verdicts import figure
+from toughen.evaluation.verify import Clean
+from toughen.extras import library
+from toughen.models.inference import predict
+from toughen.random_state import seeded
 from toughen.threat import Norm
 
 _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -47,9 +47,9 @@ class MinimumNorm(Analysis):
         self.images = images
         self.steps = steps
 
-    def run(self, scene: Scene) -> dict[str, Any]:
+    def run(self, scene: AnalysisContext) -> dict[str, Any]:
         """A norm for each image, their quantiles, and what they say of the threat model's radius."""
-        found, others = [], candidates(scene)
+        found, others = [], scene.starting_points()
         for seed, clean in scene.judged(self.images):
             with seeded(seed):
                 found.append(self._smallest(scene, clean, others).cpu())
@@ -69,7 +69,7 @@ class MinimumNorm(Analysis):
             "held_at_eps": figure(norms > limit),
         }
 
-    def _smallest(self, scene: Scene, clean: Clean, others: Tensor) -> Tensor:
+    def _smallest(self, scene: AnalysisContext, clean: Clean, others: Tensor) -> Tensor:
         """The norm for each image of a batch, infinite where nothing was found."""
         images, labels, threat = clean.batch.images, clean.batch.labels, scene.threat
         norms = torch.where(clean.right, math.inf, 0.0)
@@ -86,7 +86,7 @@ class MinimumNorm(Analysis):
                 norms[some] = torch.minimum(norms[some], sizes)
         return norms
 
-    def _run(self, scene: Scene, images: Tensor, labels: Tensor, starting_points: Tensor | None) -> Tensor:
+    def _run(self, scene: AnalysisContext, images: Tensor, labels: Tensor, starting_points: Tensor | None) -> Tensor:
         """What the library makes of some images."""
         foolbox, eagerpy, threat = library("foolbox", "foolbox"), library("eagerpy", "foolbox"), scene.threat
         # The library warns of modules in train mode, which a fresh wrapper of the frozen model is.

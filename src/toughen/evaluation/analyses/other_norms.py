@@ -4,12 +4,11 @@ from typing import Any, get_args
 
 import numpy as np
 
+from toughen.attacks.budgets import search
 from toughen.errors import InputError
-from toughen.evaluation.analyses.needs import at_least
-from toughen.evaluation.analysis import Analysis, Scene
-from toughen.evaluation.attacks.search import search
-from toughen.evaluation.judge import judge
+from toughen.evaluation.analyses.base import Analysis, AnalysisContext, at_least
 from toughen.evaluation.records.verdicts import figure
+from toughen.evaluation.verify import judge
 from toughen.numbers import Number
 from toughen.threat import Norm, ThreatModel
 
@@ -41,7 +40,7 @@ class OtherNorms(Analysis):
         self.restarts = restarts
         self._threats = [ThreatModel(norm, (eps or {}).get(norm)) for norm in get_args(Norm)]
 
-    def run(self, scene: Scene) -> dict[str, Any]:
+    def run(self, scene: AnalysisContext) -> dict[str, Any]:
         """A figure for each other norm."""
         rows = []
         for threat in self._threats:

@@ -1,6 +1,6 @@
 """Is the figure to be believed? The checks of a finished evaluation, one file each, found by their files.
 
-verdict table + what `SelfChecks` found -> `Evidence` -> each check's `Judgement` -> `checks` in the result
+verdict table + what `SelfChecks` found -> `Evidence` -> each check's `CheckResult` -> `checks` in the result
 
 They are the checklist of Carlini et al., On Evaluating Adversarial Robustness, 2019, section 5. One that fails says
 that the attacks may have been blind, so the robust accuracy may be too high: gradient masking is suspected.
@@ -14,8 +14,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from toughen.evaluation.attacks.further import FURTHER
-from toughen.evaluation.evidence import Evidence, Judgement
+from toughen.attacks.budgets import FURTHER
+from toughen.evaluation.checks.evidence import CheckResult, Evidence
 from toughen.evaluation.records.verdicts import Verdicts
 
 __all__ = ["Check", "all_checks", "run_checks"]
@@ -36,7 +36,7 @@ class Check:
     name: str
     place: int
     title: str
-    judge: Callable[[Evidence], Judgement]
+    judge: Callable[[Evidence], CheckResult]
     again: bool = False
 
 
@@ -47,7 +47,7 @@ def all_checks() -> list[Check]:
     ['iterative_beats_single_step', 'eps_never_helps']
     """
     modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
-    return sorted((module.CHECK for module in modules), key=lambda check: check.place)
+    return sorted((module.CHECK for module in modules if hasattr(module, "CHECK")), key=lambda check: check.place)
 
 
 def run_checks(
@@ -81,9 +81,9 @@ def run_checks(
     return {"checks": rows, "masking_suspected": [row["name"] for row in rows if row["passed"] is False]}
 
 
-def _judge(check: Check, evidence: Evidence) -> Judgement:
+def _judge(check: Check, evidence: Evidence) -> CheckResult:
     if not evidence.verdicts.held("clean").any():
-        return Judgement(None, "no image is classified correctly without an attack")
+        return CheckResult(None, "no image is classified correctly without an attack")
     if check.again and evidence.again is None:
-        return Judgement(None, "no image was attacked again: the self-checks were switched off, or time was up")
+        return CheckResult(None, "no image was attacked again: the self-checks were switched off, or time was up")
     return check.judge(evidence)

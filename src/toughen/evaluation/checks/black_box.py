@@ -3,15 +3,15 @@
 import numpy as np
 
 from toughen.evaluation.checks import Check
-from toughen.evaluation.evidence import Evidence, Judgement, more_than_chance, of
+from toughen.evaluation.checks.evidence import CheckResult, Evidence, more_than_chance, of
 
 
-def judge(evidence: Evidence) -> Judgement:
+def judge(evidence: Evidence) -> CheckResult:
     """It fails where Square and transferred images break more of what the gradient attacks left than chance would."""
     again = _again(evidence)
     names = evidence.black_box
     if not names or not evidence.white_box:
-        return again or Judgement(
+        return again or CheckResult(
             None,
             "there was no attack without gradients: the self-checks have one, so has --budget standard, and --transfer",
         )
@@ -23,10 +23,10 @@ def judge(evidence: Evidence) -> Judgement:
         return again
     said = f"attacks without gradients break {of(count, n)} that the gradient attacks left"
     figures = {"broken": {name: int(rows.sum()) for name, rows in broken.items()}, "together": count, "n": n}
-    return Judgement(not failed, said + (": the gradient hides them" if failed else ""), figures)
+    return CheckResult(not failed, said + (": the gradient hides them" if failed else ""), figures)
 
 
-def _again(evidence: Evidence) -> Judgement | None:
+def _again(evidence: Evidence) -> CheckResult | None:
     """What Square of the self-checks broke of all that the evaluation left; None where it did not run."""
     if evidence.again is None or "square" not in evidence.again["held"]:
         return None
@@ -37,7 +37,7 @@ def _again(evidence: Evidence) -> Judgement | None:
     failed = more_than_chance(count, n)
     said = f"Square with {queries} queries breaks {of(count, n)} that the attacks left"
     why = ": the gradient hides them" if failed else ""
-    return Judgement(not failed, said + why, {"broken": {"square": count}, "together": count, "n": n})
+    return CheckResult(not failed, said + why, {"broken": {"square": count}, "together": count, "n": n})
 
 
 CHECK = Check("black_box_never_wins", 70, "Attacks without gradients break nothing that the others left", judge)

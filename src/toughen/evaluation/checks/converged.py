@@ -1,16 +1,16 @@
 """More steps must not break more than the evaluation did."""
 
 from toughen.evaluation.checks import Check
-from toughen.evaluation.evidence import Evidence, Judgement, holds_more, of
-from toughen.evaluation.figures.statistics import mcnemar
+from toughen.evaluation.checks.evidence import CheckResult, Evidence, holds_more, of
+from toughen.evaluation.statistics.intervals import mcnemar
 
 
-def judge(evidence: Evidence) -> Judgement:
+def judge(evidence: Evidence) -> CheckResult:
     """It fails where PGD with more steps leaves significantly fewer images than all attacks of the evaluation."""
     assert evidence.again is not None
     robust, long = evidence.both("more_steps")
     if not len(robust):
-        return Judgement(None, "the images that were attacked again are not among the evaluated ones")
+        return CheckResult(None, "the images that were attacked again are not among the evaluated ones")
     failed, n = holds_more(long, robust), len(robust)
     said = (
         f"the evaluation leaves {of(int(robust.sum()), n)}, PGD-{evidence.again['more_steps']} alone "
@@ -22,7 +22,7 @@ def judge(evidence: Evidence) -> Judgement:
         "n": n,
         "p": mcnemar(long, robust),
     }
-    return Judgement(not failed, said + (": the attack has not converged" if failed else ""), figures)
+    return CheckResult(not failed, said + (": the attack has not converged" if failed else ""), figures)
 
 
 CHECK = Check("attack_converged", 50, "More steps break no more than the evaluation did", judge, again=True)

@@ -1,12 +1,12 @@
 """A larger radius must not help the model."""
 
 from toughen.evaluation.checks import Check
-from toughen.evaluation.evidence import Evidence, Judgement, holds_more, of
-from toughen.evaluation.figures.statistics import mcnemar
+from toughen.evaluation.checks.evidence import CheckResult, Evidence, holds_more, of
+from toughen.evaluation.statistics.intervals import mcnemar
 from toughen.numbers import as_text
 
 
-def judge(evidence: Evidence) -> Judgement:
+def judge(evidence: Evidence) -> CheckResult:
     """It fails where PGD leaves significantly more images at twice the radius."""
     assert evidence.again is not None
     eps, twice = evidence.again["eps"], evidence.again["double_eps"]
@@ -17,7 +17,7 @@ def judge(evidence: Evidence) -> Judgement:
         f"{of(int(large.sum()), n)} at {as_text(twice)}"
     )
     figures = {"eps": [eps, twice], "held": [int(small.sum()), int(large.sum())], "n": n, "p": mcnemar(small, large)}
-    return Judgement(
+    return CheckResult(
         not failed, said + (": the gradient vanishes or misleads away from the image" if failed else ""), figures
     )
 

@@ -10,13 +10,13 @@ from pkgutil import iter_modules
 import torch
 
 from toughen.errors import InputError
+from toughen.evaluation.preflight.context import SAMPLE, Given, PreflightContext
 from toughen.evaluation.preflight.finding import Check, Finding, Severity
-from toughen.evaluation.preflight.subject import SAMPLE, Given, Subject
-from toughen.evaluation.random_state import seeded
 from toughen.models.build import check_outputs
 from toughen.models.mode import buffers_kept
+from toughen.random_state import seeded
 
-__all__ = ["SAMPLE", "Check", "Finding", "Given", "Severity", "Subject", "all_checks", "preflight"]
+__all__ = ["SAMPLE", "Check", "Finding", "Given", "PreflightContext", "Severity", "all_checks", "preflight"]
 
 
 def all_checks() -> list[Check]:
@@ -25,7 +25,7 @@ def all_checks() -> list[Check]:
     return sorted((module.CHECK for module in modules if hasattr(module, "CHECK")), key=lambda check: check.place)
 
 
-def preflight(subject: Subject) -> tuple[Finding, ...]:
+def preflight(subject: PreflightContext) -> tuple[Finding, ...]:
     """Everything that the checks find; the model and the global random numbers are left as they were.
 
     Raises:
@@ -38,7 +38,7 @@ def preflight(subject: Subject) -> tuple[Finding, ...]:
         return tuple(finding for check in all_checks() for finding in check.find(subject))
 
 
-def _check_pass(subject: Subject) -> None:
+def _check_pass(subject: PreflightContext) -> None:
     images = subject.images[: subject.batch_size]
     shown = images.clone()
     with seeded(0):

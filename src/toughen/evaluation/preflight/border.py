@@ -4,18 +4,18 @@ from collections.abc import Iterator
 
 import torch
 
-from toughen.evaluation.attacks.gradients import finite, inside
+from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.finding import Check, Finding, share
 from toughen.evaluation.preflight.slopes import slopes
-from toughen.evaluation.preflight.subject import Subject
-from toughen.evaluation.random_state import seeded
+from toughen.models.input_gradients import finite, inside
+from toughen.random_state import seeded
 
 _IMAGES = 8
 _PIXELS = 0.25
 _MANY = 0.01
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: PreflightContext) -> Iterator[Finding]:
     """A quarter of the pixels of 8 images are moved to 0 or 1: there the slope is 0 or none, and just inside it is not.
 
     A network's own rectifiers hardly ever turn within 1e-6; a clamp to [0, 1] or a root does at every such pixel.

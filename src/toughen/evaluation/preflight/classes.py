@@ -6,15 +6,15 @@ import numpy as np
 from scipy.stats import binom
 
 from toughen.errors import InputError
+from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.finding import Check, Finding, share
-from toughen.evaluation.preflight.subject import Subject
 
 _NAMED = 5
 _CHANCE = 1e-4
 """How seldom a sample drawn at random is taken for one that is unlike its set."""
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: PreflightContext) -> Iterator[Finding]:
     """Classes that the figure says nothing about.
 
     Raises:
@@ -41,7 +41,7 @@ def find(subject: Subject) -> Iterator[Finding]:
     yield from _unlike(subject)
 
 
-def _unlike(subject: Subject) -> Iterator[Finding]:
+def _unlike(subject: PreflightContext) -> Iterator[Finding]:
     """A sample of whose classes one has a number of images that chance would not draw from the set.
 
     For each class of share p in the set, the probability of so many among n, or more, and of so many or fewer, by the

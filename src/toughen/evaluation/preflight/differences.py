@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from toughen.evaluation.attacks.gradients import finite
+from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.slopes import slopes
-from toughen.evaluation.preflight.subject import Subject
-from toughen.evaluation.random_state import seeded
 from toughen.hardware.precision import at_least_fp32
 from toughen.losses import margin
+from toughen.models.input_gradients import finite
+from toughen.random_state import seeded
 
 _IMAGES = 16
 _DIRECTIONS = 8
@@ -41,7 +41,7 @@ class Differences:
         return torch.fmin(self.long, self.short)
 
 
-def differences(subject: Subject) -> Differences:
+def differences(subject: PreflightContext) -> Differences:
     """For a few images x and directions u, the margin's `m(x + u) - m(x - u)` against `2 g(x) u`.
 
     Of each image `sum (m(x + u) - m(x - u) - 2 g u)^2 / sum max(|m(x + u) - m(x - u)|, |2 g u|)^2`, where an error that
@@ -52,7 +52,7 @@ def differences(subject: Subject) -> Differences:
     return Differences(_disagreement(subject, _LONG, coarse=True), _disagreement(subject, _SHORT, coarse=False))
 
 
-def _disagreement(subject: Subject, length: float, coarse: bool) -> Tensor:
+def _disagreement(subject: PreflightContext, length: float, coarse: bool) -> Tensor:
     """Over steps of one length; where `coarse`, of at least 1/255, for models that round their images to 8 bits."""
     images, labels = subject.images[:_IMAGES], subject.labels[:_IMAGES]
     generator = torch.Generator().manual_seed(0)

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 import torch
 
+from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.finding import Check, Finding
-from toughen.evaluation.preflight.subject import Subject
 from toughen.numbers import as_text
 
 # A quarter of an 8-bit step; l2 and l1 add up over an image's values, and radii so small are customary in l-inf only.
 _SMALLEST = {"linf": 0.25 / 255, "l2": 16 / 255, "l1": 16 / 255}
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: PreflightContext) -> Iterator[Finding]:
     """A ball that holds nothing but the image, or one that holds plain gray."""
     threat, image = subject.threat, subject.images[:1]
     values, diameter = image[0].numel(), float(threat.norm_of(torch.ones_like(image)))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from toughen.evaluation.preflight.subject import Subject
+from toughen.evaluation.preflight.context import PreflightContext
 
 Severity = Literal["note", "doubt"]
 """note: for information; doubt: the figure may flatter, or compare with no other."""
@@ -41,7 +41,7 @@ class Check:
     """
 
     place: int
-    find: Callable[[Subject], Iterable[Finding]]
+    find: Callable[[PreflightContext], Iterable[Finding]]
 
 
 def share(part: float) -> str:

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from toughen.evaluation.attacks.gradients import finite
+from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.differences import differences
 from toughen.evaluation.preflight.finding import Check, Finding, share
 from toughen.evaluation.preflight.slopes import Slopes
-from toughen.evaluation.preflight.subject import Subject
 from toughen.hardware.precision import at_least_fp32
 from toughen.losses import margin
+from toughen.models.input_gradients import finite
 
 _INSTEAD = (
     "attacks that use none say more: Square with 20,000 queries (budget thorough), transfer from a model without the "
@@ -25,7 +25,7 @@ _STEPS = (1 / 8, 1 / 80)
 _FAR, _ROUGH = 0.25, 0.5
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: PreflightContext) -> Iterator[Finding]:
     """No gradient at all; zero or not finite for both losses; or one that says nothing of what the model does.
 
     Whether it does is asked along the gradient, and then in random directions.
@@ -80,7 +80,7 @@ def _blind(gradient: Tensor) -> Tensor:
     return (finite(gradient).flatten(1) == 0).all(dim=1)
 
 
-def _false(subject: Subject, slopes: Slopes, rows: Tensor) -> Iterator[Finding]:
+def _false(subject: PreflightContext, slopes: Slopes, rows: Tensor) -> Iterator[Finding]:
     """A step up the gradient must raise the margin by a tenth of what the gradient promises, at one length of two."""
     images, gradient = slopes.images[rows], finite(slopes.margin[rows])
     labels, before = slopes.labels[rows], slopes.margins[rows]
@@ -108,7 +108,7 @@ def _false(subject: Subject, slopes: Slopes, rows: Tensor) -> Iterator[Finding]:
     )
 
 
-def _astray(subject: Subject) -> Iterator[Finding]:
+def _astray(subject: PreflightContext) -> Iterator[Finding]:
     """In random directions the gradient must promise what the model does, nearby and over a step of an attack."""
     found = differences(subject)
     smaller = found.smaller[~found.smaller.isnan()]

@@ -7,14 +7,14 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest
 from torch import Tensor
 
+from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.finding import Check, Finding, share
-from toughen.evaluation.preflight.subject import Subject
 
 # With fewer images a good model may look like a guess.
 _ENOUGH = 50
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: PreflightContext) -> Iterator[Finding]:
     """The same class for every image, or an accuracy that guessing reaches as well (one-sided binomial test, 5 %)."""
     n, count = len(subject), len(subject.classes)
     if n < _ENOUGH:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
+from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.finding import Check, Finding
-from toughen.evaluation.preflight.subject import Subject
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: PreflightContext) -> Iterator[Finding]:
     """A sample of images in which nothing is brighter than 2/255."""
     largest = float(subject.images.max())
     if largest <= 2 / 255:

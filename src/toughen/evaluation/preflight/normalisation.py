@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from toughen.evaluation.figures.statistics import mcnemar
+from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.finding import Check, Finding, share
-from toughen.evaluation.preflight.subject import Subject
+from toughen.evaluation.statistics.intervals import mcnemar
 from toughen.models.build import Normalize
 
 # Statistics that weights are usually trained with, by what they do to an image in [0, 1].
@@ -22,7 +22,7 @@ _GAIN = 0.05
 _LEVEL = 0.01
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: PreflightContext) -> Iterator[Finding]:
     """A rescaling under which clearly more images are right than as they are.
 
     Clearly: at least 5 points more, and p < 0.01 in exact McNemar tests against the images as they are (Bonferroni over
@@ -66,7 +66,7 @@ def _rescalings(images: Tensor) -> dict[str, tuple[list[float], list[float]]]:
     return {name: (mean, std) for name, (mean, std) in found.items()} | {"the data's own mean and deviation": own}
 
 
-def _right_after(subject: Subject, mean: list[float], std: list[float]) -> Tensor:
+def _right_after(subject: PreflightContext, mean: list[float], std: list[float]) -> Tensor:
     rescaled = Normalize(mean, std).to(subject.images.device)(subject.images)
     return subject.classified(subject.outputs(rescaled)).cpu()
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import torch
 
+from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.finding import Check, Finding
-from toughen.evaluation.preflight.subject import Subject
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: PreflightContext) -> Iterator[Finding]:
     """The verdict is always fp32; what was not, is said."""
     others = [_name(dtype) for dtype in subject.given.dtypes if dtype != torch.float32]
     if others:

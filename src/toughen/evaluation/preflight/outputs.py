@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from toughen.evaluation.doubts import NAN, PROBABILITIES
+from toughen.evaluation.checks.doubts import NAN
+from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.finding import Check, Finding, share
-from toughen.evaluation.preflight.subject import Subject
-from toughen.models.build import looks_like_probabilities
+from toughen.models.build import PROBABILITIES, looks_like_probabilities
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: PreflightContext) -> Iterator[Finding]:
     """Attacks need logits, and a number for each class."""
     wrong = int((~subject.logits.isfinite()).any(dim=1).sum())
     if wrong:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
+from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.finding import Check, Finding, share
-from toughen.evaluation.preflight.subject import Subject
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: PreflightContext) -> Iterator[Finding]:
     """Two passes over the same images that differ by more than rounding."""
     if not subject.random:
         if subject.eot > 1:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.finding import Check, Finding, share
-from toughen.evaluation.preflight.subject import Subject
 from toughen.models.build import looks_like_probabilities
 
 _MANY = 0.05
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: PreflightContext) -> Iterator[Finding]:
     """Softmax probabilities that are 1 in fp32, and largest logits that several images share to the last bit."""
     logits = subject.usable
     if len(logits) and not looks_like_probabilities(logits):

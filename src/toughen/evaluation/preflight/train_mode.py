@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from toughen.evaluation.preflight.context import PreflightContext, differ
 from toughen.evaluation.preflight.finding import Check, Finding, share
-from toughen.evaluation.preflight.subject import Subject, differ
 from toughen.hardware.precision import at_least_fp32
 
 _NAMED = 4
 
 
-def find(subject: Subject) -> Iterator[Finding]:
+def find(subject: PreflightContext) -> Iterator[Finding]:
     """Flags as they were given, flags that `eval()` leaves on, and logits that change with the rest of the batch."""
     stubborn = [name or type(module).__name__ for name, module in subject.model.named_modules() if module.training]
     if stubborn:
@@ -35,7 +35,7 @@ def find(subject: Subject) -> Iterator[Finding]:
     yield from _of_the_batch(subject)
 
 
-def _of_the_batch(subject: Subject) -> Iterator[Finding]:
+def _of_the_batch(subject: PreflightContext) -> Iterator[Finding]:
     """An image's logits must not depend on the others in its batch."""
     size = min(len(subject), subject.batch_size)
     if size < 2 or subject.random:

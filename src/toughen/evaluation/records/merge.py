@@ -4,18 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from toughen.attacks.budgets import FURTHER
 from toughen.errors import InputError, RunError
-from toughen.evaluation.attacks.further import FURTHER
-from toughen.evaluation.records.outline import Outline
-from toughen.evaluation.records.parts import Parts, unfinished
+from toughen.evaluation.records.batches import CLEAN, BatchResult
 from toughen.evaluation.records.probe import what_changed
 from toughen.evaluation.records.shards import Shard
-from toughen.evaluation.records.units import CLEAN, Unit
+from toughen.evaluation.records.spec import EvaluationSpec
+from toughen.evaluation.records.store import VerdictStore, unfinished
 from toughen.evaluation.result import Evaluation, summarise
 from toughen.run import RunFolder
 
 
-def find_parts(folders: Sequence[RunFolder], key: str | None = None) -> list[Parts]:
+def find_parts(folders: Sequence[RunFolder], key: str | None = None) -> list[VerdictStore]:
     """The parts of one evaluation in these folders.
 
     Args:
@@ -28,7 +28,7 @@ def find_parts(folders: Sequence[RunFolder], key: str | None = None) -> list[Par
     """
     if not folders:
         raise InputError("merge: expected at least one folder, got none; for example `toughen merge shard-*`")
-    found: list[Parts] = []
+    found: list[VerdictStore] = []
     for folder in folders:
         here = [parts for parts in unfinished(folder) if key is None or parts.outline.key.startswith(key)]
         if not here:
@@ -54,7 +54,7 @@ def find_parts(folders: Sequence[RunFolder], key: str | None = None) -> list[Par
     return found
 
 
-def _check_plans(found: Sequence[Parts]) -> None:
+def _check_plans(found: Sequence[VerdictStore]) -> None:
     """Raise where shards were started with different analyses: what one of them leaves to another would be missing."""
     plans = {path: plan for parts in found for path, plan in parts.planned().items()}
     for path, plan in plans.items():
@@ -73,7 +73,7 @@ def _said(plan: Mapping[str, Any], name: str) -> str:
     return json.dumps(plan[name]) if name in plan else "absent"
 
 
-def merge_parts(found: Sequence[Parts], *, reason: str = "", partial: bool = False) -> Evaluation:
+def merge_parts(found: Sequence[VerdictStore], *, reason: str = "", partial: bool = False) -> Evaluation:
     """The evaluation that the parts amount to, row by row what one process would have given.
 
     Args:
@@ -85,7 +85,7 @@ def merge_parts(found: Sequence[Parts], *, reason: str = "", partial: bool = Fal
         RunError: batches are missing, and `partial` is not set; the message says which shards.
     """
     outline = found[0].outline
-    units: list[Unit] = []
+    units: list[BatchResult] = []
     missing: list[int] = []
     for number in range(outline.batches):
         for name in (CLEAN, *outline.attacks):
@@ -100,7 +100,7 @@ def merge_parts(found: Sequence[Parts], *, reason: str = "", partial: bool = Fal
     return summarise(outline, units, analyses=_analyses(found), reason=reason)
 
 
-def _analyses(found: Sequence[Parts]) -> dict[str, object]:
+def _analyses(found: Sequence[VerdictStore]) -> dict[str, object]:
     names = {path.stem.removeprefix("analysis-") for parts in found for path in parts.path.glob("analysis-*.json")}
     analyses: dict[str, object] = {}
     for name in sorted(names):
@@ -119,7 +119,7 @@ def _analyses(found: Sequence[Parts]) -> dict[str, object]:
     return analyses
 
 
-def _what_is_missing(outline: Outline, units: Sequence[Unit], missing: Sequence[int]) -> str:
+def _what_is_missing(outline: EvaluationSpec, units: Sequence[BatchResult], missing: Sequence[int]) -> str:
     images = sum(outline.images_in(number) for number in missing)
     count = max((Shard.parse(unit.shard).count for unit in units if unit.shard), default=1)
     what = f"{len(missing)} of {outline.batches} batches ({images:,} of {outline.n:,} images) are missing"

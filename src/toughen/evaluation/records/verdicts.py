@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from toughen.errors import InputError, RunError, did_you_mean
-from toughen.evaluation.figures.statistics import wilson
+from toughen.evaluation.statistics.intervals import wilson
 from toughen.run import atomic
 
 SCHEMA = 1

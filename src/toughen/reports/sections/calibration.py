@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from toughen.evaluation.figures.statistics import wilson
+from toughen.evaluation.statistics.intervals import wilson
 from toughen.reports.plots import reliability_plot
 from toughen.reports.run_data import RunData
 from toughen.reports.sections import Section

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from toughen.evaluation.doubts import reasons
+from toughen.evaluation.checks.doubts import reasons
 from toughen.reports.run_data import RunData
 from toughen.reports.sections import Section
 from toughen.reports.text import attack_title, class_name, model_name, threat_sentence, threat_short

@@ -1,0 +1,84 @@
+"""The attacks of an evaluation, by how much computing it may take."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
+
+from toughen.attacks import FGSM, PGD
+from toughen.attacks.apgd import APGD
+from toughen.attacks.base import AutoAttack, Gradient, NamedAttack, Square
+from toughen.attacks.eot import in_the_mean
+from toughen.attacks.spsa import SPSA
+from toughen.errors import InputError, did_you_mean
+from toughen.losses import LabelledLoss
+from toughen.threat import Norm
+
+Budget = Literal["quick", "standard", "thorough"]
+"""quick: FGSM, and PGD-20 on the margin with 5 restarts, in l1 APGD-20; standard: FGSM, PGD-20 and AutoAttack standard;
+thorough: standard, then PGD-100 with 10 restarts on cross-entropy, margin and DLR, and Square with 20,000 queries, each
+of these on the images that all before it left."""
+
+_FGSM = Gradient("fgsm", FGSM())
+
+
+def _quick(num_classes: int, norm: Norm) -> tuple[NamedAttack, ...]:
+    return (_FGSM, search(norm, steps=20, restarts=5, survivors_only=False))
+
+
+def _standard(num_classes: int, norm: Norm) -> tuple[NamedAttack, ...]:
+    return (_FGSM, Gradient("pgd20", PGD(steps=20, keep_best=True)), AutoAttack(num_classes))
+
+
+def _thorough(num_classes: int, norm: Norm) -> tuple[NamedAttack, ...]:
+    # A thousand steps an image: spent only where nothing before has succeeded, which leaves the worst case, all that
+    # this budget is for, as it is. The difference of logits ratio needs three logits.
+    losses: tuple[LabelledLoss, ...] = ("ce", "margin", "dlr") if num_classes > 2 else ("ce", "margin")
+    return (
+        *_standard(num_classes, norm),
+        *(
+            Gradient(f"pgd100_{loss}", PGD(steps=100, restarts=10, keep_best=True, loss=loss), survivors_only=True)
+            for loss in losses
+        ),
+        Square(),
+    )
+
+
+_BUDGETS: dict[Budget, Callable[[int, Norm], tuple[NamedAttack, ...]]] = {
+    "quick": _quick,
+    "standard": _standard,
+    "thorough": _thorough,
+}
+
+
+def attacks_of(budget: Budget, num_classes: int, norm: Norm) -> tuple[NamedAttack, ...]:
+    """The attacks of a budget, in the order in which they run.
+
+    Raises:
+        InputError: an unknown budget.
+
+    >>> [attack.name for attack in attacks_of("standard", 10, "linf")]
+    ['fgsm', 'pgd20', 'autoattack']
+    """
+    if budget not in get_args(Budget):
+        raise InputError(f"budget: unknown {budget!r}; {did_you_mean(str(budget), get_args(Budget))}")
+    return _BUDGETS[budget](num_classes, norm)
+
+
+def search(norm: Norm, steps: int, restarts: int, survivors_only: bool = True) -> NamedAttack:
+    """PGD on the margin loss in l-inf and l2; `APGD` in l1, where PGD leaves several times as many images.
+
+    >>> search("linf", 20, 2).name, search("l1", 20, 2).name
+    ('pgd20_margin', 'apgd20')
+    """
+    if norm == "l1":
+        return APGD(steps, restarts, survivors_only)
+    attack = PGD(steps, restarts=restarts, keep_best=True, loss="margin")
+    return Gradient(f"pgd{steps}_margin", attack, survivors_only)
+
+
+def further_attacks(protocol: Mapping[str, Any]) -> tuple[NamedAttack, ...]:
+    """What follows in an evaluation of this protocol, each on the images that all before it left."""
+    return in_the_mean((Square(queries=1000, name="further_square"), SPSA()), int(protocol["eot"]))
+
+
+FURTHER = ("further_square", "further_spsa")
+"""Their names."""

@@ -1,0 +1,97 @@
+"""Attacks that search on a faster copy of the model; the verdict is always the model's own, in fp32."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from toughen.attacks.base import AttackResult, AutoAttack, NamedAttack, Square, Wrapped
+from toughen.attacks.transfer import Transfer
+from toughen.errors import InputError, did_you_mean
+from toughen.hardware import precision as hardware
+from toughen.models.inference import predict
+from toughen.models.replica import Replicas, Search
+from toughen.threat import ThreatModel
+
+SearchPrecision = Literal["auto", "fp32", "folded", "bf16"]
+"""fp32: attacks as published, bit for bit; folded: their search on a copy of the model with BatchNorm folded into the
+convolutions, every broken image checked on the model in fp32; bf16: that copy in bf16; auto: bf16 where this hardware
+computes faster in it and the threat model is not too fine for it, else folded."""
+
+FINEST = 1 / 255
+"""The l-inf radius below which bf16 rounds an attack's steps away (its numbers below 1 are up to 1/256 apart)."""
+
+
+def choose_search(
+    name: SearchPrecision, device: torch.device, threat: ThreatModel, flops: Callable[[], float]
+) -> Literal["fp32", "folded", "bf16"]:
+    """The precision that is meant.
+
+    Args:
+        name: what was asked for.
+        device: where the search computes.
+        threat: what the attacker may do. In l2 and l1 each pixel changes too little for auto to be bf16.
+        flops: of a forward pass on one image; see `toughen.hardware.precision.choose_precision`.
+
+    Raises:
+        InputError: an unknown name, or bf16 on a GPU that has to emulate it.
+    """
+    if name not in get_args(SearchPrecision):
+        raise InputError(f"precision: unknown {name!r}; {did_you_mean(str(name), get_args(SearchPrecision))}")
+    if name == "auto":
+        coarse = threat.norm == "linf" and threat.radius >= FINEST
+        return "bf16" if coarse and hardware.choose_precision("auto", device, flops) == "bf16" else "folded"
+    if name == "bf16" and device.type == "cuda" and not hardware.native_bf16(device):
+        raise InputError(f"precision: {device} has no bf16 of its own, which would only be slower; use folded")
+    return name
+
+
+@dataclass(frozen=True)
+class FastSearch(Wrapped):
+    """An attack whose search runs on a copy of the model; see `Replicas`. Attacks without gradients: `for_queries`.
+
+    1. The attack runs against the copy; perturbations, projections and losses are in fp32. AutoAttack and Square leave
+       out what they would compute in vain (`lean`).
+    2. Each image that it broke there is classified by the model. Where that is right, the image is attacked again, from
+       the start, as published.
+    """
+
+    replicas: Replicas
+
+    def settings(self, threat: ThreatModel) -> dict[str, Any]:
+        """The attack's own, and what it searches on."""
+        return {**self.attack.settings(threat), "search": self.replicas.search}
+
+    def run(
+        self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+    ) -> AttackResult:
+        """Attack one batch."""
+        seed, search = generator.initial_seed(), self.replicas.of(model, images)
+        attack = replace(self.attack, lean=True) if isinstance(self.attack, AutoAttack | Square) else self.attack
+        first = attack.run(search, images, labels, threat, generator)
+        broken = ~first.held if first.held is not None else predict(search, first.adversarial) != labels
+        wrong = predict(model, first.adversarial) != labels
+        again = broken & ~wrong
+        rows = again.nonzero().squeeze(1)
+        if not len(rows):
+            return replace(first, held=~wrong)
+        fresh = torch.Generator(images.device).manual_seed(seed)
+        second = self.attack.run(model, images[rows], labels[rows], threat, fresh)
+        held = ~wrong
+        held[rows] = predict(model, second.adversarial) == labels[rows] if second.held is None else second.held
+        adversarial = first.adversarial.index_copy(0, rows, second.adversarial)
+        broken_by = first.broken_by and list(first.broken_by)
+        if broken_by and second.broken_by:
+            for row, name in zip(rows.tolist(), second.broken_by, strict=True):
+                broken_by[row] = name
+        return AttackResult(adversarial, held, broken_by, first.warnings + second.warnings, len(rows))
+
+
+def in_precision(attacks: tuple[NamedAttack, ...], precision: Literal["fp32"] | Search) -> tuple[NamedAttack, ...]:
+    """The attacks with their search in this precision; a transfer does not search on the judged model."""
+    if precision == "fp32":
+        return attacks
+    replicas = Replicas(precision)
+    return tuple(attack if isinstance(attack, Transfer) else FastSearch(attack, replicas) for attack in attacks)

@@ -1,0 +1,248 @@
+"""An evaluation before its first attack: everything is settled, checked and hashed."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from toughen.attacks.base import NamedAttack
+from toughen.attacks.budgets import Budget, attacks_of
+from toughen.attacks.eot import Averaged, in_the_mean
+from toughen.attacks.fast_search import SearchPrecision, choose_search, in_precision
+from toughen.attacks.transfer import check_source, transfers
+from toughen.batch import Batch
+from toughen.data.order import order_by_class, sample_by_class
+from toughen.data.source import ImageSet, Split
+from toughen.errors import InputError, ToughenWarning, did_you_mean
+from toughen.evaluation.preflight import SAMPLE, Finding, Given, PreflightContext, preflight
+from toughen.evaluation.records.probe import of_own_draws, probe
+from toughen.evaluation.records.provenance import data_facts
+from toughen.evaluation.records.spec import EvaluationSpec, plain
+from toughen.hardware.device import find_device
+from toughen.hardware.memory import largest_batch
+from toughen.models import check_outputs, forward_flops
+from toughen.models.fingerprint import model_facts
+from toughen.models.inference import frozen
+from toughen.models.input_gradients import Blind, Inside, Recomputed
+from toughen.models.mode import buffers_kept
+from toughen.models.outputs import giving_logits
+from toughen.models.state import check_values, copied
+from toughen.random_state import seeded
+from toughen.threat import ThreatModel
+
+BatchSize = int | Literal["auto"]
+"""Images attacked together; auto: the most that fit into this machine's memory, see `largest_batch`."""
+
+Sample = Literal["by_class", "first", "random"]
+"""Which images of a split stand for it, and in which order.
+
+by_class: drawn by class (see `order_by_class`), the same ones for every seed, so that runs with other seeds compare
+image by image; every beginning is like the split. first: the first ones in the data's own order, as RobustBench takes
+them, which in sorted data are of few classes. random: drawn with the evaluation's seed.
+"""
+
+
+def choose_images(labels: Tensor, test_images: int | None, sample: Sample, seed: int) -> Tensor:
+    """Which images of a split are evaluated, in which order: int64 (n,).
+
+    A sample of n is the beginning of one of m > n, for a random one with the same seed.
+
+    Raises:
+        InputError: an empty split, no image asked for or more than there are, an unknown way to sample.
+
+    >>> labels = torch.tensor([0] * 10 + [1] * 10)
+    >>> [labels[choose_images(labels, 4, sample, seed=0)].sort().values.tolist() for sample in ("by_class", "first")]
+    [[0, 0, 1, 1], [0, 0, 0, 0]]
+    """
+    if sample not in get_args(Sample):
+        raise InputError(f"sample: unknown {sample!r}; {did_you_mean(str(sample), get_args(Sample))}")
+    n_total = len(labels)
+    n = n_total if test_images is None else test_images
+    if not 1 <= n <= n_total:
+        raise InputError(f"test_images: expected 1 .. {n_total} (the split has {n_total} images), got {n}")
+    if sample == "first":
+        return torch.arange(n)
+    if sample == "by_class":
+        return order_by_class(labels, seed=0)[:n]
+    return torch.randperm(n_total, generator=torch.Generator().manual_seed(seed))[:n]
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """An evaluation before its first attack: everything is settled and checked.
+
+    Attributes:
+        model: images in [0, 1] to logits.
+        images: the split that images are taken from.
+        threat: what the attacker may do.
+        attacks: in the order in which they run.
+        indices: places of the evaluated images in the split.
+        device: where to compute.
+        outline: all of it as plain data, with its key.
+        fresh: a copy of the model that was asked nothing; None where it cannot be copied.
+    """
+
+    model: nn.Module
+    images: ImageSet
+    threat: ThreatModel
+    attacks: tuple[NamedAttack, ...]
+    indices: Tensor
+    device: torch.device
+    outline: EvaluationSpec
+    fresh: nn.Module | None = None
+
+    @property
+    def seed(self) -> int:
+        """Of the attacks, and of a random sample."""
+        return int(self.outline.protocol["seed"])
+
+    @property
+    def eot(self) -> int:
+        """Passes whose mean the attacks see."""
+        return int(self.outline.protocol["eot"])
+
+    def batch(self, number: int) -> Batch:
+        """A batch on the CPU, checked.
+
+        Raises:
+            InputError: images or labels that do not fit their contract.
+        """
+        indices = self.indices.split(self.outline.size)[number]
+        batch = Batch(*self.images.subset(indices), indices)
+        batch.check(len(self.images.classes))
+        return batch
+
+
+def prepare(
+    model: nn.Module,
+    images: ImageSet,
+    threat: ThreatModel,
+    *,
+    budget: Budget = "standard",
+    test_images: int | None = None,
+    sample: Sample = "by_class",
+    seed: int = 0,
+    batch_size: BatchSize = 250,
+    device: str | torch.device = "auto",
+    precision: SearchPrecision = "fp32",
+    eot: int = 1,
+    transfer: Mapping[str, nn.Module] | None = None,
+    split: Split = "test",
+) -> EvaluationPlan:
+    """Settle everything that an evaluation does, and look at the model for reasons not to believe its figures.
+
+    The settings are those of `evaluate_model`. Each doubt is a `ToughenWarning` too, before any long attack.
+
+    Raises:
+        InputError: images, labels or the model's outputs that do not fit each other; a setting out of range.
+    """
+    if batch_size != "auto" and batch_size < 1:
+        raise InputError(f"batch_size: expected at least 1 or auto, got {batch_size}")
+    num_classes, where = len(images.classes), find_device(device)
+    chosen = choose_images(images.labels, test_images, sample, seed)
+    check_values(model)
+    fresh = _copied(model)
+    few = images.subset(chosen[:2])[0].to(where)
+    given, facts = Given.of(model), model_facts(model)
+    answering = _answering(model, few)
+    if answering is not model:
+        model, fresh = answering, _copied(answering)
+    transfer = {name: _answering(source, few) for name, source in (transfer or {}).items()}
+    with frozen(model, where) as still:
+        search = _search(precision, eot, where, threat, lambda: forward_flops(still, few, num_classes))
+        if batch_size == "auto":
+            check_outputs(still, few, num_classes)
+            averaged = still if eot == 1 else Averaged(still, eot)
+            batch_size = largest_batch(averaged, few[:1], len(chosen))
+    attacks = (*attacks_of(budget, num_classes, threat.norm), *transfers(transfer))
+    attacks = in_the_mean(in_precision(attacks, search), eot)
+    names = [attack.name for attack in attacks]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"transfer: two models give the column {twice}; rename one of their folders")
+    protocol: dict[str, Any] = {
+        "threat": {"norm": threat.norm, "eps": threat.radius},
+        "budget": budget,
+        "attacks": {attack.name: attack.settings(threat) for attack in attacks},
+        "n": len(chosen),
+        "sample": sample,
+        "seed": seed,
+        "batch_size": batch_size,
+        "precision": search,
+        "eot": eot,
+        "data": data_facts(images, split, chosen.split(batch_size)),
+        "model": facts,
+    }
+    batch = _spread(images, chosen).to(where)
+    with frozen(model, where) as still:
+        looked_at = (batch.images, batch.labels, images.labels[chosen], images.labels, images.classes)
+        subject = PreflightContext(still, given, *looked_at, threat, batch_size, eot)
+        findings = preflight(subject)
+        # The model was asked already: nothing is computed for this, but for a random one.
+        answers = probe(subject.logits, subject.slopes.margin) if subject.repeatable else of_own_draws()
+        for name, source in transfer.items():
+            check_source(name, source, batch.images[:batch_size], num_classes)
+    for finding in findings:
+        if finding.severity == "doubt":
+            warnings.warn(finding.message, ToughenWarning, stacklevel=2)
+    outline = EvaluationSpec(plain(protocol), findings, answers)
+    return EvaluationPlan(_attackable(model, findings), images, threat, attacks, chosen, where, outline, fresh)
+
+
+def _copied(model: nn.Module) -> nn.Module | None:
+    """A copy with a state of its own; None, after a `ToughenWarning`, where the model does not let itself be copied."""
+    try:
+        return copied(model)
+    except InputError as error:
+        cause = error.__cause__ or error
+        warnings.warn(
+            f"the model cannot be copied ({type(cause).__name__}: {str(cause)[:80]}): verdicts are looked at again on "
+            "the model itself, which does not show whether it remembers what it was asked",
+            ToughenWarning,
+            stacklevel=3,
+        )
+        return None
+
+
+def _search(
+    precision: SearchPrecision, eot: int, device: torch.device, threat: ThreatModel, flops: Callable[[], float]
+) -> Literal["fp32", "folded", "bf16"]:
+    """What attacks search in. A random model, which `eot` is for, has no copy that answers as it does."""
+    if eot > 1 and precision in ("folded", "bf16"):
+        raise InputError(
+            f"precision: with eot {eot} attacks ask the model itself, so expected fp32 or auto, got {precision}"
+        )
+    search = choose_search(precision, device, threat, flops)
+    return "fp32" if eot > 1 else search
+
+
+def _answering(model: nn.Module, images: Tensor) -> nn.Module:
+    """The model, or one that gives its logits alone; see `giving_logits`."""
+    with frozen(model, images.device) as still, buffers_kept(still), seeded(0):
+        alone = giving_logits(still, images)
+    return model if alone is still else alone
+
+
+def _spread(images: ImageSet, chosen: Tensor) -> Batch:
+    """A few of the chosen images, drawn by class.
+
+    Raises:
+        InputError: images or labels that do not fit their contract.
+    """
+    seen = chosen[sample_by_class(images.labels[chosen], SAMPLE, seed=0)]
+    batch = Batch(*images.subset(seen), seen)
+    batch.check(len(images.classes))
+    return batch
+
+
+def _attackable(model: nn.Module, findings: tuple[Finding, ...]) -> nn.Module:
+    """The model, with a gradient that attacks can use; see `attacks.gradients` and `Blind`."""
+    names = {finding.name for finding in findings}
+    if "not_differentiable" in names:
+        return Blind(model)
+    if "one_gradient_a_pass" in names:
+        model = Recomputed(model)
+    return Inside(model) if "flat_border" in names else model

@@ -1,0 +1,57 @@
+"""Square without needless queries, against the library's own."""
+
+import pytest
+import torch
+from pyautoattack.square import SquareAttack
+from torch import Tensor, nn
+
+from toughen.attacks.square import LeanSquare
+
+
+class Counting(nn.Module):
+    """Counts the images that a model is asked about."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.images = model, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.images += len(images)
+        return self.model(images)
+
+
+def linear(channels: int, height: int, width: int) -> nn.Module:
+    """Each logit looks at a part of the image; in fp64, so that no rounding decides."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, 5)).double()
+
+
+@pytest.mark.parametrize(("channels", "height", "width"), [(1, 8, 8), (3, 8, 8), (3, 9, 6)])
+@pytest.mark.parametrize("eps", [0.01, 0.05])
+def test_images_are_the_librarys_and_queries_are_fewer(channels: int, height: int, width: int, eps: float):
+    model = linear(channels, height, width)
+    images = torch.rand(20, channels, height, width, generator=torch.Generator().manual_seed(1)).double()
+    labels = model(images).argmax(1)
+    labels[0] = (labels[0] + 1) % 5  # misclassified already
+    found, asked = [], []
+    for change in (lambda attack: attack, LeanSquare):
+        counting = Counting(model)
+        settings = {"norm": "Linf", "eps": eps, "n_queries": 300, "p_init": 0.8, "resc_schedule": True}
+        attack = SquareAttack(counting, seed=3, device=images.device, **settings)
+        with torch.no_grad():
+            found.append(change(attack).perturb(images, labels))
+        asked.append(counting.images)
+    assert torch.allclose(found[0], found[1], atol=1e-12)
+    broken = model(found[0]).argmax(1) != labels
+    assert 1 < int(broken.sum()) < 20 or eps == 0.05
+    assert asked[1] < 0.95 * asked[0]
+
+
+def test_nothing_to_attack():
+    model = linear(1, 8, 8)
+    images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(1)).double()
+    labels = (model(images).argmax(1) + 1) % 5
+    attack = SquareAttack(model, norm="Linf", eps=0.1, n_queries=10, seed=0, resc_schedule=True, device=images.device)
+    with torch.no_grad():
+        assert torch.equal(LeanSquare(attack).perturb(images, labels), images)
