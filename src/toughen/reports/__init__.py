@@ -13,7 +13,7 @@ _HOME = {
     "Comparison": "comparison",
     "show_comparison": "terminal_comparison",
     "show_result": "terminal",
-    "write_report": "html",
+    "write_report": "page",
 }
 
 __all__ = ["Comparison", "show_comparison", "show_result", "write_report"]
