@@ -37,6 +37,7 @@ from toughen.training import (
     Schedule,
     Silent,
     Tracker,
+    check_trackers,
     make_accelerator,
     own_randomness,
 )
@@ -158,6 +159,7 @@ def train(
         folder = RunFolder(out or f"runs/{default_name(data, model, method)}")
         settings = {name: given[name] for name in DEFAULTS}
     check_settings(settings)
+    check_trackers(settings["trackers"])
     place = find_device(settings["device"] if device == "auto" else device)
     if resume is None and os.environ.get("RANK", "0") == "0":
         folder.check_free(overwrite)  # images are looked at for long

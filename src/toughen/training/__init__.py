@@ -6,7 +6,7 @@ from toughen.training.loop import Trainer
 from toughen.training.optimizer import SGD, Constant, Cosine, MultiStep, OneCycle, Schedule
 from toughen.training.ramps import GrowingSize, GrowingSteps
 from toughen.training.settings import Settings
-from toughen.training.setup import Tracker, make_accelerator, own_randomness
+from toughen.training.setup import Tracker, check_trackers, make_accelerator, own_randomness
 from toughen.training.stopping import Interrupted
 from toughen.training.weight_perturbation import AWP
 
@@ -30,6 +30,7 @@ __all__ = [
     "SuccessEMA",
     "Tracker",
     "Trainer",
+    "check_trackers",
     "make_accelerator",
     "own_randomness",
     "read_rows",

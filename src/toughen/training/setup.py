@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from importlib.util import find_spec
@@ -26,14 +26,7 @@ Tracker = Literal["tensorboard", "mlflow", "wandb"]
 def make_accelerator(
     precision: Literal["fp32", "bf16"], device: torch.device, trackers: list[Tracker], folder: RunFolder
 ) -> Accelerator:
-    """Accelerate's handle on device, precision and trackers.
-
-    Raises:
-        ToughenError: a tracker's package is not installed.
-    """
-    for tracker in trackers:
-        if find_spec(tracker) is None:
-            raise ToughenError(f"--trackers {tracker} needs its package: pip install 'toughen[{tracker}]'")
+    """Accelerate's handle on device, precision and trackers; these must be installed, see `check_trackers`."""
     # Accelerate keeps device and precision for the life of the process; a second run may want others.
     if AcceleratorState._shared_state:
         AcceleratorState._reset_state(reset_partial_state="LOCAL_RANK" not in os.environ)
@@ -48,6 +41,17 @@ def make_accelerator(
             # Several processes share the final evaluation too, and may wait for each other for long.
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))],
         )
+
+
+def check_trackers(trackers: Iterable[Tracker]) -> None:
+    """Raise unless the package of every tracker is installed.
+
+    Raises:
+        ToughenError: with the command that installs it.
+    """
+    for tracker in trackers:
+        if find_spec(tracker) is None:
+            raise ToughenError(f"--trackers {tracker} needs its package: pip install 'toughen[{tracker}]'")
 
 
 @contextmanager
