@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -127,11 +126,9 @@ def differences(name: str) -> dict[str, float]:
         epochs=1, optimizer=partial(SGD, **sgd), decay_all=True, layer_decay=None, schedule=Constant(), average=average,
         awp=AWP(settings["gamma"], 1, decay_moved=settings["as_published"]) if "awp" in name else None,
         clip_grad_norm=None, accumulate=1, select="last", log_every=1, checkpoint_every=None, attack_steps=None,
-        image_size=None, fast=False, compile=False,
+        image_size=None, fast=False, compile=False, channels_last=False,
     )  # fmt: skip
-    updates = Updates(
-        model, method, asked, Accelerator(cpu=True), torch.contiguous_format, reference["step1.images"][:2], 3
-    )
+    updates = Updates(model, method, asked, Accelerator(cpu=True), reference["step1.images"][:2], 3)
     late = None if average is None else average.build(model)
     if late is not None:
         late.n_averaged.fill_(settings["average"]["late_steps"])

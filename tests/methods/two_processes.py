@@ -15,7 +15,7 @@ from toughen.data import Augment, Digits, Loader
 from toughen.methods import FGSMPGK, total
 from toughen.models import SmallCNN
 from toughen.threat import ThreatModel
-from toughen.training.step import Step
+from toughen.training.updates import Step
 
 IMAGES, BATCH = 200, 40
 DATA = Digits().load("train")

@@ -145,13 +145,13 @@ def test_the_schedule_scales_every_groups_own_rate() -> None:
     asked = Settings(
         epochs=4, optimizer=two, decay_all=True, layer_decay=None, schedule=MultiStep([2], gamma=0.5), average=None,
         awp=None, clip_grad_norm=None, accumulate=1, select="last", log_every=1, checkpoint_every=None,
-        attack_steps=None, image_size=None, fast=False, compile=False,
+        attack_steps=None, image_size=None, fast=False, compile=False, channels_last=False,
     )  # fmt: skip
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     plain = copy.deepcopy(model)
     images, labels = torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])
-    updates = Updates(model, Standard(), asked, Accelerator(cpu=True), torch.contiguous_format, images, 1)
+    updates = Updates(model, Standard(), asked, Accelerator(cpu=True), images, 1)
     optimizer = two(list(plain.parameters()))
     theirs = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2], gamma=0.5)
     for epoch in range(4):

@@ -1,23 +1,53 @@
 """From complete settings to a trainer that is ready to run."""
 
 import copy
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from toughen.commands.extra import hold_with_extra
-from toughen.commands.network import fresh_model, precision_of
 from toughen.data import ImageSet, Loader, sample_by_class, soften, split_validation
 from toughen.errors import InputError
 from toughen.hardware.device import find_device
+from toughen.hardware.precision import Precision, choose_precision
 from toughen.methods import Method
-from toughen.models import check_outputs
-from toughen.models.state import extra_as_text
+from toughen.models import build_model, check_outputs, forward_flops
+from toughen.models.outputs import giving_logits
+from toughen.models.state import copied, extra_as_text
 from toughen.run import RunFolder
-from toughen.training import Observer, Settings, Silent, Trainer, make_accelerator, own_randomness
+from toughen.training import Batches, Observer, Settings, Silent, Trainer, make_accelerator, own_randomness
+
+
+def fresh_model(model: Callable[..., nn.Module], images: ImageSet, normalize: bool = True) -> nn.Module:
+    """The network with new weights, behind an input normalisation, or a copy of the one that was given ready-made.
+
+    It gives logits, whatever else the network gives beside them (see `giving_logits`).
+    """
+    if isinstance(model, nn.Module):
+        network = copied(model)
+    else:
+        mean, std = images.channel_statistics()
+        facts = {"num_classes": len(images.classes), "in_channels": images.shape[0]}
+        network = build_model(model, **facts, mean=mean, std=std, normalize=normalize)
+    tensor = next((each for each in (*network.parameters(), *network.buffers())), torch.zeros(0))
+    return giving_logits(network, images.subset(torch.arange(2))[0].to(tensor.device))
+
+
+def precision_of(
+    settings: dict[str, Any], network: nn.Module, images: ImageSet, device: torch.device
+) -> Literal["fp32", "bf16"]:
+    """The precision of a run with these settings on this device.
+
+    Raises:
+        InputError: the network cannot take the images.
+    """
+    asked: Precision = "fp32" if settings["precision"] == "auto" and not settings["fast"] else settings["precision"]
+    first = images.subset(torch.arange(2))[0]
+    return choose_precision(asked, device, lambda: forward_flops(network, first, len(images.classes)))
 
 
 def assemble(
@@ -45,7 +75,7 @@ def assemble(
     check_fit(network, method, training_set, settings)
     train_indices, val_indices = split_validation(training_set.labels, settings["val_images"], seed)
     train_indices = draw(train_indices, training_set.labels, settings["train_images"], seed)
-    measured = draw(train_indices, training_set.labels, min(1000, len(train_indices)), seed)
+    probe = draw(train_indices, training_set.labels, min(1000, len(train_indices)), seed)
     train_loader = Loader(
         images,
         train_indices,
@@ -60,26 +90,23 @@ def assemble(
         world_size=accelerator.num_processes,
         extra=filling,
     )
-    validation = Loader(images, val_indices, settings["batch_size"], device=device)
+    validation = list(Loader(images, val_indices, settings["batch_size"], device=device))
+    softened = partial(
+        soften,
+        classes=len(training_set.classes),
+        smoothing=settings["label_smoothing"],
+        cutmix=settings["cutmix"],
+        generator=generators["mix"],
+    )
     return Trainer(
         network,
         method,
-        train_loader,
-        next(iter(Loader(images, measured, 1000, device=device))),
-        list(validation),
+        Batches(train_loader, next(iter(Loader(images, probe, 1000, device=device))), validation, softened),
         Settings(**{name: settings[name] for name in Settings.__dataclass_fields__}),
-        folder,
-        accelerator,
-        generators,
-        observer,
-        torch.channels_last if settings["channels_last"] and settings["fast"] else torch.contiguous_format,
-        partial(
-            soften,
-            classes=len(training_set.classes),
-            smoothing=settings["label_smoothing"],
-            cutmix=settings["cutmix"],
-            generator=generators["mix"],
-        ),
+        folder=folder,
+        accelerator=accelerator,
+        generators=generators,
+        observer=observer,
     )
 
 

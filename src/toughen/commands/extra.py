@@ -6,13 +6,15 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from toughen.commands.classes import check_same_order
 from toughen.data import ExtraImages, Filling, ImageSet, ImageStore, hold
-from toughen.errors import RunError
-from toughen.evaluation.pseudo_labels import pseudo_labels
+from toughen.errors import InputError, RunError
+from toughen.models.build import check_outputs
+from toughen.models.inference import NO_PREDICTION, frozen, predict
 from toughen.models.load import load_model
+from toughen.models.outputs import giving_logits
 from toughen.run import RunFolder, atomic
 
 
@@ -39,6 +41,29 @@ def hold_with_extra(
     joined = extra.join(hold(training_set, "cpu"), label)
     first = len(training_set)
     return hold(joined, device), Filling(first, len(joined) - first, extra.fraction)
+
+
+def pseudo_labels(
+    model: nn.Module, images: ImageStore, classes: int, device: torch.device | str, batch_size: int = 500
+) -> Tensor:
+    """The model's most likely class of each image, int64 (N,), on the CPU.
+
+    Raises:
+        InputError: the model cannot take the images, has another number of classes, or gives NaN.
+    """
+    labels = torch.empty(len(images), dtype=torch.int64)
+    with frozen(model, device) as judge:
+        few = images.take(torch.arange(min(2, len(images)))).to(device) / 255
+        judge = giving_logits(judge, few)
+        check_outputs(judge, few, classes)
+        for indices in torch.arange(len(images)).split(batch_size):
+            labels[indices] = predict(judge, images.take(indices).to(device) / 255).cpu()
+    failed = int((labels == NO_PREDICTION).sum())
+    if failed:
+        raise InputError(
+            f"the model that is to label images gives NaN for {failed} of {len(images)}; give another run's folder"
+        )
+    return labels
 
 
 def _label_once(labeller: RunFolder, file: Path, classes: int, device: torch.device, images: ImageStore) -> Tensor:

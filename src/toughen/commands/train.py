@@ -11,10 +11,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from toughen.commands.assemble import assemble
+from toughen.commands.assemble import assemble, fresh_model, precision_of
 from toughen.commands.evaluate import evaluate_into
 from toughen.commands.images import read_images
-from toughen.commands.network import fresh_model, precision_of
 from toughen.commands.settings import check_settings, default_name, restore, with_data_facts
 from toughen.config import describe
 from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages, ImageSet, Split

@@ -2,7 +2,7 @@
 
 from toughen.training.averaging import EMA, SWA, Average, SuccessEMA
 from toughen.training.log import Observer, Silent, read_rows
-from toughen.training.loop import Trainer
+from toughen.training.loop import Batches, Trainer
 from toughen.training.optimizer import SGD, Constant, Cosine, MakeOptimizer, MultiStep, OneCycle, Schedule
 from toughen.training.ramps import GrowingSize, GrowingSteps
 from toughen.training.settings import Settings
@@ -16,6 +16,7 @@ __all__ = [
     "SGD",
     "SWA",
     "Average",
+    "Batches",
     "Constant",
     "Cosine",
     "GrowingSize",

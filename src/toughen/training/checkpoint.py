@@ -1,6 +1,7 @@
 """What training writes, without pickle: checkpoints to go on from (a JSON and a safetensors file), and the weights."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from toughen.errors import RunError
+from toughen.errors import RunError, ToughenWarning
+from toughen.methods import Method
 from toughen.models.state import extra_as_text, split_state
 from toughen.run import RunFolder, atomic
 
@@ -80,20 +82,51 @@ def save_model(folder: RunFolder, model: nn.Module, companions: Mapping[str, nn.
             save_file(tensors, path, extra_as_text(network) or None)
 
 
-class GlobalRandomness:
-    """The global generators' states (dropout and the like draw from them), as checkpoint state."""
+class OwnState:
+    """What each process has for itself: random numbers, and buffers that differ between processes after a step.
 
-    @staticmethod
-    def state_dict() -> dict[str, Tensor]:
-        """The states of the CPU's generator and of the current GPU's, where there is one."""
-        state = {"cpu": torch.get_rng_state()}
+    Args:
+        generators: of the run, by name; dropout and the like draw from torch's global ones, which are saved too.
+        buffers: BatchNorm's statistics of the process's own images and the like, by name.
+    """
+
+    def __init__(self, generators: dict[str, torch.Generator], buffers: dict[str, Tensor]) -> None:
+        self.generators, self.buffers = generators, buffers
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint, on the CPU."""
+        everywhere = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
-            state["cuda"] = torch.cuda.get_rng_state()
-        return state
+            everywhere["cuda"] = torch.cuda.get_rng_state()
+        return {
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+            "global": everywhere,
+            "buffers": {name: buffer.cpu() for name, buffer in self.buffers.items()},
+        }
 
-    @staticmethod
-    def load_state_dict(state: dict[str, Tensor]) -> None:
-        """Set them."""
-        torch.set_rng_state(state["cpu"])
-        if "cuda" in state and torch.cuda.is_available():
-            torch.cuda.set_rng_state(state["cuda"])
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint; a warning says where another kind of device draws other numbers."""
+        torch.set_rng_state(state["global"]["cpu"])
+        if "cuda" in state["global"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["global"]["cuda"])
+        for name, buffer in self.buffers.items():
+            if name in state["buffers"]:
+                buffer.copy_(state["buffers"][name])
+        for name, generator in self.generators.items():
+            try:
+                generator.set_state(state["generators"][name])
+            except RuntimeError:  # the state of another kind of generator
+                warn_of_other_numbers(f"the run goes on on another kind of device, {generator.device}")
+
+
+def own_buffers(model: nn.Module, method: Method) -> dict[str, Tensor]:
+    """The buffers that each of several processes has for itself; the method's memories are not among them."""
+    of_method = {name: buffer for name, buffer in method.named_buffers() if name not in method.memories}
+    both = {"model": dict(model.named_buffers()), "method": of_method}
+    return {f"{part}.{name}": buffer for part, buffers in both.items() for name, buffer in buffers.items()}
+
+
+def warn_of_other_numbers(why: str) -> None:
+    """Say that a resumed run draws other random numbers than one without a pause."""
+    said = f"{why}: its random numbers from here on are not those of a run without a pause"
+    warnings.warn(said, ToughenWarning, stacklevel=3)

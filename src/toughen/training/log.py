@@ -99,8 +99,9 @@ class EpochSums:
             raise DivergedError(f"loss term '{name}' became NaN or infinite at step {step}")
 
     def state_dict(self) -> dict[str, object]:
-        """For a checkpoint within an epoch."""
-        return {"sums": self.sums, "bad": self.bad, "images": self.images}
+        """For a checkpoint within an epoch, on the CPU."""
+        sums, bad = ({name: value.cpu() for name, value in each.items()} for each in (self.sums, self.bad))
+        return {"sums": sums, "bad": bad, "images": self.images}
 
     def load_state_dict(self, state: dict[str, object], device: torch.device) -> None:
         """Go on from a checkpoint."""

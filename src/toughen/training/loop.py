@@ -3,24 +3,33 @@
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
+from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import nn
 
 from toughen.batch import Batch
 from toughen.data import Loader
-from toughen.errors import DivergedError
+from toughen.errors import DivergedError, RunError
 from toughen.methods import Method
 from toughen.run import RunFolder
-from toughen.training.checkpoint import save_model, save_state
+from toughen.training.checkpoint import (
+    OwnState,
+    load_state,
+    own_buffers,
+    save_model,
+    save_state,
+    warn_of_other_numbers,
+)
 from toughen.training.compile import CompiledPasses
 from toughen.training.cost import Meter
 from toughen.training.log import EpochSums, Observer, Row, append_row
 from toughen.training.ramps import Growth
-from toughen.training.resume import go_on, state_of
 from toughen.training.settings import Settings
 from toughen.training.setup import surroundings
 from toughen.training.stopping import Interrupted, any_of, stop_requests
@@ -28,39 +37,74 @@ from toughen.training.updates import Updates
 from toughen.training.validation import validate
 
 
+@dataclass(frozen=True)
+class Batches:
+    """The images of a run, on its device.
+
+    Attributes:
+        train: what an epoch goes through.
+        probe: up to 1,000 of these images, which the method may look at before an epoch.
+        validation: held-out images.
+        soften: labels of a batch as the method is to see them.
+    """
+
+    train: Loader
+    probe: Batch
+    validation: list[Batch]
+    soften: Callable[[Batch], Batch]
+
+    def digest(self) -> str:
+        """SHA-256 of the places of training and validation images in their set (int64, little endian).
+
+        The seed does not fix them: they depend on the labels, and on how a version of toughen draws.
+        """
+        held_out = [batch.indices.cpu() for batch in self.validation if batch.indices is not None]
+        parts = (self.train.indices, torch.cat(held_out))
+        return sha256(b"|".join(part.numpy().astype("<i8").tobytes() for part in parts)).hexdigest()
+
+
 class Trainer:
     """One run: its parts, its place, and the loop over them.
 
-    `model`, `method` and the loaders are ready to use (on the device, the method bound to its threat and generator).
+    Args:
+        model: on the device.
+        method: on the device, bound to its threat and generator.
+        batches: the images.
+        settings: of the loop.
+        folder: where the run writes.
+        accelerator: device, precision and trackers.
+        generators: what the run draws from, by name; checkpoints keep their states.
+        observer: somebody who watches.
     """
 
     def __init__(
         self,
         model: nn.Module,
         method: Method,
-        train: Loader,
-        first: Batch,
-        validation: list[Batch],
+        batches: Batches,
         settings: Settings,
+        *,
         folder: RunFolder,
         accelerator: Accelerator,
         generators: dict[str, torch.Generator],
         observer: Observer,
-        layout: torch.memory_format = torch.contiguous_format,
-        soften: Callable[[Batch], Batch] = lambda batch: batch,
     ) -> None:
-        self.model, self.method, self.settings = model, method, settings
-        self.train, self.first, self.validation = train, first, validation
+        self.model, self.method, self.batches, self.settings = model, method, batches, settings
         self.folder, self.accelerator, self.observer = folder, accelerator, observer
-        self.generators, self.soften = generators, soften
-        self.updates = Updates(model, method, settings, accelerator, layout, first.images[:2], len(train))
-        share = train.batch_size // accelerator.num_processes
+        self.updates = Updates(model, method, settings, accelerator, batches.probe.images[:2], len(batches.train))
+        self.own = OwnState(generators, own_buffers(model, method) if accelerator.num_processes > 1 else {})
+        share = batches.train.batch_size // accelerator.num_processes
         networks = [each for each in (model, self.updates.replica) if settings.compile and each is not None]
         self.passes = [CompiledPasses(network, share) for network in networks]
         self.growth = Growth(settings.attack_steps, settings.image_size, method, settings.epochs)
         self.meter = Meter(accelerator.device, self.updates.dtype, accelerator.num_processes)
         self.sums = EpochSums()
         self.epoch, self.batch, self.best, self.seconds = 0, 0, -1.0, 0.0
+
+    @property
+    def train(self) -> Loader:
+        """What an epoch goes through."""
+        return self.batches.train
 
     @property
     def reported(self) -> nn.Module:
@@ -97,10 +141,10 @@ class Trainer:
         """Bring attack, method and loader to the run's place."""
         self.growth.set_attack(self.method, self.epoch)
         if self.batch == 0:
-            self.method.begin_epoch(self.model, self.epoch, self.first)
+            self.method.begin_epoch(self.model, self.epoch, self.batches.probe)
         # Other images in every epoch, and the same ones after a resume.
-        place = 8 * self.epoch % max(1, len(self.first) - 7)
-        self.updates.prove_replica(self.first.images[place : place + 8])
+        place = 8 * self.epoch % max(1, len(self.batches.probe) - 7)
+        self.updates.prove_replica(self.batches.probe.images[place : place + 8])
         self.train.start(self.epoch, self.batch)
 
     def _run_epoch(self, stop_requested: Callable[[], bool]) -> None:
@@ -133,7 +177,7 @@ class Trainer:
 
     def train_on(self, batch: Batch, last: bool) -> None:
         """One step: its FLOPs counted if it is the first of its kind, else by compiled code if that is asked for."""
-        batch = self.soften(replace(batch, images=self.growth.resized(batch.images, self.epoch)))
+        batch = self.batches.soften(replace(batch, images=self.growth.resized(batch.images, self.epoch)))
         with ExitStack() as stack:
             if not self.meter.knows(self.kind):
                 stack.enter_context(self.meter.counting(self.kind, len(batch)))
@@ -180,15 +224,64 @@ class Trainer:
 
     def _validate(self) -> tuple[float, float]:
         with self.accelerator.autocast():
-            return validate(self.reported, self.validation, self.method.threat)
+            return validate(self.reported, self.batches.validation, self.method.threat)
 
     def save(self) -> None:
         """Write the checkpoint, unless a term has already gone wrong."""
         self.sums.check()
-        state = state_of(self)
+        state = self.state_dict()
         if self.accelerator.is_main_process:
             save_state(self.folder.checkpoint, state)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The run's place and everything that has changed since its start. All processes must call it together."""
+        averaged = self.updates.averaged
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "best": self.best,
+            "seconds": self.seconds,
+            "cost": self.meter.state_dict(),
+            "split": self.batches.digest(),
+            "model": self.model.state_dict(),
+            "method": self.method.state_dict(),
+            "optimizer": self.updates.optimizer.state_dict(),
+            "averaged": None if averaged is None else averaged.state_dict(),
+            "processes": gather_object([{"sums": self.sums.state_dict(), **self.own.state_dict()}]),
+        }
+
     def resume(self) -> None:
-        """Go on from the folder's checkpoint; see `go_on`."""
-        go_on(self)
+        """Bring a run that has not begun to where its folder's checkpoint was saved.
+
+        Raises:
+            RunError: there is none, it is damaged, or it belongs to another architecture or method, or to other
+                training and validation images.
+        """
+        state = load_state(self.folder.checkpoint)
+        if state.get("split") != self.batches.digest():
+            raise RunError(
+                f"the checkpoint in {self.folder.checkpoint} is of other training and validation images than are drawn "
+                "now: another version of toughen began the run, or its data changed. Going on would train on images "
+                "that validation holds out; go on with the version that began it, or start it again with --overwrite"
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+            self.method.load_state_dict(state["method"])
+            self.updates.optimizer.load_state_dict(state["optimizer"])
+            if self.updates.averaged is not None:
+                self.updates.averaged.load_state_dict(state["averaged"])
+            self.meter.load_state_dict(state["cost"])
+            self.epoch, self.batch = state["epoch"], state["batch"]
+            self.best, self.seconds = state["best"], state["seconds"]
+            own = state["processes"]
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise RunError(
+                f"the checkpoint in {self.folder.checkpoint} does not fit the configuration in {self.folder.config}: "
+                f"{error}"
+            ) from error
+        process, processes = self.accelerator.process_index, self.accelerator.num_processes
+        if len(own) != processes:
+            warn_of_other_numbers(f"the run had {len(own)} processes and goes on with {processes}")
+        if process < len(own):  # a process that the run did not have before draws from its fresh generators
+            self.sums.load_state_dict(own[process]["sums"], self.accelerator.device)
+            self.own.load_state_dict(own[process])

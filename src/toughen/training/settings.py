@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from toughen.training.averaging import Average
 from toughen.training.optimizer import MakeOptimizer, Schedule
 from toughen.training.ramps import GrowingSize, GrowingSteps
@@ -28,3 +30,9 @@ class Settings:
     image_size: GrowingSize | None
     fast: bool
     compile: bool
+    channels_last: bool
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """Of images and weights."""
+        return torch.channels_last if self.channels_last and self.fast else torch.contiguous_format

@@ -18,10 +18,24 @@ from toughen.models.layout import lay_out
 from toughen.numbers import check_number
 from toughen.training.optimizer import parameter_groups
 from toughen.training.settings import Settings
-from toughen.training.step import Step
 
 Moves = list[tuple[Tensor, Tensor]]
 """Weights, each with what adversarial weight perturbation added to it."""
+
+
+class Step(nn.Module):
+    """All terms of a step as one forward, so that data parallelism sees one call whatever the method computes."""
+
+    def __init__(self, model: nn.Module, method: Method) -> None:
+        super().__init__()
+        self.model = model
+        self.method = method
+        # torch's name for what data parallelism does not broadcast from the first process in every step.
+        self._ddp_params_and_buffers_to_ignore = [f"method.{name}" for name in method.memories]
+
+    def forward(self, batch: Batch, perturbed: Perturbed) -> Terms:
+        """The method's terms on this batch."""
+        return self.method.terms(self.model, batch, perturbed)
 
 
 class Updates:
@@ -32,7 +46,6 @@ class Updates:
         method: on the device, bound to its threat and generator.
         settings: of the loop.
         accelerator: device and precision.
-        layout: of images and weights.
         images: a few, to compare a replica for the attack with the network on.
         per_epoch: steps of an epoch.
     """
@@ -43,16 +56,15 @@ class Updates:
         method: Method,
         settings: Settings,
         accelerator: Accelerator,
-        layout: torch.memory_format,
         images: Tensor,
         per_epoch: int,
     ) -> None:
         self.method, self.settings, self.per_epoch = method, settings, per_epoch
-        self.accelerator, self.layout = accelerator, layout
-        self.model = lay_out(model, images, layout, self.dtype)
+        self.accelerator, self.layout = accelerator, settings.layout
+        self.model = lay_out(model, images, self.layout, self.dtype)
         for companion in method.children():
             if any(isinstance(layer, nn.Conv2d) for layer in companion.modules()):
-                lay_out(companion, images, layout, self.dtype)
+                lay_out(companion, images, self.layout, self.dtype)
         optimizer = settings.optimizer(parameter_groups(model, method, settings.decay_all, settings.layer_decay))
         self.rates = [float(group["lr"]) * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
         self.step, self.optimizer = accelerator.prepare(Step(model, method), optimizer)
@@ -60,10 +72,10 @@ class Updates:
         self.owed: Moves = []
         self.replica = None
         if settings.fast and method.attacks_outputs:
-            self.replica = fold(model, images, self.dtype, layout)
+            self.replica = fold(model, images, self.dtype, self.layout)
         if self.replica is not None and self.dtype != torch.float32:
             # What bf16 rounds away is asked of this one, and it can be proved without bf16's tolerance.
-            self.replica.exact = fold(model, images, torch.float32, layout)
+            self.replica.exact = fold(model, images, torch.float32, self.layout)
             if self.replica.exact is None:
                 self.replica = None
 
