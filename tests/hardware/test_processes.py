@@ -1,7 +1,11 @@
 """Processes are asked for in one place."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+import toughen
 from toughen.hardware.processes import Processes
 
 
@@ -16,5 +20,15 @@ def test_a_process_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch):
 def test_torchruns_processes_know_their_place(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "1")
     crew = Processes.from_environment()
-    assert (crew.first, crew.rank, crew.size, crew.device("cpu")) == (False, 2, 4, "cpu")
+    assert (crew.first, crew.rank, crew.size, crew.local_rank, crew.device("cpu")) == (False, 2, 4, 1, "cpu")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    assert crew.device("auto") == "cuda:1"
+
+
+def test_nobody_else_asks_the_environment():
+    source = Path(toughen.__file__).parent
+    asking = [file.name for file in source.rglob("*.py") if re.search("RANK|WORLD_SIZE", file.read_text())]
+    assert asking == ["processes.py"]

@@ -1,6 +1,5 @@
 """Attack a model and say on how many images it holds, with intervals."""
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -36,6 +35,7 @@ GROUPS = {
 def run(arguments: list[str]) -> int:
     """Parse, evaluate with a progress bar, print the result."""
     from toughen.commands.evaluate import evaluate
+    from toughen.hardware.processes import Processes
     from toughen.reports.progress import EvaluationProgress
 
     parser = Parser(evaluate, "run", EXAMPLES, skip=["progress"], groups=GROUPS)
@@ -46,7 +46,7 @@ def run(arguments: list[str]) -> int:
         request = parser.parse([*arguments, "--threat.norm", _norm_of(request.settings["run"])])
         assert request is not None
     # Of several processes only the first one speaks.
-    first = os.environ.get("RANK", "0") == "0"
+    first = Processes.from_environment().first
     try:
         with EvaluationProgress(Terminal(quiet=not first)) as progress:
             evaluation = evaluate(**request.settings, progress=progress)

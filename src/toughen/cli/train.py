@@ -1,6 +1,5 @@
 """Train a classifier, attack it, and write its report."""
 
-import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -39,6 +38,7 @@ def run(arguments: list[str]) -> int:
     """Parse, train with a progress bar, print the result."""
     from toughen.commands.settings import default_name
     from toughen.commands.train import train
+    from toughen.hardware.processes import Processes
     from toughen.reports.progress import EvaluationProgress, TrainingProgress
     from toughen.reports.terminal import show_result
     from toughen.run import RunFolder
@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
     settings = request.settings
     _check_resume(settings, request.asked)
     # Of several processes only the first one speaks.
-    first = os.environ.get("RANK", "0") == "0"
+    first = Processes.from_environment().first
     console = Terminal(quiet=not first)
     try:
         with EvaluationProgress(console) as progress:

@@ -1,9 +1,8 @@
 """A run's images, read and examined before anything else is done."""
 
-import os
-
 from toughen.data import DataSource, Encoded, ImageSet, Split
 from toughen.errors import DataError
+from toughen.hardware.processes import Processes
 
 
 def read_images(source: DataSource, splits: list[Split], examine: bool = True) -> dict[Split, ImageSet]:
@@ -27,7 +26,7 @@ def read_images(source: DataSource, splits: list[Split], examine: bool = True) -
     stores = {split: each.images for split, each in images.items()}
     damages = []
     for split, store in stores.items():
-        if examine and isinstance(store, Encoded) and os.environ.get("RANK", "0") == "0":
+        if examine and isinstance(store, Encoded) and Processes.from_environment().first:
             try:
                 store.check()
             except DataError as error:

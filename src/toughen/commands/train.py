@@ -1,7 +1,6 @@
 """Train a classifier, evaluate it and write its report."""
 
 import inspect
-import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -163,7 +162,7 @@ def train(
         settings = {name: given[name] for name in DEFAULTS}
     check_settings(settings)
     place = find_device(settings["device"] if device == "auto" else device)
-    if resume is None and os.environ.get("RANK", "0") == "0":
+    if resume is None and Processes.from_environment().first:
         folder.check_free(overwrite)  # images are looked at for long
     watcher = observer or Silent()
     splits: list[Split] = ["train"] if settings["budget"] == "none" else ["train", "test"]

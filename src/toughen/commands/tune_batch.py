@@ -1,6 +1,5 @@
 """Find the largest batch that a training step can take here."""
 
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from toughen.data import ImageSet
 from toughen.errors import InputError, RunError, did_you_mean
 from toughen.hardware.device import find_device
 from toughen.hardware.memory import Trial, Trials, free_memory, largest
+from toughen.hardware.processes import Processes
 from toughen.hardware.speed import wait_for
 from toughen.numbers import check_number
 from toughen.run import RunFolder
@@ -62,7 +62,7 @@ def tune_batch(
     unknown = next((name for name in settings if name not in DEFAULTS), None)
     if unknown is not None:
         raise InputError(f"tune_batch: unknown setting {unknown!r}; {did_you_mean(unknown, DEFAULTS)}")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if Processes.from_environment().size > 1:
         raise InputError("tune-batch runs in one process; n processes then take n times its --batch_size together")
     if up_to is not None:
         check_number("--up_to", up_to, least=1, whole=True)

@@ -1,10 +1,9 @@
 """Which device a name means on this machine."""
 
-import os
-
 import torch
 
 from toughen.errors import InputError
+from toughen.hardware.processes import Processes
 
 
 def find_device(name: str | torch.device) -> torch.device:
@@ -22,8 +21,9 @@ def find_device(name: str | torch.device) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % max(1, torch.cuda.device_count()))
+        place = Processes.from_environment().local_rank
+        if device.type == "cuda" and device.index is None and place is not None:
+            device = torch.device("cuda", place % max(1, torch.cuda.device_count()))
         if device.type == "meta":
             raise RuntimeError("it holds no values")
         torch.empty(0, device=device)

@@ -12,21 +12,23 @@ _PATIENCE = timedelta(days=7)
 
 
 class Processes:
-    """The processes that share one evaluation; a context manager.
+    """The processes that share one run or evaluation; a context manager.
 
     Attributes:
         rank: this process, from 0.
         size: number of processes.
+        local_rank: this process among those of its machine, from 0; None where no launcher says it.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1) -> None:
-        self.rank, self.size = rank, size
+    def __init__(self, rank: int = 0, size: int = 1, local_rank: int | None = None) -> None:
+        self.rank, self.size, self.local_rank = rank, size, local_rank
         self._own = False
 
     @classmethod
     def from_environment(cls) -> "Processes":
         """The processes that torchrun started; one where it did not."""
-        return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+        rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        return cls(rank, size, int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else None)
 
     @property
     def first(self) -> bool:
@@ -36,7 +38,8 @@ class Processes:
     def device(self, asked: str) -> str:
         """The device for this process: with several of them on a machine, auto gives each a GPU of its own."""
         if self.size > 1 and asked == "auto" and torch.cuda.is_available():
-            return f"cuda:{int(os.environ.get('LOCAL_RANK', self.rank)) % torch.cuda.device_count()}"
+            place = self.rank if self.local_rank is None else self.local_rank
+            return f"cuda:{place % torch.cuda.device_count()}"
         return asked
 
     def wait(self) -> None:

@@ -17,6 +17,7 @@ from toughen.errors import ToughenError
 from toughen.hardware.allocator import memory_kept
 from toughen.hardware.device import find_device
 from toughen.hardware.precision import tf32
+from toughen.hardware.processes import Processes
 from toughen.run import RunFolder
 from toughen.training.compile import room_for
 
@@ -40,7 +41,7 @@ def make_accelerator(
     """Accelerate's handle on device, precision and trackers."""
     # Accelerate keeps device and precision for the life of the process; a second run may want others.
     if AcceleratorState._shared_state:
-        AcceleratorState._reset_state(reset_partial_state="LOCAL_RANK" not in os.environ)
+        AcceleratorState._reset_state(reset_partial_state=Processes.from_environment().local_rank is None)
     # Left to itself it also makes the GPU of each of several processes the current one.
     elsewhere = None if device == find_device("auto") else str(device)
     with _environment("ACCELERATE_TORCH_DEVICE", elsewhere):
