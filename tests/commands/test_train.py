@@ -63,6 +63,12 @@ def test_a_run_folder_is_complete(tmp_path: Path) -> None:
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"loss/natural", "loss/robust_kl", "val_clean", "val_pgd", "images_per_second", "lr"} <= set(rows[0])
     assert trained.evaluation.result["robust_accuracy"]["n"] == 50
+    robust = f"{100 * trained.evaluation.verdicts.robust().mean():.1f} %"
+    assert repr(trained).startswith(f"Trained(run: {folder.path}, clean accuracy: ")
+    assert f", robust accuracy: {robust} (" in repr(trained)
+    assert "\n" not in repr(trained)
+    assert trained._repr_html_().count("<tr>") == 4
+    assert f"<th>robust accuracy</th><td>{robust} (" in trained._repr_html_()
 
 
 def test_a_run_without_normalisation_is_evaluated_without_it(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Literal
 
 import torch
@@ -22,6 +23,7 @@ from toughen.hardware.precision import Precision
 from toughen.methods import Method
 from toughen.methods.trades import TRADES
 from toughen.models import SmallCNN, load_weights
+from toughen.reports.text import bounds, percent
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 from toughen.training import (
@@ -54,6 +56,22 @@ class Trained:
     folder: RunFolder
     model: nn.Module
     evaluation: Evaluation | None
+
+    def __repr__(self) -> str:
+        return f"Trained({', '.join(f'{name}: {value}' for name, value in self._summary().items())})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in self._summary().items())
+        return f"<table>{rows}</table>"
+
+    def _summary(self) -> dict[str, str]:
+        summary = {"run": str(self.folder.path)}
+        if self.evaluation is not None:
+            clean, robust = self.evaluation.result["figures"]["clean"], self.evaluation.result["robust_accuracy"]
+            for name, figure in (("clean accuracy", clean), ("robust accuracy", robust)):
+                summary[name] = f"{percent(figure['accuracy'])} ({bounds(figure['interval'])})"
+            summary["report"] = str(self.folder.report)
+        return summary
 
 
 def train(
