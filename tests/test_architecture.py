@@ -2,8 +2,10 @@
 
 import ast
 from pathlib import Path
+from typing import get_args
 
 import toughen
+from toughen.threat import Norm
 
 SOURCE = Path(toughen.__file__).parent
 ROOMS = ["cli", "commands", "reports", "evaluation", "training", "methods", "attacks", "models", "data", "hardware"]
@@ -64,3 +66,45 @@ def test_no_module_imports_itself_over_others():
 
     for module in trees:
         visit(module, [])
+
+
+DECIDES = {
+    "threat": set(get_args(Norm)),
+    "attacks.apgd": {"l1"},  # larger radii first, as in AutoAttack
+    "attacks.autoattack": {"l1"},  # 5 target classes in its standard
+    "attacks.square": {"linf"},  # the lean form is of l-inf alone
+    "attacks.fab": {"linf"},  # the projections of l-inf and l2
+    "evaluation.analyses.minimum_norm": {"l2"},  # DDN is of l2 alone
+    "methods.arr": {"l1", "l2", "lq"},  # a distance of outputs, not of images
+}
+"""Which norms' names a module may compare with or choose by: the threat model all, an attack its own."""
+
+
+def chosen_by(tree: ast.AST) -> set[str]:
+    """Texts that something is compared with, the keys of dicts and the values of cases."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        parts: list[ast.AST | None] = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.Dict):
+            parts = [*node.keys]
+        elif isinstance(node, ast.MatchValue):
+            parts = [node.value]
+        for part in parts:
+            for leaf in ast.walk(part) if part else ():
+                if isinstance(leaf, ast.Constant) and isinstance(leaf.value, str):
+                    found.add(leaf.value.lower())
+    return found
+
+
+def test_only_the_threat_model_and_attacks_of_one_norm_decide_by_a_norms_name():
+    for module, tree in modules().items():
+        allowed = DECIDES.get(module.removeprefix("toughen."), set())
+        assert chosen_by(tree) & set(get_args(Norm)) <= allowed, module
+
+
+def test_every_module_that_may_decide_by_a_norm_does():
+    trees = modules()
+    for module, norms in DECIDES.items():
+        assert norms & chosen_by(trees[f"toughen.{module}"]) == norms, module

@@ -341,6 +341,17 @@ def test_a_pixel_without_a_gradient_counts_as_zero(norm: str, bad: float):
     assert torch.equal(threat.steepest(broken, images), threat.steepest(zero, images))
 
 
+@norms
+def test_an_image_of_ones_is_as_far_from_black_as_the_norm_says(norm: Norm):
+    """What `slack` and `unbounded` count on, against NumPy's norm."""
+    images = torch.zeros(3, 3, 4, 5)
+    ones = float(np.linalg.norm(np.ones(60), {"linf": np.inf, "l2": 2, "l1": 1}[norm]))
+    threat = ThreatModel(norm)
+    assert threat.slack(images) == pytest.approx(2**-23 * ones)
+    assert threat.unbounded(images).radius == pytest.approx(ones)
+    assert threat.bounds_each_pixel == (norm == "linf")
+
+
 def test_a_threat_is_given_whole_or_by_eps_and_norm():
     threat = ThreatModel("l2", 0.25)
     assert as_threat(threat) is threat

@@ -13,6 +13,24 @@ from toughen.numbers import Number, as_float, as_text
 
 Norm = Literal["linf", "l2", "l1"]
 
+
+@dataclass(frozen=True)
+class _Facts:
+    """What sets a norm apart, besides its projection, its random start and its steepest direction."""
+
+    order: float
+    customary: float
+    """RobustBench's radius for CIFAR-10."""
+    smallest: float
+    """The smallest radius that is likely meant: a quarter of an 8-bit step; l2 and l1 add up over an image."""
+    meaning: str
+
+
+_FACTS: dict[str, _Facts] = {
+    "linf": _Facts(math.inf, 8 / 255, 0.25 / 255, "every pixel value (0 to 1) may change by at most {}"),
+    "l2": _Facts(2.0, 0.5, 16 / 255, "the change of an image may have a Euclidean length of at most {}"),
+    "l1": _Facts(1.0, 12.0, 16 / 255, "the changes of an image's pixel values may add up to at most {}"),
+}
 _BELOW_1 = math.nextafter(1.0, 0.0)  # the largest l-inf radius; rounded to fp32 it is 1
 
 
@@ -46,11 +64,10 @@ class ThreatModel:
         norm = str(self.norm).lower()
         if norm not in get_args(Norm):
             raise InputError(f"threat.norm: expected one of {', '.join(get_args(Norm))}, got {self.norm!r}")
-        customary = {"linf": 8 / 255, "l2": 0.5, "l1": 12.0}
-        eps = as_float(customary[norm] if self.eps is None else self.eps, "threat.eps")
+        eps = as_float(_FACTS[norm].customary if self.eps is None else self.eps, "threat.eps")
         if eps <= 0:
             raise InputError(f"threat.eps: expected a positive radius, got {self.eps!r}")
-        if norm == "linf" and eps >= 1:
+        if _FACTS[norm].order == math.inf and eps >= 1:
             raise InputError(
                 f"threat.eps: expected an l-inf radius below 1 (images lie in [0, 1]), got {self.eps!r}; "
                 f"did you mean {eps:g}/255?"
@@ -69,6 +86,41 @@ class ThreatModel:
         """`eps` as a float, whatever way it was written."""
         return as_float(self.eps or 0, "threat.eps")
 
+    @property
+    def bounds_each_pixel(self) -> bool:
+        """Whether the radius is how far every pixel may go by itself, as in l-inf."""
+        return self._facts.order == math.inf
+
+    @property
+    def smallest_likely(self) -> float:
+        """The radius below which eps is probably in other units, such as 0..255."""
+        return self._facts.smallest
+
+    @property
+    def library_norm(self) -> str:
+        """What pyautoattack calls the norm.
+
+        >>> ThreatModel("linf").library_norm, ThreatModel("l2").library_norm
+        ('Linf', 'L2')
+        """
+        return self.norm.capitalize()
+
+    def sentence(self) -> str:
+        """What the attacker may do, for a reader who does not know the norms.
+
+        >>> ThreatModel("linf", 8 / 255).sentence()
+        'every pixel value (0 to 1) may change by at most 8/255'
+        """
+        return self._facts.meaning.format(as_text(self.radius))
+
+    @property
+    def _facts(self) -> _Facts:
+        return _FACTS[self.norm]
+
+    def _ones(self, images: Tensor) -> float:
+        """The norm of an image of ones, of the shape of these."""
+        return float(max(1, math.prod(images.shape[1:])) ** (1 / self._facts.order))
+
     def scaled(self, factor: float) -> "ThreatModel":
         """The same norm with another radius; an l-inf radius stays below 1.
 
@@ -76,23 +128,19 @@ class ThreatModel:
         ThreatModel(l2, 1)
         """
         radius = factor * self.radius
-        return ThreatModel(self.norm, min(radius, _BELOW_1) if self.norm == "linf" else radius)
+        return ThreatModel(self.norm, min(radius, _BELOW_1) if self.bounds_each_pixel else radius)
 
     def unbounded(self, images: Tensor) -> "ThreatModel":
         """The same norm with a radius that reaches every image in [0, 1] from every other one of this shape."""
-        pixels = images[0].numel()
-        return ThreatModel(self.norm, {"linf": _BELOW_1, "l2": math.sqrt(pixels), "l1": float(pixels)}[self.norm])
+        return ThreatModel(self.norm, _BELOW_1 if self.bounds_each_pixel else self._ones(images))
 
     def norm_of(self, delta: Tensor) -> Tensor:
         """Size of each perturbation, shape (N,), in fp32 or better."""
-        order = {"linf": math.inf, "l2": 2.0, "l1": 1.0}[self.norm]
-        return torch.linalg.vector_norm(at_least_fp32(delta).flatten(1), ord=order, dim=1)
+        return torch.linalg.vector_norm(at_least_fp32(delta).flatten(1), ord=self._facts.order, dim=1)
 
     def slack(self, images: Tensor) -> float:
         """How far rounding `x + delta` to the images' dtype may push a perturbation out of the ball."""
-        per_pixel = torch.finfo(images.dtype).eps
-        pixels = max(1, images[0].numel()) if len(images) else 1
-        return per_pixel * {"linf": 1.0, "l2": math.sqrt(pixels), "l1": float(pixels)}[self.norm]
+        return torch.finfo(images.dtype).eps * self._ones(images)
 
     def project(self, images: Tensor, center: Tensor) -> Tensor:
         """Bring `images` back into the ball around `center` and into [0, 1].

@@ -1,4 +1,4 @@
-"""The gradient attack to search with, by norm."""
+"""APGD (Croce & Hein 2020), run by pyautoattack."""
 
 import logging
 from dataclasses import dataclass
@@ -9,10 +9,12 @@ from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
 from toughen.attacks.base import AttackResult, seen
-from toughen.attacks.square import LIBRARY_NORMS
 from toughen.models.input_gradients import FiniteGradients
 from toughen.random_state import own_random_state
 from toughen.threat import ThreatModel
+
+PGD_IS_WEAK = frozenset({"l1"})
+"""The norms in which PGD leaves several times as many images as APGD."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class APGD:
             attack = APGDAttack(
                 FiniteGradients(model),
                 n_iter=self.steps,
-                norm=LIBRARY_NORMS[threat.norm],
+                norm=threat.library_norm,
                 n_restarts=self.restarts,
                 eps=threat.radius,
                 seed=generator.initial_seed(),

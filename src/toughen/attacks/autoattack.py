@@ -10,7 +10,7 @@ from pyautoattack import AutoAttack, checks
 from torch import Tensor, nn
 
 from toughen.attacks.fab import without_sorting
-from toughen.attacks.square import LIBRARY_NORMS, runnable
+from toughen.attacks.square import runnable
 from toughen.errors import InputError
 from toughen.models.build import PROBABILITIES
 from toughen.models.inference import frozen
@@ -150,8 +150,9 @@ def _attack(
     device: torch.device,
     logger: logging.Logger,
 ) -> AutoAttack:
-    norm = LIBRARY_NORMS[threat.norm]
-    attack = AutoAttack(model, norm=norm, eps=threat.radius, seed=seed, version="standard", device=device)
+    attack = AutoAttack(
+        model, norm=threat.library_norm, eps=threat.radius, seed=seed, version="standard", device=device
+    )
     attack.apgd_targeted.n_target_classes = chosen.apgd_targets
     attack.fab.n_target_classes = chosen.fab_targets
     attack.apgd.logger = attack.apgd_targeted.logger = logger

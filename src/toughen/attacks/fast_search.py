@@ -41,7 +41,7 @@ def choose_search(
     if name not in get_args(SearchPrecision):
         raise InputError(f"precision: unknown {name!r}; {did_you_mean(str(name), get_args(SearchPrecision))}")
     if name == "auto":
-        coarse = threat.norm == "linf" and threat.radius >= FINEST
+        coarse = threat.bounds_each_pixel and threat.radius >= FINEST
         return "bf16" if coarse and hardware.choose_precision("auto", device, flops) == "bf16" else "folded"
     if name == "bf16" and device.type == "cuda" and not hardware.native_bf16(device):
         raise InputError(f"precision: {device} has no bf16 of its own, which would only be slower; use folded")

@@ -69,7 +69,7 @@ def _walk(oracle: "_Oracle", starts: Tensor) -> bool:
             norms = eagerpy.norms.l2(foolbox.devutils.flatten(gradients), axis=1)
             return gradients / foolbox.devutils.atleast_kd(norms + 1e-12, gradients.ndim)
 
-    constraint = "linf" if oracle.threat.norm == "linf" else "l2"
+    constraint = "linf" if oracle.threat.bounds_each_pixel else "l2"
     # The oracle ends the attack: every step asks at least once.
     attack = PerImage(steps=oracle.queries + 1, constraint=constraint)
     model = foolbox.PyTorchModel(oracle.eval(), bounds=(0, 1), device=starts.device)

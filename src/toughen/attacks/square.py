@@ -86,10 +86,6 @@ class _Square(NamedTuple):
     upwards: Tensor
 
 
-LIBRARY_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
-"""What pyautoattack calls the norms."""
-
-
 def square_attack(
     model: nn.Module,
     images: Tensor,
@@ -109,7 +105,7 @@ def square_attack(
     with frozen(model, images.device) as judged, own_random_state(), torch.no_grad():
         attack = SquareAttack(
             for_queries(judged),
-            norm=LIBRARY_NORMS[threat.norm],
+            norm=threat.library_norm,
             eps=threat.radius,
             p_init=0.8,
             n_queries=queries,

@@ -51,7 +51,7 @@ class NFGSM(Method):
         if self.k == 0:
             return images
         radius = self.k * self.threat.radius
-        if self.threat.norm == "linf" and radius >= 1:
+        if self.threat.bounds_each_pixel and radius >= 1:
             raise InputError(
                 f"method.k: expected noise of k eps below 1 (images lie in [0, 1]), got k {self.k} and eps "
                 f"{self.threat.radius:g}; lower --method.k"

@@ -111,21 +111,6 @@ def threat_short(threat: Mapping[str, Any]) -> str:
     return f"{threat['norm']} {as_text(as_float(threat['eps'], 'threat.eps'))}"
 
 
-def threat_sentence(threat: Mapping[str, Any]) -> str:
-    """What the attacker may do, for a reader who does not know the norms.
-
-    >>> threat_sentence({"norm": "linf", "eps": 8 / 255})
-    'every pixel value (0 to 1) may change by at most 8/255'
-    """
-    eps = as_text(as_float(threat["eps"], "threat.eps"))
-    sentences = {
-        "linf": f"every pixel value (0 to 1) may change by at most {eps}",
-        "l2": f"the change of an image may have a Euclidean length of at most {eps}",
-        "l1": f"the changes of an image's pixel values may add up to at most {eps}",
-    }
-    return sentences.get(str(threat["norm"]), f"{threat['norm']} distance of at most {eps}")
-
-
 def flatten(value: Any, prefix: str = "") -> dict[str, str]:
     """Nested settings as dotted names with their values as text.
 

@@ -14,10 +14,9 @@ from toughen.evaluation.verify import Clean
 from toughen.extras import library
 from toughen.models.inference import predict
 from toughen.random_state import seeded
-from toughen.threat import Norm
+from toughen.threat import ThreatModel
 
 _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_ATTACKS: dict[Norm, str] = {"linf": "FMN", "l2": "DDN", "l1": "FMN"}
 
 
 class MinimumNorm(Analysis):
@@ -59,7 +58,7 @@ class MinimumNorm(Analysis):
         sizes = {str(share): _known(np.sort(norms)[place]) for share, place in places.items()}
         limit = scene.threat.radius + scene.threat.slack(torch.empty(1, *scene.images.shape))
         return {
-            "attack": _ATTACKS[scene.threat.norm],
+            "attack": "DDN" if _by_ddn(scene.threat) else "FMN",
             "library": "foolbox",
             "norm": scene.threat.norm,
             "n": len(norms),
@@ -75,7 +74,7 @@ class MinimumNorm(Analysis):
         norms = torch.where(clean.right, math.inf, 0.0)
         rows = clean.right.nonzero().squeeze(1)
         runs: list[tuple[Tensor, Tensor | None]] = [(rows, None)]
-        if threat.norm != "l2":
+        if not _by_ddn(threat):
             starts = nearest_wrong(scene.model, images[rows], labels[rows], others, threat)
             runs.append((rows[starts >= 0], others[starts[starts >= 0]]))
         for some, starting_points in runs:
@@ -92,15 +91,20 @@ class MinimumNorm(Analysis):
         # The library warns of modules in train mode, which a fresh wrapper of the frozen model is.
         model = foolbox.PyTorchModel(scene.model.eval(), bounds=(0, 1), device=scene.device)
         broken = foolbox.criteria.Misclassification(eagerpy.astensor(labels))
-        if threat.norm == "l2":
+        if _by_ddn(threat):
             return foolbox.attacks.DDNAttack(steps=self.steps, init_epsilon=threat.radius).run(model, images, broken)
-        kind = foolbox.attacks.LInfFMNAttack if threat.norm == "linf" else foolbox.attacks.L1FMNAttack
+        kind = getattr(foolbox.attacks, f"L{threat.norm[1:].capitalize()}FMNAttack")
         begin = None if starting_points is None else eagerpy.astensor(starting_points)
         try:
             return kind(steps=self.steps).run(model, images, broken, starting_points=begin)
         except AssertionError:
             # It asserts that its starting points are misclassified; those of a random model need not stay so.
             return images
+
+
+def _by_ddn(threat: ThreatModel) -> bool:
+    """DDN is of l2 alone."""
+    return threat.norm == "l2"
 
 
 def _known(value: float) -> float | None:

@@ -8,19 +8,16 @@ from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.finding import Check, Finding
 from toughen.numbers import as_text
 
-# A quarter of an 8-bit step; l2 and l1 add up over an image's values, and radii so small are customary in l-inf only.
-_SMALLEST = {"linf": 0.25 / 255, "l2": 16 / 255, "l1": 16 / 255}
-
 
 def find(subject: PreflightContext) -> Iterator[Finding]:
     """A ball that holds nothing but the image, or one that holds plain gray."""
     threat, image = subject.threat, subject.images[:1]
     values, diameter = image[0].numel(), float(threat.norm_of(torch.ones_like(image)))
     figures = {"eps": threat.radius, "diameter": diameter, "values": values}
-    if threat.radius < _SMALLEST[threat.norm]:
+    if threat.radius < threat.smallest_likely:
         change = threat.radius / float(threat.norm_of(torch.full_like(image, 1 / 255)))
         meant = f"did you mean {as_text(threat.radius * 255)}?"
-        if threat.norm != "linf" and threat.radius * 255 > 1:
+        if not threat.bounds_each_pixel and threat.radius * 255 > 1:
             meant = f"is it an l-inf radius? {threat.norm} radii are larger, or did you mean {threat.radius * 255:.4g}?"
         yield Finding(
             "eps_units",
