@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from toughen.commands.compare import compare
     from toughen.commands.evaluate import evaluate
     from toughen.commands.merge import merge
-    from toughen.commands.train import train
+    from toughen.commands.train import train, train_seeds
     from toughen.commands.tune_batch import tune_batch
     from toughen.errors import ToughenError
     from toughen.threat import ThreatModel
@@ -30,13 +30,14 @@ _HOME = {
     "evaluate": "toughen.commands.evaluate",
     "merge": "toughen.commands.merge",
     "train": "toughen.commands.train",
+    "train_seeds": "toughen.commands.train",
     "tune_batch": "toughen.commands.tune_batch",
 }
 _PACKAGES = ("attacks", "data", "evaluation", "methods", "models")
 
 __all__ = [
     "Batch", "ThreatModel", "ToughenError", "__version__", "attacks", "compare", "data", "evaluate", "evaluation",
-    "merge", "methods", "models", "train", "tune_batch",
+    "merge", "methods", "models", "train", "train_seeds", "tune_batch",
 ]  # fmt: skip
 
 

@@ -135,7 +135,7 @@ def refused(answer: Any) -> str:
         # --resume
         (
             "train --resume runs/x --seed 1 --epochs 3",
-            "--resume goes on with the run's own settings, but --epochs, --seed came with it; leave it out, or start "
+            "--resume goes on with the run's own settings, but --seed came with it; leave it out, or start "
             "another run without --resume",
         ),
         ("train --resume nope", "no run folder at nope; expected a folder made by `toughen train`"),

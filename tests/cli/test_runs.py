@@ -44,6 +44,16 @@ def test_command_line_yaml_and_python_give_the_same_run(toughen: Toughen, tmp_pa
     assert_same(tmp_path / "first", tmp_path / "third")
 
 
+def test_one_run_a_seed_and_one_of_them_extended(toughen: Toughen, tmp_path: Path) -> None:
+    answer = toughen("train", *QUICK, "--schedule", "Constant", "--seeds", "0,1", "--out", "a")
+    assert (answer.status, answer.err) == (0, "")
+    assert answer.out.splitlines()[-1] == "compare: toughen compare a-seed0 a-seed1"
+    assert toughen("train", "--resume", "a-seed1", "--epochs", "2").status == 0
+    configs = [yaml.safe_load((tmp_path / name / "config.yaml").read_text()) for name in ("a-seed0", "a-seed1")]
+    assert [(config["seed"], config["epochs"]) for config in configs] == [(0, 1), (1, 2)]
+    assert toughen("train", "--resume", "a-seed1", "--seeds", "3").status == 2
+
+
 MINE = '''
 from torch import nn
 from toughen.batch import Batch

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from toughen import train
+from toughen import train, train_seeds
 from toughen.cli import main
 from toughen.data import epoch_order
 from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.methods import Standard
 from toughen.models import SmallCNN
+from toughen.training import Constant, Cosine, GrowingSize, MultiStep
 from toughen.training.checkpoint import load_state, save_state
 from toughen.training.log import read_rows
 
@@ -95,3 +96,78 @@ def test_a_checkpoint_that_does_not_tell_its_split_is_refused(run: Path) -> None
     with pytest.raises(RunError, match="start it again with --overwrite"):
         train(resume=str(run))
     assert len(read_rows(run / "metrics.csv")) == 1
+
+
+CONSTANT = {**SMALL, "schedule": MultiStep([1])}
+
+
+def test_an_extended_run_is_the_longer_one_bit_for_bit(tmp_path: Path) -> None:
+    train(**{**CONSTANT, "epochs": 2}, out=str(tmp_path / "whole"))
+    folder = train(**CONSTANT, out=str(tmp_path / "extended")).folder
+    folder.result.write_text("of the weights after one epoch")
+    train(resume=str(folder.path), epochs=2)
+    whole, extended = (load_state(tmp_path / name / "checkpoints" / "last") for name in ("whole", "extended"))
+    assert extended["epoch"] == 2
+    assert all(torch.equal(tensor, extended["model"][name]) for name, tensor in whole["model"].items())
+    assert (folder.model.read_bytes()) == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    assert folder.config.read_text() == (tmp_path / "whole" / "config.yaml").read_text()
+    assert not folder.result.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs", "message"),
+    [
+        (
+            {},
+            2,
+            r"--epochs 2: what --schedule OneCycle did in .*a depends on its 1 epochs: .* --config .*a/config.yaml ",
+        ),
+        ({"schedule": Cosine()}, 30, "--epochs 30: what --schedule Cosine did"),
+        ({"schedule": Constant(), "image_size": GrowingSize()}, 2, "--epochs 2: what --image_size did"),
+        ({"epochs": 2, "schedule": Constant()}, 1, "--epochs 1: the run in .*a has 2, and --resume can only add some"),
+    ],
+)
+def test_a_run_that_cannot_be_extended_says_why(
+    tmp_path: Path, settings: dict[str, Any], epochs: int, message: str
+) -> None:
+    train(**{**SMALL, **settings}, out=str(tmp_path / "a"))
+    config = (tmp_path / "a" / "config.yaml").read_text()
+    with pytest.raises(InputError, match=message):
+        train(resume=str(tmp_path / "a"), epochs=epochs)
+    assert (tmp_path / "a" / "config.yaml").read_text() == config
+
+
+def test_other_settings_of_a_resumed_run_are_refused(run: Path) -> None:
+    with pytest.raises(
+        InputError, match="resume goes on with the run's own settings, but method, batch_size came with"
+    ):
+        train(resume=str(run), batch_size=7, method=Standard())
+
+
+def test_one_run_a_seed(tmp_path: Path) -> None:
+    runs = train_seeds([3, 5], **SMALL, out=str(tmp_path / "a"))
+    assert [trained.folder.path.name for trained in runs] == ["a-seed3", "a-seed5"]
+    alone = train(**SMALL, seed=5, out=str(tmp_path / "alone"))
+    assert runs[1].folder.model.read_bytes() == alone.folder.model.read_bytes()
+    assert runs[0].folder.model.read_bytes() != alone.folder.model.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "settings", "message"),
+    [
+        ([1, 1], {}, "--seeds: expected different seeds such as 0,1,2, got 1,1"),
+        ([], {}, "--seeds: expected different seeds such as 0,1,2, got none"),
+        ([1], {"seed": 4}, "--seed 4 came with --seeds"),
+        ([1], {"resume": "runs/a"}, "--resume runs/a came with --seeds"),
+    ],
+)
+def test_seeds_that_make_no_sense(seeds: list[int], settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train_seeds(seeds, **SMALL, **settings)
+
+
+def test_a_series_of_seeds_does_not_begin_where_a_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "a-seed2" / "mine").mkdir(parents=True)
+    with pytest.raises(RunError, match="a-seed2 exists and is not empty"):
+        train_seeds([1, 2], **SMALL, out=str(tmp_path / "a"))
+    assert not (tmp_path / "a-seed1").exists()

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from toughen.cli.console import Terminal
 from toughen.cli.parser import Parser
+from toughen.cli.settings import settings_of
 from toughen.errors import InputError
 
 EXAMPLES = """examples:
@@ -14,6 +16,7 @@ EXAMPLES = """examples:
   toughen train --method ARR --method.attack FGSM --out runs/arr
   toughen train --config my.yaml --seed 1
   toughen train --method my_package.MyMethod --method.strength 2
+  toughen train --seeds 0,1,2
   toughen train --resume runs/arr
   torchrun --nproc_per_node 8 --no-python toughen train --data cifar10
 """
@@ -26,7 +29,7 @@ GROUPS = {
     ),
     "which weights are reported": ("val_images", "select"),
     "final evaluation": ("budget", "test_images", "sample"),
-    "the run": ("out", "overwrite", "resume", "seed", "checkpoint_every", "log_every", "trackers"),
+    "the run": ("out", "overwrite", "resume", "seed", "seeds", "checkpoint_every", "log_every", "trackers"),
     "the machine": ("device", "precision", "fast", "compile", "channels_last", "workers"),
 }  # fmt: skip
 
@@ -36,6 +39,28 @@ PARTS = ("data", "model", "method")
 
 def run(arguments: list[str]) -> int:
     """Parse, train with a progress bar, print the result."""
+    from toughen.commands.train import each_seed, train, train_seeds
+
+    parser = Parser(train, examples=EXAMPLES, skip=["observer", "progress"], groups=GROUPS)
+    parser.settings["seeds"] = replace(settings_of(train_seeds)["seeds"], default=None)
+    request = parser.parse(arguments)
+    if request is None:
+        return 0
+    settings = request.settings
+    seeds = settings.pop("seeds")
+    _check_resume(settings, request.asked)
+    runs = [{}] if seeds is None else each_seed(seeds, settings)
+    for own in runs:
+        status = _train({**settings, **own})
+        if status:
+            return status
+    if seeds is not None:
+        print(f"compare: toughen compare {' '.join(own['out'] for own in runs)}")
+    return 0
+
+
+def _train(settings: dict[str, Any]) -> int:
+    """One run, with a progress bar and its result; the exit status."""
     from toughen.commands.settings import default_name
     from toughen.commands.train import train
     from toughen.hardware.processes import Processes
@@ -45,11 +70,6 @@ def run(arguments: list[str]) -> int:
     from toughen.training import Interrupted, read_rows
     from toughen.training.cost import in_words
 
-    request = Parser(train, examples=EXAMPLES, skip=["observer", "progress"], groups=GROUPS).parse(arguments)
-    if request is None:
-        return 0
-    settings = request.settings
-    _check_resume(settings, request.asked)
     # Of several processes only the first one speaks.
     first = Processes.from_environment().first
     console = Terminal(quiet=not first)
@@ -75,7 +95,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _check_resume(settings: Mapping[str, Any], asked: frozenset[str]) -> None:
-    others = sorted(f"--{name}" for name in asked - {"resume", "device"})
+    others = sorted(f"--{name}" for name in asked - {"resume", "device", "epochs"})
     if settings["resume"] is not None and others:
         raise InputError(
             f"--resume goes on with the run's own settings, but {', '.join(others)} came with it; leave "

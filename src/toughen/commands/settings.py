@@ -51,6 +51,31 @@ def restore(config: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def extended(settings: dict[str, Any], epochs: int, run: str) -> dict[str, Any]:
+    """The settings of a run that goes on to more epochs than it was begun with.
+
+    Raises:
+        InputError: it has as many or more, or what it has trained would have been another in a run of so many.
+    """
+    planned, schedule = settings["epochs"], settings["schedule"]
+    if epochs < planned:
+        raise InputError(
+            f"--epochs {epochs}: the run in {run} has {planned}, and --resume can only add some; for fewer start "
+            "another one without --resume"
+        )
+    reasons = [f"--{name}" for name in ("attack_steps", "image_size") if settings[name] is not None]
+    if any(schedule.factor(place / 8, planned) != schedule.factor(place / 8, epochs) for place in range(8 * planned)):
+        reasons.insert(0, f"--schedule {type(schedule).__name__}")
+    if epochs > planned and reasons:
+        raise InputError(
+            f"--epochs {epochs}: what {' and '.join(reasons)} did in {run} depends on its {planned} epochs: a run of "
+            f"{epochs} would have been another from the start. Train that one: toughen train --config "
+            f"{run}/config.yaml --epochs {epochs} --out {run}-{epochs}epochs (with --schedule Constant or MultiStep a "
+            "run can be extended)"
+        )
+    return {**settings, "epochs": epochs}
+
+
 def default_name(*parts: Any) -> str:
     """`digits-small_cnn-trades` and the like, for the run's folder."""
     names = [describe(part)["class_path"].rpartition(".")[2] for part in parts]

@@ -1,7 +1,7 @@
 """Train a classifier, evaluate it and write its report."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from html import escape
@@ -14,9 +14,10 @@ from torch import nn
 from toughen.commands.assemble import assemble, fresh_model, precision_of
 from toughen.commands.evaluate import evaluate_into
 from toughen.commands.images import read_images
-from toughen.commands.settings import check_settings, default_name, restore, with_data_facts
+from toughen.commands.settings import check_settings, default_name, extended, restore, with_data_facts
 from toughen.config import describe
 from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages, ImageSet, Split
+from toughen.errors import InputError
 from toughen.evaluation import Budget, Evaluation, Processes, Progress, Sample
 from toughen.hardware.device import find_device
 from toughen.hardware.precision import Precision
@@ -41,6 +42,13 @@ from toughen.training import (
     make_accelerator,
     own_randomness,
 )
+
+
+class _Default(int):
+    """A default that can be told from the same number given."""
+
+
+EPOCHS = _Default(30)
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ def train(
     method: Method = TRADES(),
     threat: ThreatModel | None = None,
     *,
-    epochs: int = 30,
+    epochs: int = EPOCHS,
     batch_size: int = 128,
     optimizer: MakeOptimizer = SGD,
     decay_all: bool = True,
@@ -126,7 +134,7 @@ def train(
         model: the network: small_cnn, resnet18, wide_resnet, timm, ... or your own torch.nn.Module.
         method: how it is trained: TRADES, PGDAT, ARR, Standard, ... or your own class.
         threat: the perturbations to withstand, norm and eps such as 8/255; default: what is customary for the data.
-        epochs: passes over the training images.
+        epochs: passes over the training images; with resume, up to how many the run is extended.
         batch_size: images in a step, of all devices together.
         optimizer: SGD, AdamW or another class of torch.optim; or a function from parameters to an optimiser.
         decay_all: weight decay on biases and normalisation too, as in most published code of this field.
@@ -175,6 +183,14 @@ def train(
     if resume is not None:
         folder = RunFolder(resume)
         settings = {**DEFAULTS, **restore(folder.read_config())}
+        others = [name for name in DEFAULTS if name not in _RESUMED and given[name] != DEFAULTS[name]]
+        if others:
+            raise InputError(
+                f"resume goes on with the run's own settings, but {', '.join(others)} came with it; leave it out, or "
+                "start another run without resume"
+            )
+        if epochs is not EPOCHS:
+            settings = extended(settings, epochs, str(folder.path))
     else:
         folder = RunFolder(out or f"runs/{default_name(data, model, method)}")
         settings = {name: given[name] for name in DEFAULTS}
@@ -210,6 +226,11 @@ def train(
         else:
             trainer = assemble(*parts)
             trainer.resume()
+            if epochs is not EPOCHS and accelerator.is_main_process:
+                folder.write_config({**folder.read_config(), "epochs": epochs})
+                # They are of weights that are going to be replaced.
+                for file in (folder.result, folder.verdicts, folder.gallery, folder.report):
+                    file.unlink(missing_ok=True)
             _begin_trackers(accelerator)
         trainer.fit()
     # The first process writes the weights that all read now.
@@ -221,11 +242,50 @@ def train(
     return Trained(folder, network, evaluation)
 
 
+# The command line passes networks and optimisers on with their defaults written out.
+_RESUMED = ("epochs", "device", "model", "optimizer")
 _PLACE = ("out", "overwrite", "resume", "observer", "progress")
 DEFAULTS: dict[str, Any] = {
     name: parameter.default for name, parameter in inspect.signature(train).parameters.items() if name not in _PLACE
 }
 """The settings of a run, which its config.yaml records, with their defaults."""
+
+
+def train_seeds(seeds: list[int], **settings: Any) -> list[Trained]:
+    """Train one run for each seed, which differ in nothing else.
+
+    Args:
+        seeds: train one run for each of these, such as 0,1,2, in folders called <out>-seed0 and so on.
+        **settings: those of `train`, without seed and resume.
+
+    Raises:
+        ToughenError: as `train`, before the first run where a folder is not free.
+    """
+    return [train(**{**settings, **own}) for own in each_seed(seeds, settings)]
+
+
+def each_seed(seeds: list[int], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The seed and the folder of each of several runs.
+
+    Raises:
+        InputError: there are several processes, a seed is given twice, or another seed or a run to go on with.
+        RunError: a folder is not free.
+    """
+    if Processes.from_environment().size > 1:
+        raise InputError(
+            "--seeds trains one run after the other in one process; start one run a seed, each with --seed"
+        )
+    if len(set(seeds)) < len(seeds) or not seeds:
+        raise InputError(f"--seeds: expected different seeds such as 0,1,2, got {','.join(map(str, seeds)) or 'none'}")
+    for name in ("resume", "seed"):
+        if settings.get(name, DEFAULTS.get(name)) != DEFAULTS.get(name):
+            raise InputError(f"--{name} {settings[name]} came with --seeds; leave one of the two out")
+    whole = {**DEFAULTS, **settings}
+    out = whole.get("out") or f"runs/{default_name(whole['data'], whole['model'], whole['method'])}"
+    runs: list[dict[str, Any]] = [{"seed": seed, "out": f"{out}-seed{seed}"} for seed in seeds]
+    for run in runs:  # before hours are spent on the first one
+        RunFolder(run["out"]).check_free(settings.get("overwrite", False))
+    return runs
 
 
 def _begin_trackers(accelerator: Accelerator) -> None:
