@@ -31,8 +31,9 @@ def test_docstrings_are_rendered_whole(tmp_path: Path) -> None:
     packed = (tmp_path / "objects.inv").read_bytes().split(b"\n", 4)[4]
     named = {line.partition(" ")[0] for line in zlib.decompress(packed).decode().splitlines()}
     exported = {f"toughen.{name}" for name in toughen.__all__}
-    found = {entry.path for kind in catalog.KINDS for entry in catalog.classes(kind).values()}
-    assert (exported | found) - named == {"toughen.__version__"}
+    paths = {entry.path for kind in catalog.KINDS for entry in catalog.classes(kind).values()}
+    ours = {path for path in paths if path.startswith("toughen.")}
+    assert (exported | ours) - named == {"toughen.__version__"}
     for page in (tmp_path / "api").rglob("*.html"):
         unread = re.findall(
             r"<p>(?:Args|Returns|Raises|Attributes|Yields):.*|<blockquote>|&gt;&gt;&gt; .*</p>", page.read_text()
