@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import scipy.stats
 from rich.console import Console
 
 from toughen.commands.compare import compare
@@ -58,7 +59,34 @@ def test_the_better_configuration_comes_first(make_run: MakeRun) -> None:
         for method, strength in (("Weak", 0.4), ("Strong", 1.0))
         for seed in (1, 2)
     ]
-    assert [group.title for group in compared(*folders).groups] == ["Strong", "Weak"]
+    comparison = compared(*folders)
+    best, weak = comparison.groups
+    assert [best.title, weak.title] == ["Strong", "Weak"]
+    assert (best.difference, best.p_holm) == (None, None)
+    first, second = ([run.robust["accuracy"] for run in group.runs] for group in (weak, best))
+    assert weak.difference == pytest.approx(statistics.mean(first) - statistics.mean(second))
+    assert weak.p_holm == pytest.approx(scipy.stats.ttest_ind(first, second, equal_var=False).pvalue)
+    console = Console(width=120, file=io.StringIO())
+    show_comparison(comparison, console)
+    assert isinstance(console.file, io.StringIO)
+    (row,) = [line for line in console.file.getvalue().splitlines() if "Weak (2 seeds)" in line]
+    assert row.split()[-2:] == [f"{100 * weak.difference:+.1f}", f"{weak.p_holm:.3f}"]
+    assert comparison.page is not None
+    assert f'<td class="number">{100 * weak.difference:+.1f} points</td><td class="number">{weak.p_holm:.3f}</td>' in (
+        comparison.page.read_text()
+    )
+
+
+def test_p_values_of_three_methods_are_corrected_by_holm(make_run: MakeRun) -> None:
+    folders = [
+        trained(make_run, f"{method}{seed}", seed=seed, method={"class_path": f"m.{method}"}, strength=strength)
+        for method, strength in (("A", 0.9), ("B", 0.6), ("C", 0.3))
+        for seed in (1, 2, 3)
+    ]
+    best, *rest = ([run.robust["accuracy"] for run in group.runs] for group in compared(*folders).groups)
+    alone = sorted(scipy.stats.ttest_ind(each, best, equal_var=False).pvalue for each in rest)
+    expected = [min(1, 2 * alone[0]), max(min(1, 2 * alone[0]), alone[1])]
+    assert sorted(group.p_holm or 0 for group in compared(*folders).groups[1:]) == pytest.approx(expected)
 
 
 def test_a_title_names_what_tells_the_groups_of_one_method_apart(make_run: MakeRun) -> None:

@@ -24,7 +24,8 @@ def compare(
 ) -> Comparison:
     """Rank evaluated runs by robust accuracy and test each against the best on the same images.
 
-    Runs that differ in nothing but the seed are also summed up: mean, standard deviation and 95 % interval.
+    Runs that differ in nothing but the seed are also summed up: mean, standard deviation and 95 % interval; and methods
+    with several seeds are tested against the best of them.
 
     Args:
         runs: run folders, such as runs/*.

@@ -1,9 +1,10 @@
 """Runs that are one configuration trained with several seeds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from toughen.evaluation.statistics.seeds import Spread, over_seeds
+from toughen.evaluation.statistics.intervals import holm
+from toughen.evaluation.statistics.seeds import Spread, over_seeds, welch
 from toughen.reports.evaluated import Evaluated
 
 # What does not change what is trained may differ within a group.
@@ -19,12 +20,16 @@ class SeedGroup:
         runs: in the order of their rank; one a seed.
         clean: accuracy without attack, over the seeds.
         robust: accuracy under all attacks together, over the seeds.
+        difference: mean robust accuracy minus that of the best configuration; None for the best itself.
+        p_holm: Welch's t-test of that difference over the seeds, corrected for the number of configurations tested.
     """
 
     title: str
     runs: tuple[Evaluated, ...]
     clean: Spread
     robust: Spread
+    difference: float | None = None
+    p_holm: float | None = None
 
     @property
     def seeds(self) -> list[str]:
@@ -34,6 +39,8 @@ class SeedGroup:
 
 def seed_groups(ranked: Sequence[Evaluated]) -> tuple[SeedGroup, ...]:
     """The configurations of which several seeds are among the ranked runs, by descending mean robust accuracy.
+
+    Each is tested against the best, over the seeds: image by image only single runs can be.
 
     Of runs with one seed the best counts, since they are no independent repetitions.
 
@@ -46,7 +53,17 @@ def seed_groups(ranked: Sequence[Evaluated]) -> tuple[SeedGroup, ...]:
             same = frozenset((name, value) for name, value in run.settings.items() if name not in _ASIDE)
             found.setdefault(same, {}).setdefault(run.settings["seed"], run)
     groups = [_group(tuple(runs.values()), ranked) for runs in found.values() if len(runs) > 1]
-    return tuple(sorted(groups, key=lambda group: -group.robust.mean))
+    groups.sort(key=lambda group: -group.robust.mean)
+    if len(groups) < 2:
+        return tuple(groups)
+    best, *rest = groups
+    p_values = holm([welch(_shares(group.runs, "robust"), _shares(best.runs, "robust")) for group in rest])
+    tested = zip(rest, p_values, strict=True)
+    return (best, *(replace(g, difference=g.robust.mean - best.robust.mean, p_holm=p) for g, p in tested))
+
+
+def _shares(runs: Sequence[Evaluated], kind: str) -> list[float]:
+    return [getattr(run, kind)["accuracy"] for run in runs]
 
 
 def _group(runs: tuple[Evaluated, ...], ranked: Sequence[Evaluated]) -> SeedGroup:
@@ -55,5 +72,4 @@ def _group(runs: tuple[Evaluated, ...], ranked: Sequence[Evaluated]) -> SeedGrou
     shared = [name for name in settings if name not in _ASIDE and all(name in peer for peer in peers)]
     named = [name for name in shared if any(peer[name] != settings[name] for peer in peers)]
     title = ", ".join([method, *(f"{name.removeprefix('method.')} {settings[name]}" for name in named)])
-    clean, robust = (over_seeds([getattr(run, key)["accuracy"] for run in runs]) for key in ("clean", "robust"))
-    return SeedGroup(title, runs, clean, robust)
+    return SeedGroup(title, runs, over_seeds(_shares(runs, "clean")), over_seeds(_shares(runs, "robust")))

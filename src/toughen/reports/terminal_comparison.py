@@ -51,7 +51,9 @@ def _show_ranking(comparison: Comparison, console: Console) -> None:
 
 
 def _show_groups(groups: Sequence[SeedGroup], console: Console) -> None:
-    table = table_of(("seeds of one configuration", "robust", "std", "95 %", "clean", "std"), text_columns=1)
+    table = table_of(
+        ("seeds of one configuration", "robust", "std", "95 %", "clean", "std", "diff", "p"), text_columns=1
+    )
     for group in groups:
         robust, clean = group.robust, group.clean
         table.add_row(
@@ -61,9 +63,14 @@ def _show_groups(groups: Sequence[SeedGroup], console: Console) -> None:
             "-".join(f"{100 * bound:.1f}" for bound in robust.interval),
             percent(clean.mean),
             f"{100 * clean.std:.1f}",
+            "" if group.difference is None else f"{100 * group.difference:+.1f}",
+            "" if group.p_holm is None else p_value(group.p_holm),
         )
     console.print(table)
-    note = "mean over the seeds, sample standard deviation, Student's 95 % interval of the mean"
+    note = (
+        "mean over the seeds, sample standard deviation, Student's 95 % interval of the mean; diff, p: points to the "
+        "best mean, and Welch's t-test over the seeds, Holm-corrected"
+    )
     console.print(Text(note, style="dim"))
 
 

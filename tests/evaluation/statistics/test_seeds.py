@@ -4,10 +4,10 @@ import statistics
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
+from scipy.stats import ttest_1samp, ttest_ind
 
 from toughen.errors import InputError
-from toughen.evaluation.statistics.seeds import over_seeds
+from toughen.evaluation.statistics.seeds import over_seeds, welch
 
 
 @pytest.mark.parametrize("shares", [[0.4, 0.5], [0.51, 0.49, 0.55], [0.2, 0.25, 0.21, 0.3, 0.22]])
@@ -42,3 +42,22 @@ def test_the_interval_stays_a_share():
 def test_refuses(shares: list[float], confidence: float):
     with pytest.raises(InputError, match=r"at least two seeds|0\.95"):
         over_seeds(shares, confidence)
+
+
+def test_welchs_test_against_a_published_example() -> None:
+    """t = -2.46 with 25.0 degrees of freedom, p = 0.021."""
+    first = [27.5, 21.0, 19.0, 23.6, 17.0, 17.9, 16.9, 20.1, 21.9, 22.6, 23.1, 19.6, 19.0, 21.7, 21.4]
+    second = [27.1, 22.0, 20.8, 23.4, 23.4, 23.5, 25.8, 22.0, 24.8, 20.2, 21.9, 22.1, 22.9, 20.5, 24.4]
+    assert welch(first, second) == pytest.approx(0.021, abs=5e-4)
+    assert welch(first, second) == welch(second, first)
+
+
+def test_welchs_test_is_scipys() -> None:
+    first, second = [0.5, 0.54], [0.41, 0.44, 0.4]
+    assert welch(first, second) == pytest.approx(ttest_ind(first, second, equal_var=False).pvalue)
+
+
+def test_what_does_not_spread_is_not_told_apart() -> None:
+    assert welch([0.5, 0.5], [0.4, 0.4]) == 1.0
+    with pytest.raises(InputError, match="at least two seeds each, got 1 and 2"):
+        welch([0.5], [0.4, 0.3])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean, variance
 
 import numpy as np
 from scipy.stats import t
@@ -44,6 +45,31 @@ def over_seeds(shares: Sequence[float], confidence: float = 0.95) -> Spread:
     if not 0 < confidence < 1:
         raise InputError(f"confidence: expected a number between 0 and 1 such as 0.95, got {confidence}")
     values = np.asarray(shares, dtype=np.float64)
-    n, mean, std = len(values), float(values.mean()), float(values.std(ddof=1))
+    n, middle, std = len(values), float(values.mean()), float(values.std(ddof=1))
     half = float(t.ppf((1 + confidence) / 2, n - 1)) * std / n**0.5
-    return Spread(mean, std, (max(0.0, mean - half), min(1.0, mean + half)), n)
+    return Spread(middle, std, (max(0.0, middle - half), min(1.0, middle + half)), n)
+
+
+def welch(first: Sequence[float], second: Sequence[float]) -> float:
+    """Welch's two-sided t-test (Welch 1947): do two methods differ in the mean of a share over training seeds?
+
+    With a and b the variances of the two means, their difference over `sqrt(a + b)` has Student's distribution, with
+    `(a + b)^2 / (a^2 / (n - 1) + b^2 / (m - 1))` degrees of freedom for n and m seeds. The two may have other seeds and
+    other spreads. It takes the test images as given.
+
+    Returns:
+        float: the p-value; 1.0 where neither spreads over its seeds, which leaves nothing to test by.
+
+    Raises:
+        InputError: fewer than two seeds of one of them.
+
+    >>> round(welch([0.50, 0.52, 0.54], [0.46, 0.47, 0.48]), 4)
+    0.0316
+    """
+    if min(len(first), len(second)) < 2:
+        raise InputError(f"welch: expected figures of at least two seeds each, got {len(first)} and {len(second)}")
+    a, b = variance(first) / len(first), variance(second) / len(second)
+    if a + b == 0:
+        return 1.0
+    freedom = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
+    return float(2 * t.sf(abs(mean(first) - mean(second)) / (a + b) ** 0.5, freedom))
