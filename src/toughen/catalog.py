@@ -15,6 +15,8 @@ from toughen.errors import InputError, did_you_mean
 
 HERE = Path(__file__).parent
 RECIPES = HERE / "recipes"
+FORMER = {"ascent": "GradientAttack"}
+"""Names that files of earlier versions give, folded, with what is there now."""
 
 KINDS = {
     "methods": "toughen.methods.method.Method",
@@ -105,6 +107,7 @@ def find(kind: str, name: str, flag: str) -> str:
     """
     if "." in name:
         return name
+    name = FORMER.get(folded(name), name)
     known = {folded(entry.name): entry for entry in classes(kind).values()}
     if folded(name) not in known:
         known_names = did_you_mean(name, classes(kind))

@@ -128,8 +128,12 @@ def refused(answer: Any) -> str:
             "unexpected argument '2'; train takes options, each with one value (a list is written a,b); "
             "see toughen train --help",
         ),
-        ("evaluate a b", "evaluate takes one RUN, got 2: a b; expected options with two dashes after it"),
-        ("evaluate a --run b", "RUN is given twice: 'a', and by --run; give it once"),
+        (
+            "evaluate a b",
+            "unexpected argument 'b'; evaluate takes one RUN and options, each with one value (a list is written a,b); "
+            "see toughen evaluate --help",
+        ),
+        ("evaluate a --run b", "--run is given twice, with 'a' and 'b'; give it once"),
         ("compare", "compare needs RUNS: run folders, such as runs/*; see toughen compare --help"),
         ("compare --out x.html", "compare needs RUNS: run folders, such as runs/*; see toughen compare --help"),
         # --resume
@@ -150,9 +154,12 @@ def test_message(toughen: Toughen, line: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("line", "beginning"),
     [
-        ("trian", "unknown command 'trian'; did you mean 'train'? Known: compare, evaluate, list"),
-        ("--evaluate", "unknown option '--evaluate'; did you mean 'evaluate'? Known: compare, evaluate, list"),
-        ("help trian", "unknown command 'trian'; did you mean 'train'? Known: compare, evaluate, list"),
+        ("trian", "unknown command 'trian'; did you mean 'train'? Known: compare, completion, evaluate, list"),
+        (
+            "--evaluate",
+            "unknown option '--evaluate'; did you mean 'evaluate'? Known: compare, completion, evaluate, list",
+        ),
+        ("help trian", "unknown command 'trian'; did you mean 'train'? Known: compare, completion, evaluate, list"),
         ("train --budget quik", "--budget: expected one of quick, standard, "),
         ("train --method TRADE", "--method: unknown name 'TRADE'; did you mean 'TRADES'? Known: "),
         ("train --data cifr10", "--data: unknown name 'cifr10'; did you mean 'CIFAR10'? Known: "),
@@ -259,8 +266,11 @@ def test_a_file_without_config_before_it(toughen: Toughen, tmp_path: Path) -> No
 
 def test_a_tracker_that_is_not_installed(toughen: Toughen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("toughen.training.setup.find_spec", lambda name: None)
-    message = refused(toughen("train", "--trackers", "wandb", "--device", "cpu"))
-    assert message == "--trackers wandb needs its package: pip install 'toughen[wandb]'"
+    answer = toughen("train", "--trackers", "wandb", "--device", "cpu")
+    assert (answer.status, answer.err) == (
+        2,
+        "toughen: --trackers wandb needs its package: pip install 'toughen[wandb]'\n",
+    )
 
 
 def test_a_users_class_that_cannot_be_built(toughen: Toughen, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from toughen.attacks import PGD, GradientAttack
-from toughen.cli.settings import REQUIRED, Setting, expected, settings_of, takes_anything
+from toughen.cli.signature import REQUIRED, Setting, expected, settings_of, takes_anything
 from toughen.methods import Method, Standard
 from toughen.threat import ThreatModel
 

@@ -3,8 +3,7 @@
 import pytest
 import yaml
 
-from toughen.cli.asked import BARE, from_options, split
-from toughen.cli.plain import load
+from toughen.cli.given import BARE, from_options, load_yaml, split
 from toughen.errors import InputError
 
 
@@ -32,16 +31,7 @@ from toughen.errors import InputError
     ],
 )
 def test_split(line: str, free: list[str], options: list[tuple[str, object]]) -> None:
-    words = split(line.split(), switches=["on"])
-    assert (words.free, words.options) == (free, options)
-
-
-def test_options_become_a_tree() -> None:
-    tree = from_options([("a.b.c", "1"), ("a", "X"), ("d", BARE)])
-    assert tree["a"].value == "X"
-    assert tree["a"].inside["b"].inside["c"].value == "1"
-    assert tree["a"].inside["b"].inside["c"].place == "--a.b.c"
-    assert tree["d"].value is BARE
+    assert split(line.split(), switches=["on"]) == (free, options)
 
 
 def test_an_option_given_twice_is_refused() -> None:
@@ -61,15 +51,15 @@ def test_an_option_given_twice_is_refused() -> None:
     ],
 )
 def test_yaml(text: str, value: object) -> None:
-    assert load(text) == value
+    assert load_yaml(text) == value
 
 
 @pytest.mark.parametrize("text", ["{a: 1, a: 2}", "{x: {a: 1, b: 2, a: 1}}", "a: 1\nb: 2\na: 3"])
 def test_a_name_that_stands_twice(text: str) -> None:
     with pytest.raises(yaml.YAMLError, match="'a' stands there twice"):
-        load(text)
+        load_yaml(text)
 
 
 def test_yaml_that_python_writes_comes_back() -> None:
     value = {"on": "probabilities", "yes": ["no", "off", "2020-01-01", 1e-05, True, None], "n": {"y": "Y"}}
-    assert load(yaml.safe_dump(value)) == value
+    assert load_yaml(yaml.safe_dump(value)) == value

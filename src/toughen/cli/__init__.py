@@ -8,11 +8,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from toughen._version import __version__
 from toughen.errors import InputError, ToughenError, ToughenWarning, did_you_mean
 
-COMMANDS = ("train", "tune-batch", "evaluate", "merge", "compare", "list")
+COMMANDS = ("train", "tune-batch", "evaluate", "merge", "compare", "list", "completion")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        with _working_folder_importable(), _plain_warnings():
+        with _surroundings():
             status = _run(arguments)
         sys.stdout.flush()
         return status
@@ -64,9 +65,7 @@ def overview() -> str:
         "usage: toughen COMMAND [OPTIONS]",
         "",
     ]
-    for name in COMMANDS:
-        source = Path(__file__).with_name(f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
-        lines.append(f"  {name:11}{(ast.get_docstring(ast.parse(source)) or '').partition(chr(10))[0]}")
+    lines += [f"  {name:11}{summary(name)}" for name in COMMANDS]
     return "\n".join([
         *lines,
         "",
@@ -80,34 +79,25 @@ def overview() -> str:
     ])  # fmt: skip
 
 
-@contextmanager
-def _working_folder_importable() -> Iterator[None]:
-    """Let `--method my_package.MyMethod` find a package in the working folder; last, so that it hides no other."""
-    here = str(Path.cwd())
-    added = here not in sys.path
-    if added:
-        sys.path.append(here)
-    try:
-        yield
-    finally:
-        if added and here in sys.path:
-            sys.path.remove(here)
+def summary(command: str) -> str:
+    """What a command does: the first line of its file."""
+    source = Path(__file__).with_name(f"{command.replace('-', '_')}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 @contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """Say our own warnings without the line of code that they come from."""
-    usual = warnings.formatwarning
+def _surroundings() -> Iterator[None]:
+    """Say our own warnings without the line of code that they come from, and find classes in the working folder."""
+    usual, paths = warnings.formatwarning, sys.path.copy()
 
-    def plain(
-        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-    ) -> str:
-        if issubclass(category, ToughenWarning):
-            return f"toughen: warning: {message}\n"
-        return usual(message, category, filename, lineno, line)
+    def plain(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> str:
+        ours = issubclass(category, ToughenWarning)
+        return f"toughen: warning: {message}\n" if ours else usual(message, category, *rest, **more)
 
     warnings.formatwarning = plain
+    # For `--method my_package.MyMethod`; last, so that it hides no other.
+    sys.path.append(str(Path.cwd()))
     try:
         yield
     finally:
-        warnings.formatwarning = usual
+        warnings.formatwarning, sys.path[:] = usual, paths

@@ -1,67 +1,192 @@
-"""From what was asked for to objects, and what is wrong with their settings."""
+"""From what is given to objects: which class a setting will have, its settings, and what is wrong with them."""
 
-from collections.abc import Callable
-from dataclasses import replace
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, get_origin
 
-from toughen.cli.asked import Asked
-from toughen.cli.choice import Choice, choose
-from toughen.cli.entries import entries
-from toughen.cli.settings import REQUIRED, Setting, settings_of, takes_anything
-from toughen.cli.values import read
+from jsonargparse import ArgumentError, ArgumentParser
+
+from toughen import catalog
+from toughen.catalog import folded
+from toughen.cli.given import BARE, Given, by_name
+from toughen.cli.signature import REQUIRED, Setting, alternatives, choices, expected, settings_of, takes_anything
+from toughen.config import import_path
 from toughen.errors import InputError, did_you_mean
 
+DEPTH = 4
+"""How many classes deep settings are shown and searched: a class may take another of its own kind."""
+Names = tuple[str, ...]
+"""A setting's name after those of the settings that it lies in."""
 
-def build(setting: Setting, layers: list[Asked], path: str) -> Any:
-    """The value of a setting of which something is asked; `path` is its option's name, such as `method.attack`.
+
+@dataclass
+class Choice:
+    """The class that a setting will have, and what is given of its settings.
+
+    Attributes:
+        called: the class or function; None for null.
+        settings: its settings, with the values of the default object where that is of this class.
+        within: what is given of them.
+        place: where the class was named, for messages.
+    """
+
+    called: Callable[..., Any] | None
+    settings: dict[str, Setting]
+    within: list[Given]
+    place: str
+
+    @property
+    def name(self) -> str:
+        """What the class is called."""
+        return getattr(self.called, "__name__", str(self.called))
+
+
+def choose(setting: Setting, given: list[Given], path: Names) -> Choice:
+    """The class that a setting ends with. A layer that names another class drops the settings of those before it."""
+    base, default, option = setting.base, setting.default, f"--{'.'.join(path)}"
+    given = _opened(given, len(path))
+    usual = None if default in (None, REQUIRED) else default if setting.is_factory else type(default)
+    called, template, place, since, is_null = usual, default, option, 0, False
+    for each in (each for each in given if len(each.path) == len(path)):
+        is_null = each.value is None
+        if is_null and not setting.optional:
+            raise InputError(f"{each.place}: expected {_names(setting)}, got null")
+        if each.value is BARE and not setting.is_only:
+            raise InputError(f"{each.place} needs a value: {_names(setting)}")
+        if is_null:
+            called, template, since = usual, default, each.layer
+        elif each.value is not BARE:
+            named = _resolve(setting, each.value, each.place)
+            since = since if named is called else each.layer
+            called, template, place = named, None, each.place
+    within = [each for each in given if len(each.path) > len(path) and each.layer >= since]
+    if is_null and not within:
+        return Choice(None, {}, [], place)
+    if called is None:
+        kind = catalog.kind_of(base) if base else None
+        if base is None or inspect.isabstract(base) or (kind and base.__name__ not in catalog.classes(kind)):
+            first = within[0].place if within else place
+            raise InputError(f"{first}: which {option[2:]}? Give {option} too: {_names(setting)}")
+        called = base
+    settings = settings_of(called)
+    if isinstance(template, called if isinstance(called, type) else ()):
+        settings = {
+            name: replace(each, default=getattr(template, name, each.default)) for name, each in settings.items()
+        }
+    return Choice(called, settings, within, place)
+
+
+def build(setting: Setting, given: list[Given], path: Names) -> Any:
+    """The value of a setting of which something is given; `path` holds its name and those that it lies in.
 
     Raises:
         InputError: an unknown class or setting, a value of another type, a missing setting.
     """
     if setting.item is not None:
-        return [build(setting.item, [entry], f"{path}.{entry.value}") for entry in entries(layers)]
+        return [build(setting.item, entry, entry[0].path) for entry in _entries(given, len(path))]
     if setting.base is None:
-        return read(setting, layers[-1])
-    choice = choose(setting, layers, path)
-    return None if choice.called is None else _construct(choice, path, setting.is_factory)
-
-
-def _construct(choice: Choice, path: str, is_factory: bool) -> Any:
-    called = choice.called
-    assert called is not None
-    known = settings_of(called)
-    values: dict[str, Any] = {}
-    for name, layers in choice.layers.items():
-        if name not in known and not takes_anything(called):
-            raise _unknown(layers[0], called, name)
-        setting = known.get(name, Setting(name, Any, None))
-        if hasattr(choice.template, name):
-            setting = replace(setting, default=getattr(choice.template, name))
-        values[name] = build(setting, layers, f"{path}.{name}")
-    for name, setting in known.items():
-        if name in values:
+        return _read(setting, given, len(path))
+    choice = choose(setting, given, path)
+    called, values = choice.called, {}
+    if called is None:
+        return None
+    for name, inner in by_name(choice.within, len(path)).items():
+        if name not in choice.settings and not takes_anything(called):
+            hint = did_you_mean(name, choice.settings) if choice.settings else "it has none"
+            raise InputError(f"{inner[0].outer(len(path) + 1)}: unknown setting of {choice.name}; {hint}")
+        values[name] = build(choice.settings.get(name, Setting(name, Any, None)), inner, (*path, name))
+    facts = _facts(called) if setting.is_factory else set()
+    for name, each in choice.settings.items():
+        if name in values or name in facts:
             continue
-        if hasattr(choice.template, name):
-            values[name] = getattr(choice.template, name)
-        elif setting.default is REQUIRED and name not in (_facts(called) if is_factory else ()):
-            text = f" ({setting.help.partition('; ')[0].rstrip('.')})" if setting.help else ""
-            raise InputError(f"{choice.place} {_name(called)} needs --{path}.{name}{text}")
-    if is_factory:
-        return partial(called, **{**_plain_defaults(called), **values})
+        if each.default is REQUIRED:
+            text = f" ({each.help.partition('; ')[0].rstrip('.')})" if each.help else ""
+            raise InputError(f"{choice.place} {choice.name} needs --{'.'.join(path)}.{name}{text}")
+        # A configuration records what a factory was given, so only what it can record is given.
+        if not setting.is_factory or isinstance(each.default, bool | int | float | str | None):
+            values[name] = each.default
+    if setting.is_factory:
+        return partial(called, **values)
     try:
         return called(**values)
     except InputError:
         raise
     except (TypeError, ValueError) as error:
-        raise InputError(f"{choice.place}: {_name(called)} cannot be built with {values}: {error}") from error
+        raise InputError(f"{choice.place}: {choice.name} cannot be built with {values}: {error}") from error
 
 
-def _unknown(asked: Asked, called: Callable[..., Any], name: str) -> InputError:
-    """The error for a setting that a class does not have."""
-    known = settings_of(called)
-    hint = did_you_mean(name, known) if known else "it has none"
-    return InputError(f"{asked.place}: unknown setting of {_name(called)}; {hint}")
+def walk(
+    settings: Mapping[str, Setting], given: list[Given], deep: bool, path: Names = ()
+) -> Iterator[tuple[Names, Setting]]:
+    """Every setting with its path; those of the chosen classes too, or only of the classes that leave no choice."""
+    for name, setting in settings.items():
+        inner = (*path, name)
+        yield inner, setting
+        if setting.base is not None and (deep or setting.is_only) and len(inner) <= DEPTH:
+            with suppress(InputError):
+                choice = choose(setting, by_name(given, len(path)).get(name, []), inner)
+                yield from walk(choice.settings, choice.within, deep, inner)
+
+
+def _opened(given: list[Given], depth: int) -> list[Given]:
+    """The same, with each mapping in the place of a class taken apart: the class's name, and what it says within."""
+    found = []
+    for each in given:
+        value = each.value
+        if len(each.path) == depth and each.is_text and isinstance(value, str):
+            value = None if value in ("null", "None") else each.read() if value.startswith("{") else value
+        if len(each.path) > depth or not isinstance(value, dict):
+            found.append(replace(each, value=value))
+            continue
+        content = value
+        if "class_path" in value:
+            content = value.get("init_args") or {}
+            if not isinstance(content, dict) or set(value) - {"class_path", "init_args"}:
+                got = ", ".join(map(str, value))
+                raise InputError(f"{each.place}: expected class_path and its settings under init_args, got {got}")
+            found.append(replace(each, value=value["class_path"]))
+        found += each.within(content)
+    return found
+
+
+def _resolve(setting: Setting, name: Any, place: str) -> Callable[..., Any]:
+    """The class that a name means, if the setting takes it."""
+    base = setting.base
+    assert base is not None
+    kind = catalog.kind_of(base)
+    if not isinstance(name, str):
+        raise InputError(f"{place}: expected {_names(setting)}, or its settings, got {name!r}")
+    if (kind is None or setting.is_only) and folded(name) == folded(base.__name__):
+        return base
+    if kind is None and not re.fullmatch(r"\w+(\.\w+)+", name):
+        null = ", or null" if setting.optional else ""
+        known = ", ".join(f"{place}.{each}" if place.startswith("--") else each for each in settings_of(base))
+        raise InputError(f"{place}: expected settings of its own ({known}){null}, got {name!r}")
+    try:
+        called = import_path(catalog.find(kind, name, place) if kind else name)
+    except InputError as error:
+        raise InputError(f"{place}: {str(error).removeprefix(f'{place}: ')}") from error
+    fits = issubclass(called, base) if isinstance(called, type) else setting.is_factory and callable(called)
+    if not fits or inspect.isabstract(called):
+        article = "an" if base.__name__[0] in "AEIOU" else "a"
+        wrong = "only the base of others" if fits else f"not {article} {base.__name__}"
+        raise InputError(f"{place}: {name} is {wrong}; expected {_names(setting)}")
+    return called
+
+
+def _names(setting: Setting) -> str:
+    """The names that a setting takes, for messages."""
+    base = setting.base
+    kind = catalog.kind_of(base) if base else None
+    if kind is None or base is None:
+        return f"the import path of a {expected(base)}: package.module.Name"
+    named = {name: import_path(entry.path) for name, entry in catalog.classes(kind).items()}
+    fitting = [name for name, called in named.items() if isinstance(called, type) and issubclass(called, base)]
+    return f"{', '.join(fitting)}, or the import path of your own {base.__name__}"
 
 
 def _facts(network: Callable[..., Any]) -> set[str]:
@@ -71,12 +196,66 @@ def _facts(network: Callable[..., Any]) -> set[str]:
     return set(with_facts(network, 0, 0).keywords)
 
 
-def _plain_defaults(called: Callable[..., Any]) -> dict[str, Any]:
-    """Defaults that a configuration can record, without the data's facts."""
-    facts, plain = _facts(called), (bool, int, float, str)
-    settings = ((name, setting.default) for name, setting in settings_of(called).items() if name not in facts)
-    return {name: default for name, default in settings if default is None or isinstance(default, plain)}
+def _entries(given: list[Given], depth: int) -> list[list[Given]]:
+    """What is given of each entry of a list of classes; the last layer that names entries says which there are.
+
+    On the command line they are names with commas between them, or a YAML list; in a file a list of names, or of
+    class_path and init_args. Settings of an entry are given under its name.
+    """
+    entries: list[list[Given]] = []
+    for whole in [each for each in given if len(each.path) == depth][-1:]:
+        value = whole.read() if isinstance(whole.value, str) and whole.value.startswith("[") else whole.value
+        value = (
+            [name.strip() for name in value.split(",") if name] if whole.is_text and isinstance(value, str) else value
+        )
+        if not isinstance(value, list):
+            came = "nothing" if value is BARE else repr(value)
+            raise InputError(f"{whole.place}: expected names with commas between them, got {came}")
+        entries = [[replace(whole, path=(*whole.path, str(each)), value=each, is_text=False)] for each in value]
+    known = {folded(entry[0].value): entry for entry in entries if isinstance(entry[0].value, str)}
+    for name, inner in by_name(given, depth).items():
+        if folded(name) not in known:
+            place, names = inner[0].outer(depth + 1), [entry[0].value for entry in known.values()]
+            hint = did_you_mean(name, names) if names else f"name it with {inner[0].outer(depth)} too"
+            raise InputError(f"{place}: {name} is not in the list; {hint}")
+        # The list may stand in a later layer than the settings of its entries.
+        entry = known[folded(name)]
+        entry += [replace(each, layer=max(each.layer, entry[0].layer)) for each in inner]
+    return entries
 
 
-def _name(called: Callable[..., Any]) -> str:
-    return getattr(called, "__name__", str(called))
+def _mapping(given: list[Given], depth: int) -> Any:
+    """What is given of a free-form dict, whose settings have no types."""
+    whole = next((each.read() for each in given if len(each.path) == depth), None)
+    inner = {name: _mapping(each, depth + 1) for name, each in by_name(given, depth).items()}
+    return {**(whole if isinstance(whole, dict) else {}), **inner} if inner else whole
+
+
+def _read(setting: Setting, given: list[Given], depth: int) -> Any:
+    """A value of the setting's type, read and checked by jsonargparse."""
+    words, named = expected(setting.hint), choices(setting.hint)
+    kinds = [get_origin(kind) or kind for kind in alternatives(setting.hint)]
+    given = [each for each in given if each.layer == given[-1].layer]
+    place, value, is_text = given[0].outer(depth), given[0].value, given[0].is_text
+    for each in (each for each in given if len(each.path) > depth):
+        if dict not in kinds and Any not in kinds:
+            raise InputError(f"{each.place}: {place} has no settings within, it takes a value: {words}")
+        value, is_text = _mapping(given, depth), False
+    if value is BARE:
+        if setting.is_switch:
+            return True
+        raise InputError(f"{place} needs a value: expected {words}")
+    shown = "null" if value is None else repr(value)
+    if is_text and list in kinds and not value.startswith("["):
+        value, is_text = [item.strip() for item in value.split(",") if item.strip()], False
+    elif is_text:  # names ignore case here too
+        value = next((each for each in named if each.lower() == value.lower()), value)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=setting.hint)
+    try:
+        if value is None and not setting.optional:
+            raise ArgumentError(None, "null")
+        parsed = parser.parse_args([f"--value={value}"]) if is_text else parser.parse_object({"value": value})
+    except ArgumentError as error:
+        raise InputError(f"{place}: expected {words}, got {shown}") from error
+    return parser.instantiate(parsed).value

@@ -10,17 +10,25 @@ EXAMPLES = """examples:
 """
 
 
+def parser() -> Parser:
+    """The command line of `commands.compare`."""
+    from toughen.commands.compare import compare
+
+    return Parser(compare, "runs", EXAMPLES, skip=["progress"])
+
+
 def run(arguments: list[str]) -> int:
     """Parse, compare, print the table."""
-    from toughen.commands.compare import compare
     from toughen.reports.terminal_comparison import show_comparison
 
-    request = Parser(compare, "runs", EXAMPLES, skip=["progress"]).parse(arguments)
+    command = parser()
+    request = command.parse(arguments)
     if request is None:
         return 0
     console = Terminal()
     with console.status("comparing") as status:
-        comparison = compare(**request.settings, progress=lambda name: status.update(f"crafting images on {name}"))
+        progress = {"progress": lambda name: status.update(f"crafting images on {name}")}
+        comparison = command.function(**request.settings, **progress)
     show_comparison(comparison, console)
     console.print(f"report: {comparison.page}", soft_wrap=True)
     return 0

@@ -32,24 +32,30 @@ GROUPS = {
 }
 
 
+def parser() -> Parser:
+    """The command line of `commands.evaluate`."""
+    from toughen.commands.evaluate import evaluate
+
+    return Parser(evaluate, "run", EXAMPLES, skip=["progress"], groups=GROUPS)
+
+
 def run(arguments: list[str]) -> int:
     """Parse, evaluate with a progress bar, print the result."""
-    from toughen.commands.evaluate import evaluate
     from toughen.hardware.processes import Processes
     from toughen.reports.progress import EvaluationProgress
 
-    parser = Parser(evaluate, "run", EXAMPLES, skip=["progress"], groups=GROUPS)
-    request = parser.parse(arguments)
+    command = parser()
+    request = command.parse(arguments)
     if request is None:
         return 0
     if request.settings["run"] and _asks_for_eps_alone(arguments):
-        request = parser.parse([*arguments, "--threat.norm", _norm_of(request.settings["run"])])
+        request = command.parse([*arguments, "--threat.norm", _norm_of(request.settings["run"])])
         assert request is not None
     # Of several processes only the first one speaks.
     first = Processes.from_environment().first
     try:
         with EvaluationProgress(Terminal(quiet=not first)) as progress:
-            evaluation = evaluate(**request.settings, progress=progress)
+            evaluation = command.function(**request.settings, progress=progress)
     except KeyboardInterrupt:
         print("toughen: stopped; the same command goes on from here", file=sys.stderr)
         return 130

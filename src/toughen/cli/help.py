@@ -5,13 +5,13 @@ import re
 import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from types import NoneType
+from typing import Any, get_origin
 
 from toughen import catalog
-from toughen.cli.asked import Asked
-from toughen.cli.choice import Layers, choose
-from toughen.cli.rows import rows, table
-from toughen.cli.settings import REQUIRED, Setting, settings_of
+from toughen.cli.build import choose, walk
+from toughen.cli.given import Given, by_name
+from toughen.cli.signature import REQUIRED, WORDS, Setting, alternatives, choices
 from toughen.errors import InputError
 
 COMMON = [
@@ -22,6 +22,8 @@ COMMON = [
 ]  # fmt: skip
 SECTIONS = re.compile(r"\n(Args|Attributes|Raises|Returns):|\n>>> ")
 """Where the description in a docstring ends."""
+INDENT = 26
+"""Where the explanations begin."""
 
 
 def page(
@@ -33,26 +35,28 @@ def page(
     examples: str,
 ) -> str:
     """The text of `toughen COMMAND --help`; settings that are in no group come last."""
-    width = _width()
-    grouped = {name for names in groups.values() for name in names} | {positional}
-    rest = [name for name in settings if name not in grouped]
-    place = positional.upper()
+    place = f" {positional.upper()}" if positional else ""
     if positional and settings[positional].default is not REQUIRED:
-        place = f"[{place}]"
-    parts = [f"usage: toughen {' '.join([command, place]).strip()} [OPTIONS]"]
-    parts.append(textwrap.fill((inspect.getdoc(function) or "").partition("\n")[0], width))
+        place = f" [{positional.upper()}]"
+    parts = [f"usage: toughen {command}{place} [OPTIONS]", _filled((inspect.getdoc(function) or "").partition("\n")[0])]
     if positional:
-        parts.append(table([(positional.upper(), settings[positional].help)], width))
+        parts.append(_table([(positional.upper(), settings[positional].help)]))
+    rest = [name for name in settings if all(name not in names for names in groups.values())]
     for title, names in {**groups, "other options" if groups else "options": rest}.items():
-        names = [name for name in names if name != positional]
-        if names:
-            parts.append(f"{title}:\n{table(rows([settings[name] for name in names]), width)}")
-    parts.append(f"configuration:\n{table(COMMON, width)}")
-    parts.append(textwrap.fill(_reading(settings.values()), width, break_on_hyphens=False))
-    return "\n\n".join([*parts, examples.rstrip()])
+        shown = {name: settings[name] for name in names if name != positional}
+        if shown:
+            parts.append(f"{title}:\n{_table(_rows(shown))}")
+    parts.append(f"configuration:\n{_table(COMMON)}")
+    reading = "[x] is the default."
+    if classes := [f"--{each.name}" for each in settings.values() if each.item or (each.base and not each.is_only)]:
+        reading += (
+            f" What {', '.join(classes)} name has settings of its own, and {classes[0]}.help NAME lists them. `toughen "
+            "list` says the names, which ignore case and underscores; a class of your own is named by its import path."
+        )
+    return "\n\n".join([*parts, _filled(reading), examples.rstrip()])
 
 
-def class_help(settings: Mapping[str, Setting], layers: Layers, path: str, name: str | None) -> str:
+def class_help(settings: Mapping[str, Setting], given: list[Given], path: tuple[str, ...], name: str | None) -> str:
     """What `--method.help TRADES` says: the class's description, its settings, and the other names.
 
     Without a name it is the class that was asked for otherwise, or the default.
@@ -60,59 +64,87 @@ def class_help(settings: Mapping[str, Setting], layers: Layers, path: str, name:
     Raises:
         InputError: `path` is no setting that takes a class, or `name` is no such class.
     """
-    setting, asked = _find(settings, layers, path)
+    option = f"--{'.'.join(path)}"
+    for depth, part in enumerate(path, start=1):
+        setting, given = settings.get(part), by_name(given, depth - 1).get(part, [])
+        if setting is None or (setting.base is None and setting.item is None):
+            wanted = "expected a setting that takes a class, such as --method.help"
+            raise InputError(f"{option}.help: {wanted}, got {option[2:]!r}")
+        if depth < len(path):
+            choice = choose(setting, given, path[:depth])
+            settings, given = choice.settings, choice.within
+    assert setting is not None
     is_list = setting.item is not None
-    setting, asked = (setting.item, []) if setting.item is not None else (setting, asked)
-    width, option = _width(), f"--{path}.help"
+    setting, given = (setting.item, []) if setting.item is not None else (setting, given)
     kind = catalog.kind_of(setting.base) if setting.base else None
     others = catalog.classes(kind) if kind else {}
-    if name is None and setting.default is None and not asked and others:
-        return f"{option} NAME:\n{table([(entry.name, entry.summary) for entry in others.values()], width)}"
-    choice = choose(setting, [Asked(option, name, is_text=True)] if name else asked, path)
+    if name is None and setting.default is None and not given and others:
+        return f"{option}.help NAME:\n{_table([(entry.name, entry.summary) for entry in others.values()])}"
+    choice = choose(setting, [Given(path, f"{option}.help", name, is_text=True)] if name else given, path)
     if choice.called is None:
-        return f"{path} is null"
-    parts = [f"--{path} {getattr(choice.called, '__name__', choice.called)}"]
-    parts += _paragraphs(choice.called, width)
-    prefix = f"{path}.{parts[0].rpartition(' ')[2]}." if is_list else f"{path}."
-    own = rows(settings_of(choice.called).values(), prefix, deep=True, of=choice.template)
-    parts.append(f"settings:\n{table(own, width)}" if own else "It has no settings.")
+        return f"{option[2:]} is null"
+    # What is indented in a docstring stays as it is.
+    description = SECTIONS.split(inspect.getdoc(choice.called) or "")[0].strip().split("\n\n")
+    parts = [part if re.search("^ ", part, re.MULTILINE) else _filled(part) for part in description]
+    rows = _rows(choice.settings, (*path, choice.name) if is_list else path, deep=True)
+    parts.append(f"settings:\n{_table(rows)}" if rows else "It has no settings.")
     if len(others) > 1:
-        parts.append(textwrap.fill(f"All names: {', '.join(others)}", width))
-    return "\n\n".join(parts)
+        parts.append(_filled(f"All names: {', '.join(others)}"))
+    return "\n\n".join([f"{option} {choice.name}", *parts])
 
 
-def _reading(settings: Iterable[Setting]) -> str:
-    """How to read the help, below it."""
-    classes = [f"--{each.name}" for each in settings if each.item or (each.base and not each.is_only)]
-    if not classes:
-        return "[x] is the default."
-    return (
-        f"[x] is the default. What {', '.join(classes)} name has settings of its own, and {classes[0]}.help NAME lists "
-        "them. `toughen list` says the names, which ignore case and underscores; a class of your own is named by its "
-        "import path."
-    )
+def metavar(setting: Setting) -> str:
+    """What an option takes, in capitals or {a,b}; nothing for a switch.
+
+    >>> from typing import Literal
+    >>> metavar(Setting("batch_size", int | Literal["auto"], 250))
+    'INT|auto'
+    """
+    kinds, named = [get_origin(kind) or kind for kind in alternatives(setting.hint)], choices(setting.hint)
+    words = [WORDS[kind][0] for kind in kinds if kind in WORDS and kind is not NoneType]
+    if setting.base is not None:
+        return "" if setting.is_only else "NAME"
+    if named and not words:
+        return f"{{{','.join(named)}}}"
+    if {float, str} <= set(kinds):
+        return "NUMBER"
+    return "" if setting.default is False else "|".join([*(words[:1] or ["VALUE"]), *named])
 
 
-def _paragraphs(called: Callable[..., Any], width: int) -> list[str]:
-    """The description in the docstring, wrapped; what is indented stays as it is."""
-    text = SECTIONS.split(inspect.getdoc(called) or "")[0].strip()
-    return [
-        part if re.search("^ ", part, re.MULTILINE) else textwrap.fill(part, width, break_on_hyphens=False)
-        for part in text.split("\n\n")
-    ]
+def _rows(settings: Mapping[str, Setting], path: tuple[str, ...] = (), deep: bool = False) -> list[tuple[str, str]]:
+    """Options and explanations; a class that leaves no choice, as the threat model does, has rows for its settings."""
+    found = []
+    for inner, setting in walk(settings, [], deep, path):
+        if not (setting.is_only and setting.default is not None):
+            found.append((f"--{'.'.join(inner)} {metavar(setting)}".rstrip(), _explained(setting)))
+    return found
+
+
+def _explained(setting: Setting) -> str:
+    default = setting.default
+    if default is REQUIRED:
+        return f"{setting.help} (needed)".strip()
+    if default is None or default is False:
+        return setting.help
+    shown = "true" if default is True else ",".join(map(str, default)) if isinstance(default, list | tuple) else default
+    if setting.base is not None:
+        shown = getattr(default, "__name__", type(default).__name__)
+    return f"{setting.help} [{shown}]".strip()
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    """Options on the left, explanations on the right, wrapped."""
+    lines = []
+    for option, text in rows:
+        wrapped = textwrap.wrap(text, _width() - INDENT, break_on_hyphens=False) or [""]
+        lines.append(f"  {option}" if len(option) + 4 > INDENT else f"  {option}".ljust(INDENT) + wrapped.pop(0))
+        lines += [" " * INDENT + line for line in wrapped]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, _width(), break_on_hyphens=False)
 
 
 def _width() -> int:
     return min(max(shutil.get_terminal_size().columns, 60), 100)
-
-
-def _find(settings: Mapping[str, Setting], layers: Layers, path: str) -> tuple[Setting, list[Asked]]:
-    """The setting at a dotted path through the chosen classes, and what is asked of it."""
-    outer, _, last = path.rpartition(".")
-    if outer:
-        setting, asked = _find(settings, layers, outer)
-        choice = choose(setting, asked, outer)
-        settings, layers = settings_of(choice.called) if choice.called else {}, choice.layers
-    if last not in settings or (settings[last].base is None and settings[last].item is None):
-        raise InputError(f"--{path}.help: expected a setting that takes a class, such as --method.help, got {path!r}")
-    return settings[last], list(layers.get(last, []))

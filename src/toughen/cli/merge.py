@@ -10,10 +10,17 @@ Each shard is made by `toughen evaluate ... --shard i/n`.
 """
 
 
+def parser() -> Parser:
+    """The command line of `commands.merge`."""
+    from toughen.commands.merge import merge
+
+    return Parser(merge, "folders", EXAMPLES)
+
+
 def run(arguments: list[str]) -> int:
     """Parse, join, print the result."""
     from toughen.cli.evaluate import report
-    from toughen.commands.merge import merge
 
-    request = Parser(merge, "folders", EXAMPLES).parse(arguments)
-    return 0 if request is None else report(merge(**request.settings))
+    command = parser()
+    request = command.parse(arguments)
+    return 0 if request is None else report(command.function(**request.settings))

@@ -2,24 +2,24 @@
 
 A value is read by jsonargparse according to its type. A class is named without its path, and its constructor's
 settings are options of their own (`--method TRADES --method.beta 6`), in any order. YAML files say the same; the
-command line overrides them.
+command line overrides them. docs/decisions/0010 says why jsonargparse does not read the whole command line.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, get_origin
 
 import yaml
 
 from toughen import catalog
-from toughen.cli.asked import BARE, Asked, Words, from_file, from_options, split
-from toughen.cli.build import build
-from toughen.cli.choice import layered
+from toughen.cli.build import build, walk
+from toughen.cli.given import BARE, Given, by_name, from_file, from_options, split
 from toughen.cli.help import class_help, page
-from toughen.cli.nearest import nearest_option
-from toughen.cli.settings import REQUIRED, settings_of
+from toughen.cli.signature import REQUIRED, packed, settings_of
 from toughen.config import describe, path_of
-from toughen.errors import InputError
+from toughen.errors import InputError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Request:
 
     Attributes:
         settings: keyword arguments for the function, defaults included.
-        asked: the names of those that were asked for, by the command line or a file.
+        asked: the names of the options that were given, by the command line or a file.
     """
 
     settings: dict[str, Any]
@@ -39,7 +39,8 @@ class Parser:
     """The command line of one function.
 
     Args:
-        function: typed, with a Google-style docstring.
+        function: typed, with a Google-style docstring. The fields of a dataclass that it takes as `settings` are
+            options like its own.
         positional: the parameter that takes arguments without an option, if any; a list takes all of them.
         examples: shown at the end of the help.
         skip: parameters that only Python callers have.
@@ -64,72 +65,67 @@ class Parser:
         Raises:
             InputError: what was wrong, what came, what was expected, with the nearest name where a name was wrong.
         """
-        words = split(arguments, [name for name, setting in self.settings.items() if setting.is_switch])
-        names = [name for name, _ in words.options]
+        free, options = split(arguments, [name for name, setting in self.settings.items() if setting.is_switch])
+        names = [name for name, _ in options]
         if "help" in names:
             print(page(self.name, self.function, self.settings, self.positional, self.groups, self.examples))
             return None
-        layers = self._layers(words)
-        for name, value in words.options:
+        given = self._given(free, options)
+        for name, value in options:
             if name.endswith(".help"):
-                print(class_help(self.settings, layers, name.removesuffix(".help"), None if value is BARE else value))
+                print(class_help(self.settings, given, tuple(name.split(".")[:-1]), None if value is BARE else value))
                 return None
-        settings = self._build(layers)
+        settings = self._build(given)
         if "print_config" in names:
             print(self._configuration(settings), end="")
             return None
-        return Request(settings, frozenset(layers))
+        return Request(packed(self.function, settings), frozenset(each.path[0] for each in given))
 
-    def _layers(self, words: Words) -> dict[str, list[Asked]]:
-        """What the files, then the options ask for, all of it known settings."""
-        files = [value for name, value in words.options if name == "config"]
-        if BARE in files:
-            raise InputError("--config needs a value: a YAML file, or a recipe that `toughen list recipes` names")
-        special = ("config", "print_config")
-        options = [(name, value) for name, value in words.options if name not in special and not name.endswith(".help")]
-        layers = layered([*map(from_file, files), from_options(options), self._free(words)])
-        for name, (first, *_) in layers.items():
-            if name not in self.settings:
-                known = nearest_option(first, self.settings, layers)
-                option = first.place.startswith("--")
-                what = f"unknown option {first.place}" if option else f"{first.place}: unknown setting"
-                raise InputError(f"{what}; {known or f'`toughen {self.name} --help` lists them all'}")
-        return layers
+    def _given(self, free: list[str], options: list[tuple[str, Any]]) -> list[Given]:
+        """What the files, then the command line say, all of it of known settings."""
+        files = [value for name, value in options if name == "config"]
+        own = [each for each in options if each[0] not in ("config", "print_config") and not each[0].endswith(".help")]
+        given = [each for layer, file in enumerate(files) for each in from_file(file, layer)]
+        given += from_options([*self._free(free), *own], len(files))
+        for each in given:
+            if each.path[0] not in self.settings:
+                near = self._nearest(each.path[0], given)
+                is_option = each.place.startswith("--")
+                what = f"unknown option {each.place}" if is_option else f"{each.place}: unknown setting"
+                hint = f"did you mean {'--' if is_option else ''}{near}?" if near else ""
+                raise InputError(f"{what}; {hint or f'`toughen {self.name} --help` lists them all'}")
+        return given
 
-    def _free(self, words: Words) -> dict[str, Asked]:
-        """Arguments without an option, as values of the positional parameter."""
-        if not words.free:
-            return {}
-        first, place = words.free[0], self.positional.upper()
-        if any(name == self.positional for name, _ in words.options):
-            raise InputError(f"{place} is given twice: {first!r}, and by --{self.positional}; give it once")
-        if not self.positional:
-            hint = f"did you mean --config {first}?" if _is_recipe(first) else f"see toughen {self.name} --help"
-            raise InputError(
-                f"unexpected argument {first!r}; {self.name} takes options, each with one value (a list is written "
-                f"a,b); {hint}"
+    def _free(self, free: list[str]) -> list[tuple[str, Any]]:
+        """Arguments without an option, as an option: the positional parameter."""
+        if self.positional and get_origin(self.settings[self.positional].hint) is list:
+            return [(self.positional, free)] if free else []
+        taken = 1 if self.positional else 0
+        if len(free) > taken:
+            hint = f"see toughen {self.name} --help"
+            with suppress(InputError):
+                hint = f"did you mean --config {free[taken]}?" if catalog.find_recipe(free[taken]) else hint
+            takes = (
+                f"{f'one {self.positional.upper()} and ' * taken}options, each with one value (a list is written a,b)"
             )
-        if get_origin(self.settings[self.positional].hint) is list:
-            return {self.positional: Asked(place, words.free)}
-        if len(words.free) > 1:
-            raise InputError(
-                f"{self.name} takes one {place}, got {len(words.free)}: {' '.join(words.free)}; expected "
-                "options with two dashes after it"
-            )
-        return {self.positional: Asked(place, first)}
+            raise InputError(f"unexpected argument {free[taken]!r}; {self.name} takes {takes}; {hint}")
+        return [(self.positional, each) for each in free]
 
-    def _build(self, layers: Mapping[str, list[Asked]]) -> dict[str, Any]:
-        settings = {}
+    def _nearest(self, name: str, given: list[Given]) -> str:
+        """The option that was probably meant, also of a class: `--beta` is `--method.beta` where the method has one."""
+        paths = [".".join(path) for path, _ in walk(self.settings, given, deep=True) if path[1:] and path[-1] == name]
+        near = did_you_mean(name, self.settings).partition("'")[2].partition("'")[0]
+        return min(paths, key=len, default=near)
+
+    def _build(self, given: list[Given]) -> dict[str, Any]:
+        found, settings = by_name(given), {}
         for name, setting in self.settings.items():
-            if name in layers:
-                settings[name] = build(setting, layers[name], name)
+            if name in found or (setting.is_factory and setting.default not in (None, REQUIRED)):
+                settings[name] = build(setting, found.get(name, []), (name,))
             elif setting.default is REQUIRED:
                 option = name.upper() if name == self.positional else f"--{name}"
-                raise InputError(
-                    f"{self.name} needs {option}: {setting.help.rstrip('.')}; see toughen {self.name} --help"
-                )
-            elif setting.is_factory and setting.default is not None:
-                settings[name] = build(setting, [], name)
+                what = setting.help.rstrip(".")
+                raise InputError(f"{self.name} needs {option}: {what}; see toughen {self.name} --help")
             else:
                 settings[name] = setting.default
         return settings
@@ -139,23 +135,6 @@ class Parser:
         names = {entry.path: name for kind in catalog.KINDS for name, entry in catalog.classes(kind).items()}
         only = [item.base for item in self.settings.values() if item.base and item.is_only]
         names.update({path_of(base): base.__name__ for base in only})
-        content = yaml.safe_dump(_short(describe(settings), names), sort_keys=False)
-        return f"# toughen {self.name} --config THIS_FILE\n{content}"
-
-
-def _is_recipe(name: str) -> bool:
-    try:
-        return catalog.find_recipe(name).is_file()
-    except InputError:
-        return False
-
-
-def _short(described: Any, names: Mapping[str, str]) -> Any:
-    """A description with the names of classes in place of their import paths."""
-    if isinstance(described, list):
-        return [_short(item, names) for item in described]
-    if not isinstance(described, dict):
-        return described
-    path = described.get("class_path")
-    shortened = {name: _short(value, names) for name, value in described.items()}
-    return {**shortened, "class_path": names.get(path, path)} if path else shortened
+        content = yaml.safe_dump(describe(settings), sort_keys=False)
+        short = re.sub(r"(?<=class_path: )\S+", lambda path: names.get(path[0], path[0]), content)
+        return f"# toughen {self.name} --config THIS_FILE\n{short}"

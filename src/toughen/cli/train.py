@@ -7,7 +7,7 @@ from typing import Any
 
 from toughen.cli.console import Terminal
 from toughen.cli.parser import Parser
-from toughen.cli.settings import settings_of
+from toughen.cli.signature import settings_of
 from toughen.errors import InputError
 
 EXAMPLES = """examples:
@@ -37,13 +37,20 @@ PARTS = ("data", "model", "method")
 """What a run is called after, where it is given no other name."""
 
 
+def parser() -> Parser:
+    """The command line of `commands.train`, with the seeds of several runs."""
+    from toughen.commands.train import train, train_seeds
+
+    one = Parser(train, examples=EXAMPLES, skip=["observer", "progress"], groups=GROUPS)
+    one.settings["seeds"] = replace(settings_of(train_seeds)["seeds"], default=None)
+    return one
+
+
 def run(arguments: list[str]) -> int:
     """Parse, train with a progress bar, print the result."""
-    from toughen.commands.train import each_seed, train, train_seeds
+    from toughen.commands.train import each_seed
 
-    parser = Parser(train, examples=EXAMPLES, skip=["observer", "progress"], groups=GROUPS)
-    parser.settings["seeds"] = replace(settings_of(train_seeds)["seeds"], default=None)
-    request = parser.parse(arguments)
+    request = parser().parse(arguments)
     if request is None:
         return 0
     settings = request.settings

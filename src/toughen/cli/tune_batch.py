@@ -1,12 +1,11 @@
 """Find the largest batch that a training step can take here."""
 
 import shlex
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from toughen.cli.asked import BARE, split
+from toughen.cli.given import BARE, split
 from toughen.cli.parser import Parser
-from toughen.cli.settings import settings_of
+from toughen.cli.signature import settings_of
 from toughen.cli.train import GROUPS as OF_TRAIN
 
 if TYPE_CHECKING:
@@ -21,28 +20,29 @@ EXAMPLES = """examples:
 OWN = ("up_to", "memory")
 
 
-def run(arguments: list[str]) -> int:
-    """Parse, search with a line a size, print the command to use."""
+def parser() -> Parser:
+    """The command line of `commands.tune_batch`, with the settings of a training."""
     from toughen.commands.train import DEFAULTS, train
     from toughen.commands.tune_batch import tune_batch
 
-    parser = Parser(tune_batch, examples=EXAMPLES, skip=["tried"], groups=_groups(DEFAULTS))
-    parser.name = "tune-batch"
-    parser.settings |= {name: setting for name, setting in settings_of(train).items() if name in DEFAULTS}
-    request = parser.parse(arguments)
+    of_train = {title: [name for name in names if name in DEFAULTS] for title, names in OF_TRAIN.items()}
+    both = Parser(tune_batch, examples=EXAMPLES, skip=["tried"], groups={"the search": OWN, **of_train})
+    both.name = "tune-batch"
+    both.settings |= {name: setting for name, setting in settings_of(train).items() if name in DEFAULTS}
+    return both
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, search with a line a size, print the command to use."""
+    command = parser()
+    request = command.parse(arguments)
     if request is None:
         return 0
     print(f"{'batch':>8}{'memory':>12}{'images/s':>12}")
-    found = tune_batch(**request.settings, tried=_show)
+    found = command.function(**request.settings, tried=_show)
     print(_conclusion(found))
     print(f"use: {_command(arguments, found.batch_size)}")
     return 0
-
-
-def _groups(known: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    known = set(known)
-    of_train = {title: tuple(name for name in names if name in known) for title, names in OF_TRAIN.items()}
-    return {"the search": OWN, **of_train}
 
 
 def _show(trial: "Trial") -> None:
@@ -64,6 +64,6 @@ def _conclusion(found: "Tuned") -> str:
 
 def _command(arguments: list[str], batch_size: int) -> str:
     """The call of `toughen train` with the same settings and this batch."""
-    kept = [(name, value) for name, value in split(arguments).options if name not in (*OWN, "batch_size")]
+    kept = [(name, value) for name, value in split(arguments)[1] if name not in (*OWN, "batch_size")]
     words = [word for name, value in kept for word in (f"--{name}", *([] if value is BARE else [value]))]
     return shlex.join(["toughen", "train", *words, "--batch_size", str(batch_size)])
