@@ -32,7 +32,7 @@ class Augment:
         self.flip = flip
 
     def draw(self, count: int, generator: torch.Generator) -> Placement:
-        """Where `count` images go, on the generator's device."""
+        """Draw the shift and the mirroring of `count` images, on the generator's device."""
         device = generator.device
         offsets = torch.zeros(2, count, dtype=torch.int64, device=device)
         flipped = torch.zeros(count, dtype=torch.bool, device=device)

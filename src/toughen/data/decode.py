@@ -1,4 +1,4 @@
-"""From an encoded image (JPEG, PNG, ...) to uint8 pixels of a fixed size."""
+"""Decoding of an image (JPEG, PNG, ...) to uint8 pixels of a fixed size."""
 
 import struct
 from collections.abc import Iterator

@@ -18,7 +18,7 @@ SPAN = 64
 
 
 class Source(Protocol):
-    """Where encoded images are read from."""
+    """A place that encoded images are read from."""
 
     def __len__(self) -> int:
         """How many images there are."""
@@ -27,7 +27,7 @@ class Source(Protocol):
         """One encoded image."""
 
     def where(self, index: int) -> str:
-        """What the image is called in an error."""
+        """Name of the image in an error."""
 
 
 class Files:
@@ -75,7 +75,7 @@ class Chosen:
         return self.source.open(self.indices[index])
 
     def where(self, index: int) -> str:
-        """What the other source calls it."""
+        """Name of the image in the other source."""
         return self.source.where(self.indices[index])
 
 

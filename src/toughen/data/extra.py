@@ -133,7 +133,7 @@ def _labels(member: Member, count: int, classes: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Filling:
-    """How a loader fills its batches up with extra images.
+    """A rule by which a loader fills its batches up with extra images.
 
     Attributes:
         first: index of the first extra image in the loader's image set.
@@ -146,7 +146,7 @@ class Filling:
     fraction: float
 
     def of_batch(self, batch_size: int) -> int:
-        """How many of a full batch's images are extra ones.
+        """Number of extra images in a full batch.
 
         Raises:
             InputError: none, all, or more than there are.

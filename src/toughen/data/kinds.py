@@ -24,7 +24,7 @@ def visible_files(folder: Path) -> list[str]:
 
 
 def check_kinds(others: Iterable[str], skip: bool) -> None:
-    """Say which files are left out of a data set because they are of kinds that cannot be read.
+    """Warn of the files that are left out of a data set because they are of kinds that cannot be read.
 
     A file that cannot be an image gives a warning, one that may be, such as a .gif, an error.
 

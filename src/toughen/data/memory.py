@@ -1,4 +1,4 @@
-"""Where a split's images are kept during a run: decoded on the device if they fit, else as they are."""
+"""The place of a split's images during a run: decoded on the device if they fit, else as they are."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which image comes when: seeded permutations, samples that are like their set, and the validation split."""
+"""Orders of images: seeded permutations, samples that are like their set, and the validation split."""
 
 import numpy as np
 import torch

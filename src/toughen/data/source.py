@@ -1,4 +1,4 @@
-"""What a data source is, and the set of images that it gives."""
+"""Data sources, and the sets of images that they give."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -127,7 +127,7 @@ def _other_classes(names: tuple[str, ...], whose: str, images: ImageSet) -> str:
 
 
 class DataSource(ABC):
-    """Where images come from. The constructor holds settings and reads nothing; `load` reads.
+    """A place that images come from. The constructor holds settings and reads nothing; `load` reads.
 
     A subclass stores every constructor argument under its own name, so that a run's `config.yaml` can repeat
     it.

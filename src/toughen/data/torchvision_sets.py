@@ -15,7 +15,7 @@ from toughen.errors import DataError
 
 
 def default_root() -> Path:
-    """Where downloads are kept: `$TOUGHEN_DATA`, or `~/.cache/toughen`."""
+    """Folder of downloads: `$TOUGHEN_DATA`, or `~/.cache/toughen`."""
     return Path(os.environ.get("TOUGHEN_DATA") or "~/.cache/toughen").expanduser()
 
 

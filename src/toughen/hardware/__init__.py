@@ -1,1 +1,1 @@
-"""What this machine is and can: devices, precisions, speed and memory."""
+"""Devices, precisions, speed and memory of this machine, and the processes that share a run."""

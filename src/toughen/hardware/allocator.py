@@ -14,7 +14,7 @@ _LARGEST_MMAP = 2**25
 
 @contextmanager
 def memory_kept() -> Iterator[None]:
-    """Freed memory stays with the process inside, and is given back at the end.
+    """Keep freed memory with the process inside, and give it back at the end.
 
     glibc returns large blocks to the system as soon as they are free. A network's activations are freed after every
     pass, so every pass has its memory mapped, and filled with zeros by the kernel, anew: about a tenth of the time of

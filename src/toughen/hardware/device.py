@@ -1,4 +1,4 @@
-"""Which device a name means on this machine."""
+"""The device that a name means on this machine."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""How much memory is in use, how much there is, and the largest batch that fits into it."""
+"""Memory in use, memory that there is, and the largest batch that fits into it."""
 
 import gc
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def forget_peak_memory(device: torch.device) -> None:
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that may be in use in the end, with those that this process has already; compare with `peak_memory`."""
+    """Bytes that this process may have in use, those of now included; to compare with `peak_memory`."""
     if device.type == "cuda":
         mine = torch.cuda.memory_allocated(device)
         cached = torch.cuda.memory_reserved(device) - mine

@@ -1,4 +1,4 @@
-"""In which precision networks compute; distances, losses and projections are computed in fp32 or better."""
+"""The precision of networks' passes; distances, losses and projections are computed in fp32 or better."""
 
 import platform
 from collections.abc import Callable, Iterator
@@ -58,7 +58,7 @@ def native_bf16(device: torch.device) -> bool:
 
 @contextmanager
 def tf32(device: torch.device, allowed: bool) -> Iterator[None]:
-    """Let a GPU compute fp32 products and convolutions in TF32 inside, or not; the settings as they were afterwards."""
+    """Let a GPU compute fp32 products and convolutions in TF32 inside, or not; restore the settings afterwards."""
     if device.type != "cuda":
         yield
         return
@@ -79,7 +79,7 @@ def _cpu_has(name: str) -> bool:
 
 @cache
 def _vendor() -> str:
-    """What the CPU's maker calls itself, such as AuthenticAMD."""
+    """Name that the CPU's maker gives itself, such as AuthenticAMD."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

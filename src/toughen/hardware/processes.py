@@ -1,4 +1,4 @@
-"""The processes that share a piece of work: asked here and nowhere else."""
+"""The processes that share a piece of work. The environment is asked for them nowhere else."""
 
 import os
 from datetime import timedelta
@@ -43,7 +43,7 @@ class Processes:
         return asked
 
     def wait(self) -> None:
-        """Until all processes have come here."""
+        """Wait until all processes have come here."""
         if self.size > 1:
             dist.barrier()
 

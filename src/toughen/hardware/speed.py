@@ -1,4 +1,4 @@
-"""How fast a device multiplies, and how much a network asks of it."""
+"""Speed of a device, and the work that a network asks of it."""
 
 import time
 from typing import Any
@@ -25,7 +25,7 @@ class FlopCounter(TorchDispatchMode):
         self.flops = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Compute as ever, and count."""
+        """Compute what was asked for, and count it."""
         result = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
@@ -56,6 +56,6 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.2) 
 
 
 def wait_for(device: torch.device) -> None:
-    """Until the device has done what it was given; a CPU has."""
+    """Wait until the device has done what it was given; a CPU has."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)

@@ -23,7 +23,7 @@ Distance = Literal["cosine", "mse", "kl"]
 
 
 def feature_distance(moving: Tensor, target: Tensor, distance: Distance) -> Tensor:
-    """How far features N x D are from their target, (N,).
+    """Distance of features N x D from their target, (N,).
 
     cosine: `1 - cos(moving, target)`; mse: mean of `(moving - target)^2` over the features; kl:
     `KL(softmax(target) || softmax(moving))`.
@@ -176,7 +176,7 @@ class ARAT(Method):
         self.register_buffer("a", torch.tensor(0.5 if balance is None else balance))
 
     def remember(self, images: int, shape: tuple[int, int, int]) -> None:
-        """Keep the images' shape, to find the layers' widths with."""
+        """Keep the images' shape, by which `prepare` finds the widths of the layers."""
         self.shape = shape
 
     def prepare(self, model: nn.Module) -> nn.Module:
@@ -216,11 +216,11 @@ class ARAT(Method):
 
     @property
     def attacks_outputs(self) -> bool:
-        """False: the attack goes through a branch of the network itself."""
+        """Return False: the attack goes through a branch of the network itself."""
         return False
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """An attack on the label, through the adversarial branch."""
+        """Images that an attack on the label, through the adversarial branch, finds."""
         labels, generator = batch.labels, self.generator
         with branch(model, "adversarial"):
             if not self.noise_in_place:

@@ -84,11 +84,11 @@ class ARoW(Method):
         self.attack = attack
 
     def own_smoothing(self) -> str | None:
-        """Its label smoothing, where it is not 0."""
+        """The option that stops its label smoothing; None where that is 0."""
         return "--method.smoothing 0" if self.smoothing else None
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """Ascent on the KL from the clean output, or on the cross-entropy."""
+        """Images that an ascent on the KL from the clean output, or on the cross-entropy, finds."""
         return Perturbed(inner_maximum(model, batch, self.inner, self.attack, self.threat, self.generator))
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:

@@ -40,7 +40,7 @@ def divergence(first: Tensor, second: Tensor, over_classes: OverClasses = "mean"
 def function_between(
     function: Function, target: Tensor, guide: Tensor, over_classes: OverClasses = "mean", log_offset: float = 0.0
 ) -> Tensor:
-    """How far the target's logits are from the guide's: (N,), or a scalar for the gap, which is one of batch means.
+    """Distance of the target's logits from the guide's: (N,), or a scalar for the gap, which is one of batch means.
 
     - kl: `KL(p_target || p_guide)`; reverse_kl: `KL(p_guide || p_target)`
     - gap: `|mean KL(p_target || p_guide) - mean KL(p_guide || p_target)|`, means over the batch
@@ -167,7 +167,7 @@ class D2R(Method):
         return {"guide": self._guide()} if self.save_guide else {}
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """Ascent on the KL from the guide's clean output."""
+        """Images that an ascent on the KL from the guide's clean output finds."""
         guide, share = self._guide(), self.guide_share
         distance = kl_from_clean(guide, batch.images, self.attack)
 

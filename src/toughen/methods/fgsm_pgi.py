@@ -98,18 +98,18 @@ class FGSMPGI(PriorGuided):
         self.attack = attack
 
     def own_smoothing(self) -> str | None:
-        """The factor of the true class, where it is not all."""
+        """The option that leaves the true class all of its weight; None where it has it."""
         return "--method.factor 1" if self.factor < 1 else None
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """One step up the relaxed cross-entropy from the remembered perturbations."""
+        """Images one step up the relaxed cross-entropy from the remembered perturbations."""
         return self.attack_from_memory(model, batch, self.raised(batch), self.attack)
 
     def raised(self, batch: Batch) -> Objective:
-        """What the attack raises: the relaxed cross-entropy."""
+        """The relaxed cross-entropy, which the attack raises."""
         return lambda logits: cross_entropy(logits, relaxed(batch.labels, logits, self.factor))
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
-        """Relaxed cross-entropy at the attack's end, and how far its output is from that at its start."""
+        """Relaxed cross-entropy at the attack's end, and the distance of its output from that at its start."""
         initial, final = model(began(perturbed)), model(perturbed.images)
         return prior_guided_terms(final, initial, batch.target, self.factor, self.lam)

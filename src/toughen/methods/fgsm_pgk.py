@@ -55,19 +55,19 @@ class FGSMPGK(FGSMPGI):
         self.register_buffer("held", torch.tensor(1.0))
 
     def attack_held(self) -> Tensor:
-        """h of the last step."""
+        """Share h of the last step's images that the attack did not break."""
         return self.held
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """One step up the relaxed cross-entropy from the remembered perturbations."""
+        """Images one step up the relaxed cross-entropy from the remembered perturbations."""
         return self.attack_from_memory(model, batch, self.raised(batch), self.attack, keep=False)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
-        """Relaxed cross-entropy at the attack's end, and how far its output is from that at its start; measures h."""
+        """Relaxed cross-entropy at the attack's end, and its output's distance from that at its start; measures h."""
         initial, final = model(began(perturbed)), model(perturbed.images)
         self.held.copy_(share_held(final, initial, batch.labels, self.held))
         return prior_guided_terms(final, initial, batch.target, self.factor, self.lam)
 
     def after_loss(self, batch: Batch, perturbed: Perturbed) -> None:
-        """Remember the attack, by its success in this step."""
+        """Remember the attack's gradient, weighted by how well it succeeded in this step."""
         self.remember_attack(batch, perturbed, self.attack, 2 - self.held)

@@ -34,7 +34,7 @@ class FGSMRS(Method):
         self.attack = attack
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """One step on the label."""
+        """Images one step up the cross-entropy from a random start."""
         return Perturbed(self.attack(model, batch.images, batch.labels, self.threat, self.generator))
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:

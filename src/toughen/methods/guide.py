@@ -16,7 +16,7 @@ from toughen.run import RunFolder
 
 
 class Guide:
-    """Which network guides the trained one, and what it starts from.
+    """The network that guides the trained one, and what it starts from.
 
     Args:
         network: its class, by name (resnet18) or import path; default: the trained network's architecture.

@@ -103,14 +103,14 @@ class HAT(Method):
         return model
 
     def train(self, mode: bool = True) -> Self:
-        """Train or eval mode of this method; the standard-trained network stays in eval mode."""
+        """Set train or eval mode of this method; the standard-trained network stays in eval mode."""
         super().train(mode)
         if self.helper is not None:
             self.helper.eval()
         return self
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """Ascent on the KL from the clean output."""
+        """Images that an ascent on the KL from the clean output finds."""
         return Perturbed(inner_maximum(model, batch, "kl", self.attack, self.threat, self.generator))
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:

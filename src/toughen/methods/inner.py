@@ -19,7 +19,7 @@ Inner = Literal["kl", "ce"]
 
 
 def check_inner(inner: str) -> None:
-    """Raise unless `inner` is one that we have.
+    """Raise unless `inner` is the name of an inner maximum of ours.
 
     Raises:
         InputError: naming those that we have.

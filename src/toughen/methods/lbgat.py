@@ -81,7 +81,7 @@ class LBGAT(Method):
         return {"guide": self._guide()} if self.save_guide else {}
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """Ascent on the KL from the clean output, or on the cross-entropy."""
+        """Images that an ascent on the KL from the clean output, or on the cross-entropy, finds."""
         return Perturbed(inner_maximum(model, batch, self.inner, self.attack, self.threat, self.generator))
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:

@@ -67,7 +67,7 @@ class MART(Method):
         self.attack = attack
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """An attack on the label."""
+        """Images that an attack on the label finds."""
         return Perturbed(self.attack(model, batch.images, batch.labels, self.threat, self.generator))
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:

@@ -1,4 +1,4 @@
-"""What a method is: the contract between a published idea and the training loop."""
+"""The contract between a published idea and the training loop."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple, Self
@@ -12,7 +12,7 @@ from toughen.threat import ThreatModel
 
 
 class Perturbed(NamedTuple):
-    """What the inner maximum gives.
+    """Images that the inner maximum gives.
 
     Attributes:
         images: the adversarial images, N x C x H x W, in [0, 1] and, unless the method says otherwise, inside the

@@ -59,7 +59,7 @@ class NFGSM(Method):
         return ThreatModel(self.threat.norm, radius).random_start(images, self.generator)
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """One step on the label from the noisy images. The result may be up to (k + 1) eps from the clean ones."""
+        """Images one step up the cross-entropy from the noisy ones, up to (k + 1) eps from the clean ones."""
         noisy = self.noisy(batch.images)
         return Perturbed(self.attack(model, noisy, batch.labels, self.threat, self.generator), noisy)
 

@@ -32,7 +32,7 @@ class PGDAT(Method):
         self.attack = attack
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """PGD on the label."""
+        """Images that PGD on the label finds."""
         return Perturbed(self.attack(model, batch.images, batch.labels, self.threat, self.generator))
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:

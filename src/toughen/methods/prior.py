@@ -1,4 +1,4 @@
-"""What the methods with a memory of every training image share: each attack starts where the last one on it led."""
+"""A memory of every training image, for methods whose attack starts where the last one on that image led."""
 
 from abc import ABC
 from contextlib import nullcontext
@@ -169,7 +169,7 @@ def of_all_processes(rows: Tensor) -> Tensor:
 
 
 def share_held(final: Tensor, initial: Tensor, labels: Tensor, before: Tensor) -> Tensor:
-    """Of the images that are right by their logits at the attack's start, how many are right at its end; at most 1.
+    """Share of the images right by their logits at the attack's start that are right at its end too; at most 1.
 
     A scalar, the same in all processes: counted over the images of all. `before` where none is right at the start.
 

@@ -116,7 +116,7 @@ class RegMix(PriorGuided):
         return self.lam > 0 if self.regularizer == "mse" else self.alpha > 0 or self.beta > 0
 
     def attack_held(self) -> Tensor | None:
-        """The share that held in the last step; None where the output at the attack's start is not computed."""
+        """Share of images that held in the last step; None where the output at the attack's start is not computed."""
         return self.held if self.compares_start else None
 
     def remember(self, images: int, shape: tuple[int, int, int]) -> None:
@@ -125,7 +125,7 @@ class RegMix(PriorGuided):
             super().remember(images, shape)
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """The attack on the label, from the remembered perturbations or from its own start."""
+        """Images that an attack on the label, from the remembered perturbations or from its own start, finds."""
         if self.prior:
             loss = LABELLED[self.attack.loss]
             return self.attack_from_memory(model, batch, lambda z: loss(z, batch.labels), self.attack)

@@ -58,7 +58,7 @@ class TRADES(Method):
         self.attack = attack
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """Ascent on the KL between the clean and the perturbed output."""
+        """Images that an ascent on the KL between the clean and the perturbed output finds."""
         return Perturbed(inner_maximum(model, batch, "kl", self.attack, self.threat, self.generator))
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:

@@ -86,7 +86,7 @@ class VAT(Method):
         self.stop_gradient = stop_gradient
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """One step of length eps in the sharpest direction."""
+        """Images one step of length eps in the sharpest direction from the clean ones."""
         images = batch.images
         direction = sharpest_direction(model, images, self.iterations, self.xi, self.generator)
         step = self.threat.radius * self.threat.steepest(direction, images)

@@ -13,7 +13,7 @@ from toughen.run import RunFolder
 
 @dataclass(frozen=True)
 class Comparison:
-    """What comparing runs gave.
+    """The result of a comparison of runs.
 
     Attributes:
         ranked: the runs that share one protocol, by descending robust accuracy, those whose figure is doubted last.
@@ -36,7 +36,7 @@ class Comparison:
 
     @property
     def runs(self) -> tuple[Evaluated, ...]:
-        """All of them, the ranked ones first."""
+        """All runs, the ranked ones first."""
         return (*self.ranked, *self.others)
 
     def told_apart(self, really: bool, alpha: float = 0.05) -> list[str]:
@@ -77,7 +77,7 @@ def compare_runs(folders: Sequence[RunFolder]) -> Comparison:
 
 
 def _obstacle(protocol: dict[str, str], common: dict[str, str]) -> str:
-    """The first things that differ, in words; what follows from them is left out."""
+    """The first differences that forbid a comparison, in words; what follows from them is left out."""
     different = [name for name in common | protocol if common.get(name) != protocol.get(name)]
     causes = [name for name in different if name in ("data", "test images", "threat", "budget")]
     return "; ".join(
@@ -86,7 +86,7 @@ def _obstacle(protocol: dict[str, str], common: dict[str, str]) -> str:
 
 
 def _differing(runs: Sequence[Evaluated]) -> dict[str, tuple[str, ...]]:
-    """A run that was not trained here does not count: its settings are unknown."""
+    """Settings in which the runs differ. Runs that were not trained here do not count: their settings are unknown."""
     known = [run.settings for run in runs if run.settings]
     names = dict.fromkeys(name for settings in known for name in settings)
     differing = [name for name in names if len({settings.get(name) for settings in known}) > 1]

@@ -1,4 +1,4 @@
-"""Templates to pages: one HTML file that loads nothing from anywhere."""
+"""Pages from templates: each is one HTML file that loads nothing from anywhere."""
 
 from functools import cache
 from pathlib import Path

@@ -59,7 +59,7 @@ def paired_tests(runs: Sequence[tuple[RunFolder, Mapping[str, Any]]]) -> list[Pa
 
 
 def _robust(folder: RunFolder, recorded: Mapping[str, Any]) -> dict[int, bool]:
-    """By image index, whether the model was right without attack and under every attack."""
+    """Whether the model was right without attack and under every attack, by image index."""
     verdicts = Verdicts.read(folder.verdicts)
     held = verdicts.robust()
     if (int(held.sum()), len(held)) != (recorded["held"], recorded["n"]):

@@ -77,7 +77,7 @@ class TrainingProgress:
 
 
 def class_counts(images: ImageSet) -> str:
-    """How many images of each class there are; of more than 10 classes only the fewest and the most."""
+    """Numbers of images by class, in words; of more than 10 classes only the fewest and the most."""
     counts = torch.bincount(images.labels, minlength=len(images.classes)).tolist()
     each = sorted(zip(counts, images.classes, strict=True))
     if len(each) <= 10:

@@ -1,4 +1,4 @@
-"""What a report is made of: the files of a run folder, read once."""
+"""The files of a run folder, read once for its report."""
 
 import csv
 import json
@@ -99,7 +99,7 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
 
 
 def read_result(folder: RunFolder) -> dict[str, Any]:
-    """What `result.json` says.
+    """Contents of `result.json`.
 
     Raises:
         RunError: missing or damaged; a schema that this version does not know.

@@ -1,4 +1,4 @@
-"""From a matplotlib figure to SVG that lives inside a page: colours of the page, ids of its own."""
+"""SVG from a matplotlib figure, to stand inside a page: with the page's colours and ids of its own."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""How figures are written, the same in the terminal and in the pages. Pure functions."""
+"""Texts of figures, the same in the terminal and in the pages. Pure functions."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -13,7 +13,7 @@ from toughen.numbers import check_number
 
 
 class Average(ABC):
-    """How weights are averaged. The averaged network is the one that is validated and reported."""
+    """A rule that averages weights. The averaged network is the one that is validated and reported."""
 
     @abstractmethod
     def build(self, model: nn.Module) -> AveragedModel:
@@ -24,7 +24,7 @@ class Average(ABC):
         """Whether the average takes in the weights after this update of them, the run's `update`-th (from 1)."""
 
     def update(self, averaged: AveragedModel, model: nn.Module, method: Method) -> None:
-        """Take in the weights of `model`, after a step of `method`; what is no real number is taken over as it is."""
+        """Take in the weights of `model`, after a step of `method`; integers and booleans are copied as they are."""
         averaged.update_parameters(model)
         with torch.no_grad():
             for average, current in zip(_tensors(averaged.module), _tensors(model), strict=True):
@@ -48,11 +48,11 @@ class EMA(Average):
         self.decay = decay
 
     def build(self, model: nn.Module) -> AveragedModel:
-        """The average starts as a copy of the network."""
+        """Copy the network: the average starts as it is."""
         return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.decay), use_buffers=True)
 
     def due(self, epoch: int, last_of_epoch: bool, update: int) -> bool:
-        """Always."""
+        """Return True: the average takes in every update."""
         return True
 
 
@@ -83,11 +83,11 @@ class SuccessEMA(Average):
         self.only_failing = only_failing
 
     def build(self, model: nn.Module) -> AveragedModel:
-        """The average starts as a copy of the network."""
+        """Copy the network: the average starts as it is."""
         return AveragedModel(model, use_buffers=True)
 
     def due(self, epoch: int, last_of_epoch: bool, update: int) -> bool:
-        """Always."""
+        """Return True: the average takes in every update."""
         return True
 
     def decay_after(self, held: Tensor, steps: int) -> Tensor:
@@ -142,11 +142,11 @@ class SWA(Average):
         self.every_steps = every_steps
 
     def build(self, model: nn.Module) -> AveragedModel:
-        """The average starts as a copy of the network."""
+        """Copy the network: the average starts as it is."""
         return AveragedModel(model, multi_avg_fn=get_swa_multi_avg_fn())
 
     def due(self, epoch: int, last_of_epoch: bool, update: int) -> bool:
-        """At the end of every epoch from `start` on, or after every `every_steps` updates of these epochs."""
+        """Whether this is the last, or every `every_steps`-th, update of an epoch from `start` on."""
         at_place = last_of_epoch if self.every_steps is None else update % self.every_steps == 0
         return at_place and epoch + 1 >= self.start
 

@@ -1,4 +1,4 @@
-"""What training writes, without pickle: checkpoints to go on from (a JSON and a safetensors file), and the weights."""
+"""Files of a training run, without pickle: checkpoints (a JSON and a safetensors file each) and the weights."""
 
 import json
 import warnings
@@ -83,7 +83,7 @@ def save_model(folder: RunFolder, model: nn.Module, companions: Mapping[str, nn.
 
 
 class OwnState:
-    """What each process has for itself: random numbers, and buffers that differ between processes after a step.
+    """State that each process has for itself: random numbers, and buffers that differ between processes after a step.
 
     Args:
         generators: of the run, by name; dropout and the like draw from torch's global ones, which are saved too.
@@ -94,7 +94,7 @@ class OwnState:
         self.generators, self.buffers = generators, buffers
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint, on the CPU."""
+        """State for a checkpoint, on the CPU."""
         everywhere = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             everywhere["cuda"] = torch.cuda.get_rng_state()
@@ -105,7 +105,7 @@ class OwnState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint; a warning says where another kind of device draws other numbers."""
+        """Restore the state from a checkpoint; a warning says where another kind of device draws other numbers."""
         torch.set_rng_state(state["global"]["cpu"])
         if "cuda" in state["global"] and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["global"]["cuda"])
@@ -127,6 +127,6 @@ def own_buffers(model: nn.Module, method: Method) -> dict[str, Tensor]:
 
 
 def warn_of_other_numbers(why: str) -> None:
-    """Say that a resumed run draws other random numbers than one without a pause."""
+    """Warn that a resumed run draws other random numbers than one without a pause."""
     said = f"{why}: its random numbers from here on are not those of a run without a pause"
     warnings.warn(said, ToughenWarning, stacklevel=3)

@@ -12,7 +12,7 @@ from toughen.models.split_batchnorm import SplitBatchNorm
 
 
 class CompiledPasses:
-    """A network whose forward is compiled inside `on()`; elsewhere it is what it was.
+    """A network whose forward is compiled inside `on()`, and runs as it stands elsewhere.
 
     Code is compiled for full batches, one or several together. A batch of another size, such as an epoch's last one,
     and a pass whose layers are being watched by hooks, go through the plain forward: both would need other code.
@@ -40,7 +40,7 @@ class CompiledPasses:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """The network's calls go through compiled code inside."""
+        """Send the network's calls through compiled code inside."""
         self.network.forward = self._forward
         try:
             yield
@@ -61,7 +61,7 @@ class CompiledPasses:
 
 @contextmanager
 def room_for(graphs: int) -> Iterator[None]:
-    """Let torch keep code for so many kinds of calls of one function; it gives up after eight otherwise."""
+    """Let torch keep compiled code for so many kinds of calls of one function, where it gives up after eight."""
     name = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"  # torch 2.6
     with torch._dynamo.config.patch({name: graphs}):
         yield

@@ -1,4 +1,4 @@
-"""What a run costs: FLOPs, speed against the device's own limit, memory and device-hours."""
+"""The cost of a run: FLOPs, speed against the device's own limit, memory and device-hours."""
 
 import time
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ class Meter:
         self.flops[kind] = counter.flops / images
 
     def figures(self, kind: str, images: int, seconds: float) -> Row:
-        """An epoch's `COLUMNS`.
+        """Values of an epoch's `COLUMNS`.
 
         Args:
             kind: of its steps.
@@ -72,21 +72,21 @@ class Meter:
 
     @property
     def hours(self) -> float:
-        """Device-hours since the run's start, of all processes together, validation included, pauses not."""
+        """Device-hours since the run's start, of all processes together, with validation and without pauses."""
         return self.processes * (self._before + time.perf_counter() - self._began) / 3600
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """State for a checkpoint."""
         return {"flops": self.flops, "device_seconds": 3600 * self.hours}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.flops = dict(state["flops"])
         self._began, self._before = time.perf_counter(), state["device_seconds"] / self.processes
 
 
 def in_words(rows: list[Row]) -> str:
-    """What a run cost, in a line, from the rows of its metrics.csv; speeds are those of the median epoch.
+    """The cost of a run in a line, from the rows of its metrics.csv; speeds are those of the median epoch.
 
     >>> in_words([dict(zip(COLUMNS, (900.0, 2.0, 3.1e10, 0.2, 4e8, 0.5), strict=True))])
     '0.5 device-hours, 900 images/s, 31 GFLOP/s (20 % of a large matrix product on this device), 0.40 GB at most'

@@ -1,4 +1,4 @@
-"""What a run says of itself: sums kept on the device, one row an epoch in metrics.csv, and the trackers."""
+"""Records of a run: sums kept on the device, one row an epoch in metrics.csv, and the trackers."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -23,38 +23,38 @@ class Observer(Protocol):
     """Somebody who watches a run, such as a progress bar."""
 
     def read(self, images: Mapping[Split, ImageSet]) -> None:
-        """The images of the run, by split, are there and sound."""
+        """Called when the images of the run, by split, were read and found sound."""
 
     def started(self, epochs: int, steps_per_epoch: int, step: int) -> None:
-        """The loop begins, at this step of the whole run."""
+        """Called when the loop begins, at this step of the whole run."""
 
     def stepped(self, step: int) -> None:
-        """Another step of the whole run is done."""
+        """Called when another step of the whole run is done."""
 
     def epoch_ended(self, row: Row) -> None:
-        """An epoch is done, with these figures."""
+        """Called when an epoch is done, with its figures."""
 
     def finished(self) -> None:
-        """The loop has ended, also by an error."""
+        """Called when the loop has ended, also by an error."""
 
 
 class Silent:
     """An observer that does nothing."""
 
     def read(self, images: Mapping[Split, ImageSet]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def started(self, epochs: int, steps_per_epoch: int, step: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def stepped(self, step: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def epoch_ended(self, row: Row) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def finished(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class EpochSums:
@@ -99,12 +99,12 @@ class EpochSums:
             raise DivergedError(f"loss term '{name}' became NaN or infinite at step {step}")
 
     def state_dict(self) -> dict[str, object]:
-        """For a checkpoint within an epoch, on the CPU."""
+        """State for a checkpoint within an epoch, on the CPU."""
         sums, bad = ({name: value.cpu() for name, value in each.items()} for each in (self.sums, self.bad))
         return {"sums": sums, "bad": bad, "images": self.images}
 
     def load_state_dict(self, state: dict[str, object], device: torch.device) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         sums, bad, images = state["sums"], state["bad"], state["images"]
         assert isinstance(sums, dict) and isinstance(bad, dict) and isinstance(images, int)
         self.sums = {name: value.to(device) for name, value in sums.items()}

@@ -103,7 +103,7 @@ class Trainer:
 
     @property
     def train(self) -> Loader:
-        """What an epoch goes through."""
+        """Loader of training images, which an epoch goes through."""
         return self.batches.train
 
     @property
@@ -134,7 +134,7 @@ class Trainer:
             self.observer.finished()
 
     def prepared(self) -> AbstractContextManager[None]:
-        """What holds while steps are taken."""
+        """Set up what holds while steps are taken."""
         return surroundings(self.accelerator.device, self.settings.fast, self.settings.compile)
 
     def begin_epoch(self) -> None:

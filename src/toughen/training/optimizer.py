@@ -90,7 +90,7 @@ def trial(make: MakeOptimizer) -> torch.optim.Optimizer:
 def parameter_groups(
     model: nn.Module, method: nn.Module, decay_all: bool = True, layer_decay: float | None = None
 ) -> list[Any]:
-    """What an optimiser is made of: the parameters that need a gradient, in groups where these differ.
+    """Parameters that need a gradient, as an optimiser takes them: in groups where their settings differ.
 
     Args:
         model: the network.
@@ -121,7 +121,7 @@ def parameter_groups(
 
 
 def layer_scales(model: nn.Module, layer_decay: float) -> dict[nn.Parameter, float]:
-    """What the learning rate of each parameter is multiplied with, by timm: 1 for the head, less for earlier layers.
+    """Factor of each parameter's learning rate, by timm: 1 for the head, less for earlier layers.
 
     Raises:
         ToughenError: timm is not installed, or the network does not tell its layers, as timm's networks do.
@@ -145,14 +145,14 @@ class Schedule(ABC):
 
     @abstractmethod
     def factor(self, epoch: float, epochs: int) -> float:
-        """What the highest learning rate is multiplied with after `epoch` (a fraction within an epoch) of `epochs`."""
+        """Factor of the highest learning rate after `epoch` (a fraction within an epoch) of `epochs`."""
 
 
 class Constant(Schedule):
     """The same learning rate all along."""
 
     def factor(self, epoch: float, epochs: int) -> float:
-        """1."""
+        """Return 1."""
         return 1.0
 
 

@@ -36,7 +36,7 @@ class GrowingSteps:
         self.until = until
 
     def steps(self, epoch: int, epochs: int, most: int) -> int:
-        """Steps in this epoch (from 0) of so many, for an attack of `most`."""
+        """Attack steps in this epoch (from 0) of so many, for an attack of `most`."""
         return min(most, self.first + math.floor((most - self.first) * epoch / (self.until * epochs) + 1e-9))
 
     def attack(self, attack: GradientAttack, threat: ThreatModel, epoch: int, epochs: int) -> GradientAttack:
@@ -114,7 +114,7 @@ class GrowingSize:
 
 
 class Growth:
-    """What grows in a run, if anything does, epoch by epoch.
+    """The growth of attack steps and image sizes in a run, where it has any.
 
     Args:
         steps: of the attack; None leaves the method's own.
@@ -138,7 +138,7 @@ class Growth:
         return images if self.size is None else self.size.resized(images, epoch, self.epochs)
 
     def kind(self, epoch: int) -> str:
-        """What the epoch's steps cost depends on nothing else here."""
+        """Attack steps and image size of the epoch, on which alone the cost of its steps depends."""
         steps = "all" if self.steps is None else self.steps.steps(epoch, self.epochs, self.attack.steps)
         side = 100 if self.size is None else self.size.side(100, epoch, self.epochs)
         return f"steps {steps}, side {side} %"

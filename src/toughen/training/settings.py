@@ -12,7 +12,7 @@ from toughen.training.weight_perturbation import AWP
 
 @dataclass(frozen=True)
 class Settings:
-    """What the loop is told beside model, method and data. See `toughen.train` for the meaning of each."""
+    """Settings of the loop, beside model, method and data. See `toughen.train` for the meaning of each."""
 
     epochs: int
     optimizer: MakeOptimizer
@@ -34,5 +34,5 @@ class Settings:
 
     @property
     def layout(self) -> torch.memory_format:
-        """Of images and weights."""
+        """Memory layout of images and weights."""
         return torch.channels_last if self.channels_last and self.fast else torch.contiguous_format

@@ -1,4 +1,4 @@
-"""What is set up for a run: Accelerate, its own random numbers, and what holds while steps are taken."""
+"""Surroundings of a run: Accelerate, its own random numbers, and what holds while steps are taken."""
 
 import os
 import warnings
@@ -79,7 +79,7 @@ def own_randomness(seed: int) -> Iterator[None]:
 
 @contextmanager
 def surroundings(device: torch.device, fast: bool, compiled: bool) -> Iterator[None]:
-    """What holds while steps are taken: TF32 and memory kept if the fast paths are on, and room for compiled code."""
+    """Allow TF32 and keep freed memory where the fast paths are on, and make room for compiled code, inside."""
     kept = memory_kept() if fast and device.type == "cpu" else nullcontext()
     room = room_for(64) if compiled else nullcontext()
     with tf32(device, fast), kept, room, warnings.catch_warnings():

@@ -13,7 +13,7 @@ from toughen.errors import ToughenError
 
 
 class Interrupted(ToughenError):
-    """The run was asked to stop and has saved itself; the message holds the command that goes on with it."""
+    """Raised when a run was asked to stop and has saved itself; the message holds the command that goes on with it."""
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class Step(nn.Module):
 
 
 class Updates:
-    """What changes the weights of a run, step by step.
+    """Updates of the weights of a run, step by step.
 
     Args:
         model: on the device.
@@ -81,7 +81,7 @@ class Updates:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the network's products."""
+        """Dtype of the network's products."""
         return torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
 
     @property

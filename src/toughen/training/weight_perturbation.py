@@ -25,7 +25,7 @@ def uphill(weights: Iterable[Tensor], gradients: Iterable[Tensor], gamma: float)
 
 @contextmanager
 def tensors_kept(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Whatever is done to these tensors in place inside, they are bit by bit what they were afterwards."""
+    """Restore these tensors afterwards, bit by bit, whatever is done to them in place inside."""
     kept = [tensor.detach().clone() for tensor in tensors]
     try:
         yield
@@ -79,7 +79,7 @@ class AWP:
     def moved(
         self, model: nn.Module, method: Method, loss: Callable[[], Tensor], mean: Mean | None = None
     ) -> Iterator[list[tuple[Tensor, Tensor]]]:
-        """The network's weights moved uphill inside, as they were afterwards; gives each weight with its move v.
+        """Move the network's weights uphill inside and restore them afterwards; gives each weight with its move v.
 
         Args:
             model: the network.

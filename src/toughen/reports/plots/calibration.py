@@ -1,4 +1,4 @@
-"""Whether a model is right as often as its confidence says."""
+"""Reliability: how often a model is right at each confidence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""How small a perturbation is enough for each image."""
+"""The smallest perturbation that is enough for each image."""
 
 from collections.abc import Sequence
 

@@ -35,7 +35,7 @@ def build(run: RunData) -> dict[str, Any] | None:
 
 
 def _largest_change(run: RunData) -> float | None:
-    """Over all images that an attack broke, in the threat model's norm; None where there is none."""
+    """Largest perturbation of an image that an attack broke, in the threat model's norm; None where there is none."""
     if run.verdicts is None:
         return None
     sizes = [pc.max(run.verdicts.table[f"{attack}_norm"]).as_py() for attack in run.verdicts.attacks]

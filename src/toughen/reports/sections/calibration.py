@@ -1,4 +1,4 @@
-"""Whether the confidence of a prediction says how often it is right."""
+"""Calibration: how often predictions of each confidence are right."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What speaks for or against the figures: findings before the attacks, and self-checks after them."""
+"""Reasons to believe or to doubt the figures: findings before the attacks, and self-checks after them."""
 
 from typing import Any
 

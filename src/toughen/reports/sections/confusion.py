@@ -1,4 +1,4 @@
-"""What the attacked images are taken for."""
+"""Classes that the attacked images are taken for."""
 
 from typing import Any
 

@@ -22,7 +22,7 @@ def build(run: RunData) -> dict[str, Any] | None:
 
 
 def _effort(facts: dict[str, Any]) -> str:
-    """What a decision-based attack is, and how long it searched."""
+    """Description of a decision-based attack, and how long it searched."""
     spent = [f"{facts[unit]:,} {unit}" for unit in ("queries", "steps") if isinstance(facts.get(unit), int)]
     return ", ".join(["sees decisions only", *spent])
 

@@ -1,4 +1,4 @@
-"""Which classes hold and which do not."""
+"""Clean and robust accuracy of each class."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What was done to get the figures: threat, sample, attack settings, data, model, versions."""
+"""Protocol of the figures: threat, sample, attack settings, data, model, versions."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a reader learns in ten seconds: the headline figures, how sure they are, and under which protocol."""
+"""The headline figures, how sure they are, and under which protocol."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def build(run: RunData) -> dict[str, Any] | None:
 
 
 def _tally(checks: list[dict[str, Any]]) -> str:
-    """How the self-checks went, in a few words; a dash where none ran."""
+    """Outcome of the self-checks in a few words; a dash where none ran."""
     outcomes = [check["passed"] for check in checks]
     words = {True: "passed", False: "failed", None: "not judged"}
     return ", ".join(f"{outcomes.count(o)} {word}" for o, word in words.items() if o in outcomes) or "-"

@@ -1,4 +1,4 @@
-"""How training went: validation accuracy, every loss term and the learning rate, over the epochs."""
+"""Course of the training: validation accuracy, every loss term and the learning rate, over the epochs."""
 
 import math
 from typing import Any
