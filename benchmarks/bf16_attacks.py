@@ -134,7 +134,7 @@ class Attack:
             torch.manual_seed(0)
             self.model = network()
             self.model.load_state_dict(trained)
-            self.method.remember(len(batch), tuple(batch.images.shape[1:]))
+            self.method.allocate_memory(len(batch), tuple(batch.images.shape[1:]))
             self.model = self.method.prepare(self.model)
         guide = getattr(self.method, "guide_network", None)
         if guide is not None:

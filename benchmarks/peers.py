@@ -75,7 +75,7 @@ def ours(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Attack]:
         with torch.no_grad():
             clean = replica.refresh()(images)
         start = (plain + 0.001 * torch.randn_like(plain)).contiguous(memory_format=torch.channels_last)
-        return GradientAttack(STEPS, STEP_SIZE).maximise(replica, kl_to(clean), images, THREAT, begin=start)
+        return GradientAttack(STEPS, STEP_SIZE).maximise(replica, kl_to(clean), images, THREAT, initial=start)
 
     return {"PGD": pgd, "TPGD": tpgd}
 

@@ -165,12 +165,12 @@ class ThreatModel:
         """A point drawn uniformly from the ball around `center`, then clipped to [0, 1]."""
         x = at_least_fp32(center)
         if self.norm == "linf":
-            noise = room_for_noise(x).uniform_(-1, 1, generator=generator)
+            noise = empty_contiguous_like(x).uniform_(-1, 1, generator=generator)
             return self.project((x + self.radius * noise).to(center.dtype), center)
         # Uniform in an lp ball: a direction from the density exp(-|t|^p), and the radius' D-th root law.
-        direction = room_for_noise(x).normal_(generator=generator)
+        direction = empty_contiguous_like(x).normal_(generator=generator)
         if self.norm == "l1":
-            magnitude = room_for_noise(x).exponential_(generator=generator)
+            magnitude = empty_contiguous_like(x).exponential_(generator=generator)
             direction = magnitude * direction.sign()
         share = torch.rand(len(x), device=x.device, dtype=x.dtype, generator=generator)
         share = share ** (1 / max(1, x[0].numel() if len(x) else 1))
@@ -244,8 +244,8 @@ def as_threat(threat: ThreatModel | None = None, eps: Number | None = None, norm
     return threat
 
 
-def room_for_noise(like: Tensor) -> Tensor:
-    """Memory for random numbers in this shape, dtype and device, contiguous whatever the layout of `like`.
+def empty_contiguous_like(like: Tensor) -> Tensor:
+    """Uninitialised tensor of this shape, dtype and device, contiguous whatever the layout of `like`, to draw into.
 
     Numbers are drawn in the order of memory: in another layout the same seed would give every pixel another one.
     """

@@ -155,7 +155,9 @@ def test_whoever_watches_sees_the_gradient_of_every_step(
     seen: list[torch.Tensor] = []
     attack = GradientAttack(steps=3, restarts=2)
     begin = threat.random_start(images, torch.Generator().manual_seed(0))
-    attack.maximise(model, lambda logits: cross_entropy(logits, LABELS), images, threat, begin=begin, watch=seen.append)
+    attack.maximise(
+        model, lambda logits: cross_entropy(logits, LABELS), images, threat, initial=begin, on_gradient=seen.append
+    )
     assert len(seen) == 6
     x = begin.clone().requires_grad_(True)
     cross_entropy(model.eval()(x), LABELS).sum().backward()

@@ -53,7 +53,7 @@ def test_same_loss_from_the_same_seed(name: str) -> None:
     method, plain = CASES[name]
     with torch.random.fork_rng():
         method.under(ThreatModel("linf", "8/255"))
-        method.remember(len(IMAGES), (3, 16, 16))
+        method.allocate_memory(len(IMAGES), (3, 16, 16))
         model = network() if name == "D2R" else method.prepare(network())
         recipe = plain(method)
         torch.manual_seed(3)

@@ -86,7 +86,7 @@ class Flat(nn.Sequential):
 class OnGrey(Standard):
     """Wants its statistics from grey images, and looks at the network that they are for."""
 
-    def settle_images(self, model: nn.Module, batch: Batch) -> Tensor:
+    def batchnorm_images(self, model: nn.Module, batch: Batch) -> Tensor:
         assert model.training
         return torch.full_like(batch.images, 0.25)
 

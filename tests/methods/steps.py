@@ -102,7 +102,7 @@ def differences(name: str) -> dict[str, float]:
     initial = part(reference, "initial.")
     if "data.images" in reference:
         images = reference["data.images"]
-        method.remember(len(images), tuple(images.shape[1:]))
+        method.allocate_memory(len(images), tuple(images.shape[1:]))
         for memory in ("perturbation", "velocity"):
             setattr(method, memory, initial[memory].clone())
         method.known.fill_(True)
@@ -162,7 +162,7 @@ def differences(name: str) -> dict[str, float]:
         if late is not None and average is not None:
             average.update(late, model, method)
             compare_states(late.module, f"step{number}.average_late.")
-            compare("terms", method.attack_held(), step["share_held"])
+            compare("terms", method.attack_failure_rate(), step["share_held"])
     return dict(found)
 
 
@@ -172,14 +172,14 @@ def watch(method: Method, step: dict[str, Tensor], compare: Callable[[str, Tenso
 
     def perturb(model: nn.Module, batch: Batch) -> Perturbed:
         attack = method.attack
-        attack.begin = lambda images, threat, generator=None: step["start"]
+        attack.initial = lambda images, threat, generator=None: step["start"]
         if isinstance(method, NFGSM):
             method.noisy = lambda images: step["start"]
-            attack.begin = lambda images, threat, generator=None: images
+            attack.initial = lambda images, threat, generator=None: images
         perturbed = cls.perturb(method, model, batch)
         compare("adversarial", perturbed.images, step["adversarial"])
-        if perturbed.start is not None:
-            compare("adversarial", perturbed.start, step["start"])
+        if perturbed.initial is not None:
+            compare("adversarial", perturbed.initial, step["start"])
         return perturbed
 
     def terms(model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:

@@ -92,7 +92,7 @@ class Outputs(nn.Sequential):
 @pytest.mark.parametrize("a", [0.0, 0.35, 0.8])
 def test_cross_entropies_are_balanced_as_the_authors(reference: dict, a: float) -> None:
     method = ARAT(balance=a, layers=["0"], split_bn=False, predictor=False, gamma=30.0)
-    method.remember(1, (reference["clean"].shape[1], 1, 1))
+    method.allocate_memory(1, (reference["clean"].shape[1], 1, 1))
     model = method.prepare(Outputs(reference["clean"].shape[1]))
     images = {name: reference[name][:, :, None, None] for name in ("clean", "adv")}
     terms = method.terms(model, Batch(images["clean"], reference["labels"]), Perturbed(images["adv"]))
@@ -262,7 +262,7 @@ def test_balance_is_the_clean_branchs_accuracy_on_the_first_images() -> None:
 def test_deployed_is_the_adversarial_branch() -> None:
     method, model = prepared()
     step(method, model, batch_of())
-    deployed, images = method.deployed(model), batch_of(seed=1).images
+    deployed, images = method.inference_model(model), batch_of(seed=1).images
     assert list(deployed.state_dict()) == list(ResNet18(width=4).state_dict())
     assert torch.equal(deployed.eval()(images), model.eval()(images))
     with branch(model, "clean"):
@@ -337,7 +337,7 @@ def test_without_predictor_there_is_none() -> None:
 def test_without_split_both_kinds_of_images_share_one_batch_norm() -> None:
     method, model = prepared(split_bn=False)
     assert not any(isinstance(module, SplitBatchNorm) for module in model.modules())
-    assert method.deployed(model) is model
+    assert method.inference_model(model) is model
     split, other = prepared()
     batch = batch_of()
     terms, published = step(method, model, batch), step(split, other, batch)
@@ -376,7 +376,7 @@ def test_a_step_on_an_unchanged_resnet_of_another_library(make) -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
-    deployed = method.deployed(model)
+    deployed = method.inference_model(model)
     assert list(deployed.state_dict()) == list(before)
     assert type(deployed) is type(network)
     with torch.no_grad():
@@ -417,9 +417,9 @@ def test_hooks_do_not_stay() -> None:
 
 def test_images_to_settle_on_are_adversarial_and_leave_no_trace() -> None:
     method, model = prepared(attack=PGD(steps=5, mode="eval"))
-    deployed = method.deployed(model).train()
+    deployed = method.inference_model(model).train()
     before, batch = statistics(model), batch_of()
-    images = method.settle_images(deployed, batch)
+    images = method.batchnorm_images(deployed, batch)
     method.threat.check(images, batch.images)
     assert all(torch.equal(value, before[name]) for name, value in statistics(model).items())
     with torch.no_grad():
@@ -432,7 +432,7 @@ def test_images_to_settle_on_are_adversarial_and_leave_no_trace() -> None:
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
             module.running_var.fill_(100.0)
-    assert torch.equal(again[0].settle_images(again[0].deployed(again[1]).train(), batch), images)
+    assert torch.equal(again[0].batchnorm_images(again[0].inference_model(again[1]).train(), batch), images)
 
 
 @pytest.mark.parametrize(

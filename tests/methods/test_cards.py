@@ -54,7 +54,7 @@ def test_the_stated_cost_is_counted(name: str) -> None:
     images = torch.rand(8, 1, 8, 8, generator=generator)
     batch = Batch(images, torch.randint(10, (8,), generator=generator), torch.arange(8))
     method = kind().under(ThreatModel("linf", 0.1), generator)
-    method.remember(8, (1, 8, 8))
+    method.allocate_memory(8, (1, 8, 8))
     model = method.prepare(SmallCNN(10, 1, width=8)).train()
     method(model, batch).backward()  # a memory of every image is filled by the first step
     passes = Passes(model)
@@ -69,7 +69,7 @@ def test_the_default_of_regmix_is_counted_with_its_parts() -> None:
     found = []
     for settings in ({}, {"gamma": 0.0}, {"alpha": 0.0, "beta": 0.0}):
         method = RegMix(**settings).under(ThreatModel("linf", 0.1), generator)
-        method.remember(4, (1, 8, 8))
+        method.allocate_memory(4, (1, 8, 8))
         model = SmallCNN(10, 1, width=8).train()
         passes = Passes(model)
         method(model, batch).backward()

@@ -32,7 +32,7 @@ def bound(case: Case, threat: ThreatModel = THREATS[0], classes: int = 10) -> tu
     with torch.random.fork_rng():
         torch.manual_seed(0)
         method = case.make().under(threat, torch.Generator().manual_seed(0))
-        method.remember(8, (1, 8, 8))
+        method.allocate_memory(8, (1, 8, 8))
         model = method.prepare(SmallCNN(classes, 1, width=8))
     return method, model.train()
 

@@ -106,27 +106,27 @@ def test_each_weight_scales_its_own_gradient(model: nn.Module, make: type[FGSMPG
 def test_the_attack_raises_the_relaxed_cross_entropy(model: nn.Module) -> None:
     """With a factor near 1/K it is another attack than on the label: the step follows the loss that is minimised."""
     method = FGSMPGI(factor=0.11).under(ThreatModel("linf", 0.1), torch.Generator().manual_seed(0))
-    method.remember(6, (1, 8, 8))
+    method.allocate_memory(6, (1, 8, 8))
     found = method.perturb(model, batch())
-    start = found.start.clone().requires_grad_(True)
+    start = found.initial.clone().requires_grad_(True)
     log_p = model.eval()(start).log_softmax(1)
     target = relaxed(batch().labels, log_p, 0.11)
     (slope,) = torch.autograd.grad(-(target * log_p).sum(), start)
-    step = (found.start + 0.1 * slope.sign() - batch().images).clamp(-0.1, 0.1)
+    step = (found.initial + 0.1 * slope.sign() - batch().images).clamp(-0.1, 0.1)
     torch.testing.assert_close(found.images, (batch().images + step).clamp(0, 1))
 
 
 def test_fgsm_pgk_measures_the_share_that_held(model: nn.Module) -> None:
     method = FGSMPGK()
-    assert method.attack_held() == 1
-    assert FGSMPGI().attack_held() is None
+    assert method.attack_failure_rate() == 1
+    assert FGSMPGI().attack_failure_rate() is None
     found = perturbed()
-    initial = model(found.start).argmax(1)
+    initial = model(found.initial).argmax(1)
     labels = torch.where(torch.arange(6) < 4, initial, (initial + 1) % 10)  # 4 are right at the start
     final = model(found.images).argmax(1)
     expected = min(1.0, int((final == labels).sum()) / 4)
     method.terms(model, Batch(batch().images, labels, torch.arange(6)), found)
-    assert method.attack_held().item() == pytest.approx(expected)
+    assert method.attack_failure_rate().item() == pytest.approx(expected)
     assert not method.held.requires_grad
 
 

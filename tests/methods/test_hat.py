@@ -115,7 +115,7 @@ def test_the_helper_is_saved_once_with_the_method_and_not_with_the_model(weights
     names = set(network(1).state_dict())
     assert set(method.prepare(model).state_dict()) == names
     assert set(method.state_dict()) == {f"helper.{name}" for name in names}
-    assert set(method.deployed(model).state_dict()) == names
+    assert set(method.inference_model(model).state_dict()) == names
 
 
 def test_the_helper_of_a_runs_folder(tmp_path: Path) -> None:

@@ -116,16 +116,16 @@ def test_both_networks_learn_in_one_optimiser_and_only_the_target_is_deployed() 
     optimizer.step()
     after = [p for module in (model, guide) for p in module.parameters()]
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    assert method.deployed(model) is model
+    assert method.inference_model(model) is model
     assert set(method.state_dict()) == {f"guide_network.{name}" for name in guide.state_dict()}
 
 
 def test_the_guide_is_its_own_network_of_the_chosen_kind_and_may_be_kept() -> None:
     method, model = networks()
-    assert method.companions() == {}
+    assert method.auxiliary_networks() == {}
     assert method.guide_network is not model
     method, model = networks(guide=Guide("resnet18", {"width": 4}), save_guide=True)
-    (kept,) = method.companions().values()
+    (kept,) = method.auxiliary_networks().values()
     assert kept is method.guide_network
     assert any(isinstance(module, ResNet18) for module in kept.modules())
 

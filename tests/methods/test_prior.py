@@ -12,7 +12,7 @@ from toughen.data import Augment
 from toughen.errors import InputError
 from toughen.methods import FGSMPGI, FGSMPGK, RegMix
 from toughen.methods.method import Perturbed
-from toughen.methods.prior import PriorGuided, began, share_held
+from toughen.methods.prior import PriorGuided, failure_rate, initial_of
 from toughen.models import SmallCNN
 from toughen.placement import Placement
 from toughen.threat import ThreatModel
@@ -45,7 +45,7 @@ def batch_of(*indices: int, placement: Placement | None = None) -> Batch:
 
 def bound(make: Callable[..., PriorGuided] = FGSMPGI, **settings: object) -> PriorGuided:
     method = make(**settings).under(ThreatModel("linf", EPS), generator())
-    method.remember(N, SHAPE)
+    method.allocate_memory(N, SHAPE)
     return method
 
 
@@ -65,7 +65,7 @@ def gradient_at(model: nn.Module, method: PriorGuided, batch: Batch, start: torc
 def test_the_first_attack_starts_at_a_random_corner(model: nn.Module) -> None:
     method = bound()
     batch = batch_of(*range(N))
-    start = method.perturb(model, batch).start
+    start = method.perturb(model, batch).initial
     moved = start - batch.images
     free = (start > 0) & (start < 1)
     torch.testing.assert_close(moved[free].abs(), torch.full_like(moved[free], EPS), atol=1e-4, rtol=0)
@@ -82,7 +82,7 @@ def test_memory_moves_as_published(model: nn.Module, make: type[PriorGuided], we
         if make is FGSMPGK:  # which remembers the attack after the loss, when it knows the share that held
             method.held.fill_(2 - weight)
             method.after_loss(batch, perturbed)
-        start = perturbed.start
+        start = perturbed.initial
         if delta is not None:
             torch.testing.assert_close(start, (batch.images + delta).clamp(0, 1), atol=5e-5, rtol=0)
         gradient = gradient_at(model, method, batch, start)
@@ -103,7 +103,7 @@ def test_each_image_goes_on_from_its_own_perturbation_in_any_order(model: nn.Mod
     method.after_loss(first, method.perturb(model, first))
     memory = method.perturbation.clone().float()
     batch = batch_of(8, 2, 3)
-    start = method.perturb(model, batch).start
+    start = method.perturb(model, batch).initial
     for place, index in ((0, 8), (2, 3)):
         expected = (batch.images[place] + memory[index]).clamp(0, 1)
         torch.testing.assert_close(start[place], expected, atol=5e-5, rtol=0)
@@ -117,7 +117,7 @@ def test_memory_follows_the_crop_and_the_flip(model: nn.Module) -> None:
     method.perturb(model, first)
     stored = method.perturbation.clone().float()
     second = batch_of(2, 4, 6, placement=Augment(crop=2, flip=True).draw(3, generator(2)))
-    start = method.perturb(model, second).start
+    start = method.perturb(model, second).initial
     height, width = SHAPE[1:]
     for n, index in enumerate([2, 4, 6]):
         dy, dx = int(second.placement.dy[n]), int(second.placement.dx[n])
@@ -161,10 +161,10 @@ def test_other_norms_start_at_the_border_and_stay_inside(model: nn.Module, threa
     grey = Batch(torch.full_like(batch.images, 0.5), batch.labels, batch.indices)
     for step in range(3):
         perturbed = method.perturb(model, grey)
-        threat.check(perturbed.start, grey.images)
+        threat.check(perturbed.initial, grey.images)
         threat.check(perturbed.images, grey.images)
         if step == 0:
-            size = threat.norm_of(perturbed.start - grey.images)
+            size = threat.norm_of(perturbed.initial - grey.images)
             torch.testing.assert_close(size, torch.full((N,), threat.radius), rtol=1e-3, atol=0)
 
 
@@ -216,28 +216,30 @@ def test_share_held_counts_those_right_at_the_start() -> None:
     labels = torch.arange(4)
     right, wrong = torch.eye(4), torch.eye(4).roll(1, 0)
     before = torch.tensor(0.3)
-    assert share_held(right, right, labels, before) == 1
-    assert share_held(wrong, right, labels, before) == 0
+    assert failure_rate(right, right, labels, before) == 1
+    assert failure_rate(wrong, right, labels, before) == 0
     half = torch.cat([right[:2], wrong[2:]])
-    assert share_held(half, right, labels, before) == 0.5
-    assert share_held(right, half, labels, before) == 1  # never more
-    assert share_held(right, wrong, labels, before) == before  # nothing to go by
+    assert failure_rate(half, right, labels, before) == 0.5
+    assert failure_rate(right, half, labels, before) == 1  # never more
+    assert failure_rate(right, wrong, labels, before) == before  # nothing to go by
 
 
 @pytest.mark.parametrize("make", MAKERS)
 def test_what_a_user_may_forget(model: nn.Module, make: type[PriorGuided]) -> None:
     method = make().under(ThreatModel("linf", EPS), generator())
-    with pytest.raises(InputError, match=rf"{make.__name__} remembers .* no memory was made; call method\.remember"):
+    with pytest.raises(
+        InputError, match=rf"{make.__name__} remembers .* no memory was made; call method\.allocate_memory"
+    ):
         method.perturb(model, batch_of(0))
-    method.remember(N, SHAPE)
+    method.allocate_memory(N, SHAPE)
     batch = batch_of(0)
     with pytest.raises(InputError, match=r"expected Batch\.indices.*got None"):
         method.perturb(model, Batch(batch.images, batch.labels))
-    method.remember(N, (1, 9, 8))
+    method.allocate_memory(N, (1, 9, 8))
     with pytest.raises(InputError, match=r"made for images of \(1, 9, 8\), got images of \(1, 8, 8\)"):
         method.perturb(model, batch)
-    with pytest.raises(InputError, match=r"perturbed\.start: expected the images"):
-        began(Perturbed(batch.images))
+    with pytest.raises(InputError, match=r"perturbed\.initial: expected the images"):
+        initial_of(Perturbed(batch.images))
 
 
 @pytest.mark.parametrize(

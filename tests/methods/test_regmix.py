@@ -58,7 +58,7 @@ def perturbed() -> Perturbed:
 
 def test_the_loss_is_the_formula(model: nn.Module) -> None:
     method = RegMix(alpha=0.7, beta=0.2, gamma=1.3)
-    final, initial, clean = (model(x) for x in (perturbed().images, perturbed().start, batch().images))
+    final, initial, clean = (model(x) for x in (perturbed().images, perturbed().initial, batch().images))
     ce = sum(-final[n].log_softmax(0)[n].item() for n in range(6)) / 6
     expected = ce + 0.7 * mean_kl(final, initial) + 0.2 * mean_kl(initial, final) + 1.3 * mean_kl(final, clean)
     assert total(method.terms(model, batch(), perturbed())).item() == pytest.approx(expected, rel=1e-5)
@@ -121,7 +121,7 @@ class Counted(nn.Module):
 def test_a_part_that_is_switched_off_costs_nothing(model: nn.Module, settings: dict, passes: int) -> None:
     counted = Counted(model)
     method = RegMix(**settings).under(ThreatModel("linf", 0.1), torch.Generator().manual_seed(0))
-    method.remember(6, (1, 8, 8))
+    method.allocate_memory(6, (1, 8, 8))
     method(counted, batch())
     assert counted.count == passes
 
@@ -129,11 +129,11 @@ def test_a_part_that_is_switched_off_costs_nothing(model: nn.Module, settings: d
 def test_without_prior_it_starts_as_the_attack_does_and_keeps_no_memory(model: nn.Module) -> None:
     threat = ThreatModel("linf", 0.1)
     method = RegMix(prior=False, attack=PGD(steps=3)).under(threat, torch.Generator().manual_seed(5))
-    method.remember(50_000, (3, 32, 32))
+    method.allocate_memory(50_000, (3, 32, 32))
     assert method.perturbation is None
     found = method.perturb(model, batch())
     draws = torch.Generator().manual_seed(5)
-    torch.testing.assert_close(found.start, threat.random_start(batch().images, draws))
+    torch.testing.assert_close(found.initial, threat.random_start(batch().images, draws))
     draws = torch.Generator().manual_seed(5)
     expected = PGD(steps=3)(model, batch().images, batch().labels, threat, draws)
     torch.testing.assert_close(found.images, expected)
@@ -142,7 +142,7 @@ def test_without_prior_it_starts_as_the_attack_does_and_keeps_no_memory(model: n
 def test_with_prior_it_steps_as_fgsm_pgi_does_with_plain_labels(model: nn.Module) -> None:
     results = []
     for method in (RegMix(), FGSMPGI(factor=1.0)):
-        method.under(ThreatModel("linf", 0.1), torch.Generator().manual_seed(5)).remember(6, (1, 8, 8))
+        method.under(ThreatModel("linf", 0.1), torch.Generator().manual_seed(5)).allocate_memory(6, (1, 8, 8))
         for _ in range(3):
             found = method.perturb(model, batch())
         results.append((found, method.perturbation))
@@ -160,7 +160,7 @@ def test_the_share_that_held_is_known_where_the_start_is_compared(model: nn.Modu
     ):
         method = RegMix(**settings)
         method.terms(model, batch(), perturbed())
-        assert (method.attack_held() is not None) == known
+        assert (method.attack_failure_rate() is not None) == known
 
 
 def test_gradcheck() -> None:

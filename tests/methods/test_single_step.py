@@ -61,7 +61,7 @@ def test_fgsm_rs_is_pgd_at_with_that_attack(model: nn.Module, batch: Batch) -> N
 def test_n_fgsm_is_noise_of_k_eps_and_a_step_of_eps(model: nn.Module, batch: Batch, k: float) -> None:
     perturbed = NFGSM(k=k).under(ThreatModel("linf", EPS), generator()).perturb(model, batch)
     noise = perturbed.images - EPS * uphill(model) - batch.images
-    torch.testing.assert_close(perturbed.start, batch.images + noise)
+    torch.testing.assert_close(perturbed.initial, batch.images + noise)
     assert noise.abs().max() <= k * EPS + 1e-6
     if k == 0:
         assert noise.abs().max() < 1e-6
@@ -75,7 +75,7 @@ def test_n_fgsm_stays_in_the_image_range(model: nn.Module) -> None:
     images = torch.rand(8, 1, 4, 4, generator=generator()).round()  # black and white
     batch = Batch(images, torch.zeros(8, dtype=torch.int64))
     perturbed = NFGSM().under(ThreatModel("linf", 0.2), generator()).perturb(model, batch)
-    for found in (perturbed.images, perturbed.start):
+    for found in (perturbed.images, perturbed.initial):
         assert 0 <= found.min() <= found.max() <= 1
 
 
@@ -89,7 +89,7 @@ def test_n_fgsm_takes_its_gradient_at_the_noisy_image() -> None:
 
     batch = Batch(torch.full((4, 1, 8, 8), 0.5), torch.zeros(4, dtype=torch.int64))
     perturbed = NFGSM().under(ThreatModel("linf", EPS), generator()).perturb(Square(), batch)
-    noise = perturbed.start - 0.5
+    noise = perturbed.initial - 0.5
     torch.testing.assert_close(perturbed.images, 0.5 + noise + EPS * noise.sign())
 
 

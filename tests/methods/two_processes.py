@@ -25,7 +25,7 @@ ORDER = {"indices": torch.arange(IMAGES), "batch_size": BATCH, "device": "cpu", 
 def method_with_memory() -> FGSMPGK:
     """The same memory in every process; its last row belongs to no image."""
     method = FGSMPGK().under(ThreatModel("linf", 0.1), torch.Generator().manual_seed(0))
-    method.remember(IMAGES + 1, DATA.shape)
+    method.allocate_memory(IMAGES + 1, DATA.shape)
     corners = torch.rand(IMAGES + 1, *DATA.shape, generator=torch.Generator().manual_seed(1)).round()
     method.perturbation.copy_(0.2 * corners - 0.1)
     method.known[:IMAGES] = True

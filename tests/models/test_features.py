@@ -168,7 +168,9 @@ def test_widths_are_found_without_a_trace(training: bool) -> None:
 
 def test_widths_need_images_that_the_network_takes() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(2 * 8 * 8, 4))
-    with pytest.raises(InputError, match=r"does not take images of 1 x 32 x 32 .*method.remember\(number_of_images"):
+    with pytest.raises(
+        InputError, match=r"does not take images of 1 x 32 x 32 .*method.allocate_memory\(number_of_images"
+    ):
         feature_widths(network, ["0"])
     assert feature_widths(network, ["0", "2"], (1, 8, 8)) == [2, 4]
 

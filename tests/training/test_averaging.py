@@ -60,7 +60,7 @@ def test_swa_is_the_mean_and_its_statistics_are_those_of_the_images() -> None:
         seen.append(copy.deepcopy(model[0].weight.detach()))
     torch.testing.assert_close(averaged.module[0].weight, torch.stack(seen).mean(0))
     images = torch.rand(8, 1, 5, 5, generator=torch.Generator().manual_seed(0))
-    average.settle(averaged.module, [images])
+    average.update_bn(averaged.module, [images])
     with torch.no_grad():
         features = averaged.module[0](images)
     torch.testing.assert_close(averaged.module[1].running_mean, features.mean((0, 2, 3)))

@@ -112,7 +112,7 @@ def test_computed_weights_are_attacked_as_on_the_plain_path(network: type[nn.Mod
 
 
 def label_loss(run: Trainer, batch: Batch, images: Tensor) -> float:
-    network = run.method.deployed(run.model)
+    network = run.method.inference_model(run.model)
     with torch.no_grad(), attacked(network, run.method.attack.mode), buffers_kept(network):
         return cross_entropy(network(images), batch.labels).mean().item()
 

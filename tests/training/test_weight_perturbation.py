@@ -206,7 +206,7 @@ def test_every_method_can_be_trained_with_it(case: Case) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         method: Method = case.make().under(ThreatModel("linf", 8 / 255), generator)
-        method.remember(8, (1, 8, 8))
+        method.allocate_memory(8, (1, 8, 8))
         model = method.prepare(SmallCNN(10, 1, width=4)).train()
     method.begin_epoch(model, 0, one)
     perturbed = method.perturb(model, one)

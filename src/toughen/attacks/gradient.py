@@ -11,7 +11,7 @@ from toughen.errors import InputError
 from toughen.models.fold import exactly
 from toughen.models.mode import Mode, attacked
 from toughen.numbers import Number, as_float, check_number
-from toughen.threat import ThreatModel, room_for_noise
+from toughen.threat import ThreatModel, empty_contiguous_like
 
 Objective = Callable[[Tensor], Tensor]
 """From logits (N, K) to the value of each image (N,) that the attack raises."""
@@ -73,12 +73,12 @@ class GradientAttack:
         longest = threat.radius * (1.0 if self.start == "clean" else 1.25)
         return min(2.5 * threat.radius / self.steps, longest)
 
-    def begin(self, images: Tensor, threat: ThreatModel, generator: torch.Generator | None = None) -> Tensor:
+    def initial(self, images: Tensor, threat: ThreatModel, generator: torch.Generator | None = None) -> Tensor:
         """The images that the ascent starts from."""
         if self.start == "uniform":
             return threat.random_start(images, generator)
         if self.start == "normal":
-            noise = room_for_noise(images).normal_(generator=generator)
+            noise = empty_contiguous_like(images).normal_(generator=generator)
             return threat.project(images + 0.001 * noise, images)
         return images
 
@@ -90,9 +90,9 @@ class GradientAttack:
         threat: ThreatModel,
         generator: torch.Generator | None = None,
         *,
-        begin: Tensor | None = None,
+        initial: Tensor | None = None,
         success: Callable[[Tensor], Tensor] | None = None,
-        watch: Callable[[Tensor], None] | None = None,
+        on_gradient: Callable[[Tensor], None] | None = None,
         vanishing: bool = False,
     ) -> Tensor:
         """Images of the threat model around `images` for which `objective(model(images))` is high.
@@ -103,9 +103,9 @@ class GradientAttack:
             images: clean images, N x C x H x W in [0, 1].
             threat: the allowed perturbations.
             generator: source of the random start, on the images' device.
-            begin: start from these images instead of `start`'s (first run only).
+            initial: the images to start from instead of `start`'s (first run only).
             success: logits -> bool (N,); where given, the best point of an image is first one of success.
-            watch: called with the gradient of every step, the first one at the start.
+            on_gradient: called with the gradient of every step, the first one at the start.
             vanishing: the objective and its gradient are 0 at `images`, as a KL from the clean output is: where the
                 start is next to them (normal, clean), bf16 would round away what the first step climbs, so that
                 step is taken in fp32.
@@ -117,10 +117,10 @@ class GradientAttack:
         with attacked(model, self.mode), torch.enable_grad():
             best: _Best | None = None
             for run in range(self.restarts):
-                given = begin is not None and run == 0
-                x = begin if begin is not None and given else self.begin(images, threat, generator)
+                given = initial is not None and run == 0
+                x = initial if initial is not None and given else self.initial(images, threat, generator)
                 exact = vanishing and not given and self.starts_near
-                best = self._climb(model, objective, x.detach(), images, threat, success, watch, exact, best)
+                best = self._climb(model, objective, x.detach(), images, threat, success, on_gradient, exact, best)
         assert best is not None  # there is at least one run
         return best.images
 
@@ -132,7 +132,7 @@ class GradientAttack:
         center: Tensor,
         threat: ThreatModel,
         success: Callable[[Tensor], Tensor] | None,
-        watch: Callable[[Tensor], None] | None,
+        on_gradient: Callable[[Tensor], None] | None,
         exact: bool,
         best: "_Best | None",
     ) -> "_Best":
@@ -144,8 +144,8 @@ class GradientAttack:
                 values = objective(logits)
                 (gradient,) = torch.autograd.grad(values.sum(), x)
             x = x.detach()
-            if watch is not None:
-                watch(gradient)
+            if on_gradient is not None:
+                on_gradient(gradient)
             if self.keep_best:
                 best = _better(best, x, values, logits, success)
             x = threat.project(x + step_size * threat.steepest(gradient, x), center)

@@ -55,7 +55,7 @@ class PGD(GradientAttack):
         threat: ThreatModel,
         generator: torch.Generator | None = None,
         *,
-        begin: Tensor | None = None,
+        initial: Tensor | None = None,
     ) -> Tensor:
         """Adversarial images for these labels; see `GradientAttack.maximise`."""
         loss = LABELLED[self.loss]
@@ -65,7 +65,7 @@ class PGD(GradientAttack):
             images,
             threat,
             generator,
-            begin=begin,
+            initial=initial,
             success=lambda logits: margin(logits, labels) > 0,
         )
 

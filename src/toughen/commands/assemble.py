@@ -70,7 +70,7 @@ def assemble(
     generators = seeded(seed, accelerator.process_index, device)
     method.under(settings["threat"], generators["attack"])
     images, filling = hold_with_extra(settings["extra"], training_set, folder, device)
-    method.remember(len(images), images.shape)
+    method.allocate_memory(len(images), images.shape)
     network = method.prepare(network)
     check_fit(network, method, training_set, settings)
     train_indices, val_indices = split_validation(training_set.labels, settings["val_images"], seed)

@@ -175,7 +175,7 @@ class ARAT(Method):
         self.predictors = nn.ModuleList()
         self.register_buffer("a", torch.tensor(0.5 if balance is None else balance))
 
-    def remember(self, images: int, shape: tuple[int, int, int]) -> None:
+    def allocate_memory(self, images: int, shape: tuple[int, int, int]) -> None:
         """Keep the images' shape, by which `prepare` finds the widths of the layers."""
         self.shape = shape
 
@@ -203,11 +203,11 @@ class ARAT(Method):
             outputs = torch.cat([model(images) for images in first.images.split(250)])
         self.a.fill_((outputs.argmax(dim=1) == first.labels).float().mean())
 
-    def deployed(self, model: nn.Module) -> nn.Module:
+    def inference_model(self, model: nn.Module) -> nn.Module:
         """The network of the adversarial branch."""
         return merge_batch_norms(model)
 
-    def settle_images(self, model: nn.Module, batch: Batch) -> Tensor:
+    def batchnorm_images(self, model: nn.Module, batch: Batch) -> Tensor:
         """Adversarial images, found with the statistics of the batch: the running ones are not there yet."""
         attack = copy.copy(self.attack)
         attack.mode = "train"
@@ -225,8 +225,8 @@ class ARAT(Method):
         with branch(model, "adversarial"):
             if not self.noise_in_place:
                 return Perturbed(self.attack(model, batch.images, labels, self.threat, generator))
-            noisy = self.attack.begin(batch.images, self.threat, generator)
-            return Perturbed(self.attack(model, noisy, labels, self.threat, generator, begin=noisy), noisy)
+            noisy = self.attack.initial(batch.images, self.threat, generator)
+            return Perturbed(self.attack(model, noisy, labels, self.threat, generator, initial=noisy), noisy)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The two branches' cross-entropies, and the distance of their features.
@@ -237,7 +237,7 @@ class ARAT(Method):
         if not self.names:
             raise InputError("ARAT has no layers yet; begin with model = method.prepare(model)")
         with branch(model, "clean"), captured(model, self.names) as clean_features:
-            clean = model(batch.images if perturbed.start is None else perturbed.start)
+            clean = model(batch.images if perturbed.initial is None else perturbed.initial)
         with branch(model, "adversarial"), captured(model, self.names) as adversarial_features:
             adversarial = model(perturbed.images)
         predictors = list(self.predictors) if self.predictor else [None] * len(self.names)

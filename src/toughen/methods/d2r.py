@@ -162,7 +162,7 @@ class D2R(Method):
         self.guide_network = self.guide.build(model)
         return model
 
-    def companions(self) -> dict[str, nn.Module]:
+    def auxiliary_networks(self) -> dict[str, nn.Module]:
         """The guide, where it is to be kept."""
         return {"guide": self._guide()} if self.save_guide else {}
 

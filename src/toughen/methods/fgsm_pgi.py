@@ -10,7 +10,7 @@ from toughen.errors import InputError
 from toughen.hardware.precision import at_least_fp32
 from toughen.losses import cross_entropy, squared_error
 from toughen.methods.method import Perturbed, Term, Terms
-from toughen.methods.prior import PriorGuided, began
+from toughen.methods.prior import PriorGuided, initial_of
 from toughen.numbers import check_number
 
 
@@ -111,5 +111,5 @@ class FGSMPGI(PriorGuided):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Relaxed cross-entropy at the attack's end, and the distance of its output from that at its start."""
-        initial, final = model(began(perturbed)), model(perturbed.images)
+        initial, final = model(initial_of(perturbed)), model(perturbed.images)
         return prior_guided_terms(final, initial, batch.target, self.factor, self.lam)

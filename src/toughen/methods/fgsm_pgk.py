@@ -7,7 +7,7 @@ from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.methods.fgsm_pgi import FGSMPGI, prior_guided_terms
 from toughen.methods.method import Perturbed, Terms
-from toughen.methods.prior import began, share_held
+from toughen.methods.prior import failure_rate, initial_of
 
 
 class FGSMPGK(FGSMPGI):
@@ -54,7 +54,7 @@ class FGSMPGK(FGSMPGI):
         super().__init__(lam, factor, momentum, reset, attack)
         self.register_buffer("held", torch.tensor(1.0))
 
-    def attack_held(self) -> Tensor:
+    def attack_failure_rate(self) -> Tensor:
         """Share h of the last step's images that the attack did not break."""
         return self.held
 
@@ -64,10 +64,10 @@ class FGSMPGK(FGSMPGI):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Relaxed cross-entropy at the attack's end, and its output's distance from that at its start; measures h."""
-        initial, final = model(began(perturbed)), model(perturbed.images)
-        self.held.copy_(share_held(final, initial, batch.labels, self.held))
+        initial, final = model(initial_of(perturbed)), model(perturbed.images)
+        self.held.copy_(failure_rate(final, initial, batch.labels, self.held))
         return prior_guided_terms(final, initial, batch.target, self.factor, self.lam)
 
     def after_loss(self, batch: Batch, perturbed: Perturbed) -> None:
         """Remember the attack's gradient, weighted by how well it succeeded in this step."""
-        self.remember_attack(batch, perturbed, self.attack, 2 - self.held)
+        self.update_memory(batch, perturbed, self.attack, 2 - self.held)

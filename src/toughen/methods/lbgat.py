@@ -76,7 +76,7 @@ class LBGAT(Method):
         self.guide_network = self.guide.build(model)
         return model
 
-    def companions(self) -> dict[str, nn.Module]:
+    def auxiliary_networks(self) -> dict[str, nn.Module]:
         """The guide, where it is to be saved."""
         return {"guide": self._guide()} if self.save_guide else {}
 

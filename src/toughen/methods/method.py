@@ -17,12 +17,12 @@ class Perturbed(NamedTuple):
     Attributes:
         images: the adversarial images, N x C x H x W, in [0, 1] and, unless the method says otherwise, inside the
             threat model around the clean ones.
-        start: the images that the ascent began with, for methods that compare the two.
-        gradient: the ascent's first one, at `start`, for methods that use it once the loss is known.
+        initial: the images that the attack started from, for methods that compare the two.
+        gradient: the attack's first one, at `initial`, for methods that use it once the loss is known.
     """
 
     images: Tensor
-    start: Tensor | None = None
+    initial: Tensor | None = None
     gradient: Tensor | None = None
 
 
@@ -79,8 +79,8 @@ class Method(nn.Module, ABC):
         """The network to train: the given one, unless the method changes it. Called before the optimiser is made."""
         return model
 
-    def remember(self, images: int, shape: tuple[int, int, int]) -> None:
-        """Make room for what is remembered of each of `images` training images of this shape (C, H, W).
+    def allocate_memory(self, images: int, shape: tuple[int, int, int]) -> None:
+        """Allocate the memory of each of `images` training images of this shape (C, H, W).
 
         Called once, before `prepare`; for methods with a memory per image, which is a buffer of N rows that
         `Batch.indices` address.
@@ -89,24 +89,24 @@ class Method(nn.Module, ABC):
     def begin_epoch(self, model: nn.Module, epoch: int, first: Batch) -> None:
         """Called before every epoch (counted from 0) with 1,000 training images drawn by class, not augmented."""
 
-    def deployed(self, model: nn.Module) -> nn.Module:
+    def inference_model(self, model: nn.Module) -> nn.Module:
         """The ordinary network that is validated, saved and reported: the trained one, less what only training needs.
 
         Shares its parameters and buffers with `model`.
         """
         return model
 
-    def attack_held(self) -> Tensor | None:
-        """Of the last step's images that were right at the attack's start, the share that stayed right; a scalar.
+    def attack_failure_rate(self) -> Tensor | None:
+        """1 minus the success rate of the last step's attack, over images that were right at its start; a scalar.
 
         For averages of the weights that follow it; None where the method does not measure it.
         """
         return None
 
-    def settle_images(self, model: nn.Module, batch: Batch) -> Tensor:
+    def batchnorm_images(self, model: nn.Module, batch: Batch) -> Tensor:
         """The images on which an averaged network's BatchNorm statistics are estimated: the clean ones.
 
-        `model` is the deployed averaged network in train mode, its statistics half estimated; leaves them as they are.
+        `model` is the averaged inference model in train mode, its statistics half estimated; leaves them as they are.
         """
         return batch.images
 
@@ -117,7 +117,7 @@ class Method(nn.Module, ABC):
         """
         return None
 
-    def companions(self) -> dict[str, nn.Module]:
+    def auxiliary_networks(self) -> dict[str, nn.Module]:
         """Networks to keep beside the reported one, by name: the run saves each as `<name>.safetensors`."""
         return {}
 

@@ -14,7 +14,7 @@ from toughen.errors import InputError
 from toughen.methods.method import Method, Perturbed
 from toughen.models.mode import buffers_kept
 from toughen.numbers import check_number
-from toughen.threat import room_for_noise
+from toughen.threat import empty_contiguous_like
 
 LARGEST_HALF = 60000.0
 """What velocities are clipped to before they are kept as fp16, whose largest number is 65504."""
@@ -61,8 +61,8 @@ class PriorGuided(Method, ABC):
         for name in ("perturbation", "velocity", "known"):
             self.register_buffer(name, None)
 
-    def remember(self, images: int, shape: tuple[int, int, int]) -> None:
-        """Make room for what is remembered of each of `images` training images of this shape (C, H, W)."""
+    def allocate_memory(self, images: int, shape: tuple[int, int, int]) -> None:
+        """Allocate the memory of each of `images` training images of this shape (C, H, W)."""
         self.perturbation = torch.zeros(images, *shape, dtype=torch.float16)
         self.velocity = torch.zeros(images, *shape, dtype=torch.float16)
         self.known = torch.zeros(images, dtype=torch.bool)
@@ -86,7 +86,7 @@ class PriorGuided(Method, ABC):
             batch: images with their indices.
             objective: what the attack raises.
             attack: the ascent; its own start is not used.
-            keep: remember at once, with w = 1; else the method calls `remember_attack` when it knows w.
+            keep: remember at once, with w = 1; else the method calls `update_memory` when it knows w.
 
         Raises:
             InputError: no memory was made, or the batch does not say which images it holds.
@@ -95,25 +95,23 @@ class PriorGuided(Method, ABC):
         gradients: list[Tensor] = []
         with buffers_kept(model) if attack.mode == "train" else nullcontext():
             images = attack.maximise(
-                model, objective, batch.images, self.threat, self.generator, begin=start, watch=gradients.append
+                model, objective, batch.images, self.threat, self.generator, initial=start, on_gradient=gradients.append
             )
         perturbed = Perturbed(images, start, gradients[0])
         if keep:
-            self.remember_attack(batch, perturbed, attack, 1.0)
+            self.update_memory(batch, perturbed, attack, 1.0)
         return perturbed
 
-    def remember_attack(
-        self, batch: Batch, perturbed: Perturbed, attack: GradientAttack, weight: Tensor | float
-    ) -> None:
+    def update_memory(self, batch: Batch, perturbed: Perturbed, attack: GradientAttack, weight: Tensor | float) -> None:
         """Move velocity and perturbation of the batch's images by the attack's gradient, counted `weight` times."""
         if perturbed.gradient is not None:
-            self._keep(batch, began(perturbed), perturbed.gradient, weight, attack.step_size_under(self.threat))
+            self._keep(batch, initial_of(perturbed), perturbed.gradient, weight, attack.step_size_under(self.threat))
 
     def _start(self, batch: Batch) -> Tensor:
         perturbation, _, known, rows = self._memory(batch)
         images = batch.images
         # Drawn for all images and used for the unknown ones: to ask how many these are would wait for the GPU.
-        noise = room_for_noise(images).normal_(generator=self.generator)
+        noise = empty_contiguous_like(images).normal_(generator=self.generator)
         corner = self.threat.radius * self.threat.steepest(noise, images)
         delta = torch.where(known[rows].view(-1, 1, 1, 1), perturbation[rows].to(images.dtype), corner)
         perturbation[rows] = delta.to(perturbation.dtype)
@@ -144,7 +142,7 @@ class PriorGuided(Method, ABC):
         if self.perturbation is None or self.velocity is None or self.known is None:
             raise InputError(
                 f"{name} remembers a perturbation of every training image, but no memory was made; call "
-                "method.remember(number_of_images, (channels, height, width)) before training"
+                "method.allocate_memory(number_of_images, (channels, height, width)) before training"
             )
         if batch.indices is None:
             raise InputError(
@@ -154,7 +152,7 @@ class PriorGuided(Method, ABC):
         if batch.images.shape[1:] != self.perturbation.shape[1:]:
             raise InputError(
                 f"{name}: its memory was made for images of {tuple(self.perturbation.shape[1:])}, got images of "
-                f"{tuple(batch.images.shape[1:])}; call method.remember with their shape"
+                f"{tuple(batch.images.shape[1:])}; call method.allocate_memory with their shape"
             )
         return self.perturbation, self.velocity, self.known, batch.indices
 
@@ -168,13 +166,13 @@ def of_all_processes(rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def share_held(final: Tensor, initial: Tensor, labels: Tensor, before: Tensor) -> Tensor:
+def failure_rate(final: Tensor, initial: Tensor, labels: Tensor, before: Tensor) -> Tensor:
     """Share of the images right by their logits at the attack's start that are right at its end too; at most 1.
 
     A scalar, the same in all processes: counted over the images of all. `before` where none is right at the start.
 
     >>> start, end = torch.tensor([[1.0, 0.0], [3.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
-    >>> share_held(end, start, torch.tensor([0, 0]), before=torch.tensor(1.0))
+    >>> failure_rate(end, start, torch.tensor([0, 0]), before=torch.tensor(1.0))
     tensor(0.5000)
     """
     right = torch.stack([(logits.argmax(1) == labels).sum() for logits in (final, initial)]).to(before.dtype)
@@ -183,14 +181,14 @@ def share_held(final: Tensor, initial: Tensor, labels: Tensor, before: Tensor) -
     return torch.where(right[1] > 0, right[0] / right[1].clamp_min(1), before).clamp_max(1)
 
 
-def began(perturbed: Perturbed) -> Tensor:
-    """The images that the attack began with.
+def initial_of(perturbed: Perturbed) -> Tensor:
+    """The images that the attack started from.
 
     Raises:
         InputError: they were not kept.
     """
-    if perturbed.start is None:
+    if perturbed.initial is None:
         raise InputError(
-            "perturbed.start: expected the images that the attack began with, got None; use method.perturb"
+            "perturbed.initial: expected the images that the attack started from, got None; use method.perturb"
         )
-    return perturbed.start
+    return perturbed.initial

@@ -10,7 +10,7 @@ from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.losses import LABELLED, cross_entropy, kl, squared_error
 from toughen.methods.method import Perturbed, Term, Terms
-from toughen.methods.prior import PriorGuided, began, share_held
+from toughen.methods.prior import PriorGuided, failure_rate, initial_of
 from toughen.numbers import check_number
 
 Regularizer = Literal["kl", "mse"]
@@ -115,22 +115,22 @@ class RegMix(PriorGuided):
         """Whether the output at the attack's start takes part in the loss."""
         return self.lam > 0 if self.regularizer == "mse" else self.alpha > 0 or self.beta > 0
 
-    def attack_held(self) -> Tensor | None:
+    def attack_failure_rate(self) -> Tensor | None:
         """Share of images that held in the last step; None where the output at the attack's start is not computed."""
         return self.held if self.compares_start else None
 
-    def remember(self, images: int, shape: tuple[int, int, int]) -> None:
-        """Make room for a perturbation of every image, where they are remembered."""
+    def allocate_memory(self, images: int, shape: tuple[int, int, int]) -> None:
+        """Allocate a perturbation for every image, where they are remembered."""
         if self.prior:
-            super().remember(images, shape)
+            super().allocate_memory(images, shape)
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Images that an attack on the label, from the remembered perturbations or from its own start, finds."""
         if self.prior:
             loss = LABELLED[self.attack.loss]
             return self.attack_from_memory(model, batch, lambda z: loss(z, batch.labels), self.attack)
-        start = self.attack.begin(batch.images, self.threat, self.generator)
-        images = self.attack(model, batch.images, batch.labels, self.threat, self.generator, begin=start)
+        start = self.attack.initial(batch.images, self.threat, self.generator)
+        images = self.attack(model, batch.images, batch.labels, self.threat, self.generator, initial=start)
         return Perturbed(images, start)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
@@ -138,8 +138,8 @@ class RegMix(PriorGuided):
         final = model(perturbed.images)
         terms = {"adversarial_ce": Term(cross_entropy(final, batch.target))}
         if self.compares_start:
-            initial = model(began(perturbed))
-            self.held.copy_(share_held(final, initial, batch.labels, self.held))
+            initial = model(initial_of(perturbed))
+            self.held.copy_(failure_rate(final, initial, batch.labels, self.held))
             if self.regularizer == "mse":
                 terms["mse"] = Term(squared_error(final, initial), self.lam)
             else:

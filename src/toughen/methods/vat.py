@@ -9,7 +9,7 @@ from toughen.hardware.precision import at_least_fp32
 from toughen.losses import cross_entropy, kl, kl_to
 from toughen.methods.method import Method, Perturbed, Term, Terms
 from toughen.numbers import check_number
-from toughen.threat import room_for_noise
+from toughen.threat import empty_contiguous_like
 
 
 def sharpest_direction(
@@ -27,7 +27,7 @@ def sharpest_direction(
         xi: length of r, as the root-mean-square change of a pixel.
         generator: source of the random d.
     """
-    direction = room_for_noise(at_least_fp32(images)).normal_(generator=generator)
+    direction = empty_contiguous_like(at_least_fp32(images)).normal_(generator=generator)
     with attacked(model):
         with torch.no_grad():
             distance = kl_to(model(images))

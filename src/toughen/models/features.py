@@ -136,7 +136,7 @@ def feature_widths(model: nn.Module, names: Sequence[str], shape: tuple[int, int
         size = " x ".join(map(str, shape))
         raise InputError(
             f"the network does not take images of {size} (C x H x W): {error}; say what it takes before it is "
-            "prepared: method.remember(number_of_images, (C, H, W))"
+            "prepared: method.allocate_memory(number_of_images, (C, H, W))"
         ) from error
     for name in names:
         if name not in features:

@@ -32,8 +32,8 @@ class Average(ABC):
                 if not average.is_floating_point() and not average.is_complex():
                     average.copy_(current)
 
-    def settle(self, network: nn.Module, images: Iterable[Tensor]) -> None:
-        """Make the averaged network, as it is deployed, usable at the end of an epoch."""
+    def update_bn(self, network: nn.Module, images: Iterable[Tensor]) -> None:
+        """Make the averaged inference model usable at the end of an epoch."""
 
 
 class EMA(Average):
@@ -102,7 +102,7 @@ class SuccessEMA(Average):
         Raises:
             InputError: the method does not measure it.
         """
-        held = method.attack_held()
+        held = method.attack_failure_rate()
         if held is None:
             raise InputError(
                 f"--average SuccessEMA follows the attack's success, which {type(method).__name__} does not measure; "
@@ -150,7 +150,7 @@ class SWA(Average):
         at_place = last_of_epoch if self.every_steps is None else update % self.every_steps == 0
         return at_place and epoch + 1 >= self.start
 
-    def settle(self, network: nn.Module, images: Iterable[Tensor]) -> None:
+    def update_bn(self, network: nn.Module, images: Iterable[Tensor]) -> None:
         """Estimate the BatchNorm statistics on these images."""
         with torch.no_grad():
             update_bn(images, network)

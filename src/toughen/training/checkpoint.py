@@ -72,9 +72,9 @@ def _restore(value: Any, tensors: dict[str, Tensor]) -> Any:
     return value
 
 
-def save_model(folder: RunFolder, model: nn.Module, companions: Mapping[str, nn.Module]) -> None:
+def save_model(folder: RunFolder, model: nn.Module, auxiliary: Mapping[str, nn.Module]) -> None:
     """Write model.safetensors, and `<name>.safetensors` for each of the method's other networks."""
-    places = {folder.path / f"{name}.safetensors": network for name, network in companions.items()}
+    places = {folder.path / f"{name}.safetensors": network for name, network in auxiliary.items()}
     for place, network in {**places, folder.model: model}.items():
         # Copies of their own, as above: tied weights share memory. Loading fills a tie twice, equally.
         tensors = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in split_state(network)[0].items()}

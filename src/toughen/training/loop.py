@@ -110,7 +110,7 @@ class Trainer:
     def reported(self) -> nn.Module:
         """The network that is validated and saved: the averaged one from the average's first update on."""
         average = self.updates.average
-        return self.method.deployed(self.model if average is None else average)
+        return self.method.inference_model(self.model if average is None else average)
 
     def fit(self) -> None:
         """Train to the last epoch.
@@ -199,7 +199,9 @@ class Trainer:
             self.train.start(self.epoch, 0)
             network = self.reported
             with self.accelerator.autocast():
-                settings.average.settle(network, (self.method.settle_images(network, batch) for batch in self.train))
+                settings.average.update_bn(
+                    network, (self.method.batchnorm_images(network, batch) for batch in self.train)
+                )
         clean, robust = self._validate()
         row: Row = {
             "epoch": self.epoch + 1,
@@ -215,7 +217,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             append_row(self.folder.metrics, row)
             if settings.select == "last" or score >= self.best:
-                save_model(self.folder, self.reported, self.method.companions())
+                save_model(self.folder, self.reported, self.method.auxiliary_networks())
         self.best = max(self.best, score)
         self.accelerator.log(row, step=int(row["step"]))
         self.observer.epoch_ended(row)
