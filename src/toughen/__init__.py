@@ -6,10 +6,10 @@
 Importing the package imports neither torch nor anything else that is slow: names are loaded when they are used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from toughen._version import __version__
+from toughen.lazy import lazy_names
 
 if TYPE_CHECKING:
     from toughen import attacks, data, evaluation, methods, models
@@ -22,32 +22,9 @@ if TYPE_CHECKING:
     from toughen.errors import ToughenError
     from toughen.threat import ThreatModel
 
-_HOME = {
-    "Batch": "toughen.batch",
-    "ThreatModel": "toughen.threat",
-    "ToughenError": "toughen.errors",
-    "compare": "toughen.commands.compare",
-    "evaluate": "toughen.commands.evaluate",
-    "merge": "toughen.commands.merge",
-    "train": "toughen.commands.train",
-    "train_seeds": "toughen.commands.train",
-    "tune_batch": "toughen.commands.tune_batch",
-}
-_PACKAGES = ("attacks", "data", "evaluation", "methods", "models")
-
 __all__ = [
     "Batch", "ThreatModel", "ToughenError", "__version__", "attacks", "compare", "data", "evaluate", "evaluation",
     "merge", "methods", "models", "train", "train_seeds", "tune_batch",
 ]  # fmt: skip
 
-
-def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
-        return importlib.import_module(f"toughen.{name}")
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'toughen' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, __file__)

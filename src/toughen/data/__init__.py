@@ -1,18 +1,23 @@
 """Data: sources of images, how they are held in memory, augmentation and the loader."""
 
-from toughen.data.augment import Augment
-from toughen.data.digits import Digits
-from toughen.data.encoded import Encoded
-from toughen.data.extra import ExtraImages, Filling
-from toughen.data.image_folder import ImageFolder
-from toughen.data.loader import Loader
-from toughen.data.memory import hold
-from toughen.data.mixing import CutMix, soften
-from toughen.data.order import epoch_order, order_by_class, sample_by_class, split_validation
-from toughen.data.parquet import Parquet
-from toughen.data.source import DataSource, Decoded, ImageSet, ImageStore, Split
-from toughen.data.tiny_imagenet import TinyImageNet
-from toughen.data.torchvision_sets import CIFAR10, CIFAR100, SVHN, FashionMNIST
+from typing import TYPE_CHECKING
+
+from toughen.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from toughen.data.augment import Augment
+    from toughen.data.digits import Digits
+    from toughen.data.encoded import Encoded
+    from toughen.data.extra import ExtraImages, Filling
+    from toughen.data.image_folder import ImageFolder
+    from toughen.data.loader import Loader
+    from toughen.data.memory import hold
+    from toughen.data.mixing import CutMix, soften
+    from toughen.data.order import epoch_order, order_by_class, sample_by_class, split_validation
+    from toughen.data.parquet import Parquet
+    from toughen.data.source import DataSource, Decoded, ImageSet, ImageStore, Split
+    from toughen.data.tiny_imagenet import TinyImageNet
+    from toughen.data.torchvision_sets import CIFAR10, CIFAR100, SVHN, FashionMNIST
 
 __all__ = [
     "CIFAR10",
@@ -41,3 +46,5 @@ __all__ = [
     "soften",
     "split_validation",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, __file__)

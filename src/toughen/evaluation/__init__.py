@@ -1,23 +1,28 @@
 """Evaluation: a model, images and a threat model in; a verdict an image out, and every figure from those."""
 
-from toughen.attacks.autoattack import AutoAttackResult, auto_attack
-from toughen.attacks.base import NamedAttack
-from toughen.attacks.budgets import Budget, attacks_of
-from toughen.attacks.fast_search import SearchPrecision
-from toughen.attacks.transfer import Transfer
-from toughen.evaluation.analyses.base import Analysis, AnalysisContext
-from toughen.evaluation.plan import BatchSize, EvaluationPlan, Sample, prepare
-from toughen.evaluation.progress import Progress, Step
-from toughen.evaluation.records.merge import find_parts, merge_parts
-from toughen.evaluation.records.shards import Shard
-from toughen.evaluation.records.spec import EvaluationSpec
-from toughen.evaluation.records.verdicts import Verdicts
-from toughen.evaluation.requirement import Requirement, RequirementResult
-from toughen.evaluation.result import Evaluation
-from toughen.evaluation.runner import carry_out, evaluate_model
-from toughen.evaluation.statistics.intervals import clopper_pearson, holm, mcnemar, wilson
-from toughen.hardware.processes import Processes
-from toughen.models.load import load_model, with_weights
+from typing import TYPE_CHECKING
+
+from toughen.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from toughen.attacks.autoattack import AutoAttackResult, auto_attack
+    from toughen.attacks.base import NamedAttack
+    from toughen.attacks.budgets import Budget, attacks_of
+    from toughen.attacks.fast_search import SearchPrecision
+    from toughen.attacks.transfer import Transfer
+    from toughen.evaluation.analyses.base import Analysis, AnalysisContext
+    from toughen.evaluation.plan import BatchSize, EvaluationPlan, Sample, prepare
+    from toughen.evaluation.progress import Progress, Step
+    from toughen.evaluation.records.merge import find_parts, merge_parts
+    from toughen.evaluation.records.shards import Shard
+    from toughen.evaluation.records.spec import EvaluationSpec
+    from toughen.evaluation.records.verdicts import Verdicts
+    from toughen.evaluation.requirement import Requirement, RequirementResult
+    from toughen.evaluation.result import Evaluation
+    from toughen.evaluation.runner import carry_out, evaluate_model
+    from toughen.evaluation.statistics.intervals import clopper_pearson, holm, mcnemar, wilson
+    from toughen.hardware.processes import Processes
+    from toughen.models.load import load_model, with_weights
 
 __all__ = [
     "Analysis",
@@ -53,3 +58,5 @@ __all__ = [
     "wilson",
     "with_weights",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, __file__)

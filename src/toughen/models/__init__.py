@@ -1,21 +1,26 @@
 """Networks, one architecture a file, and the classifier that is built around one."""
 
-from toughen.models.adapters import Timm, Torchvision
-from toughen.models.build import (
-    Classifier,
-    Normalize,
-    build_model,
-    check_outputs,
-    forward_flops,
-    load_weights,
-    looks_like_probabilities,
-    with_facts,
-)
-from toughen.models.preact_resnet import PreActResNet18
-from toughen.models.resnet import ResNet18
-from toughen.models.small_cnn import SmallCNN
-from toughen.models.split_batchnorm import SplitBatchNorm, branch, merge_batch_norms, split_batch_norms
-from toughen.models.wide_resnet import WideResNet
+from typing import TYPE_CHECKING
+
+from toughen.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from toughen.models.adapters import Timm, Torchvision
+    from toughen.models.build import (
+        Classifier,
+        Normalize,
+        build_model,
+        check_outputs,
+        forward_flops,
+        load_weights,
+        looks_like_probabilities,
+        with_facts,
+    )
+    from toughen.models.preact_resnet import PreActResNet18
+    from toughen.models.resnet import ResNet18
+    from toughen.models.small_cnn import SmallCNN
+    from toughen.models.split_batchnorm import SplitBatchNorm, branch, merge_batch_norms, split_batch_norms
+    from toughen.models.wide_resnet import WideResNet
 
 __all__ = [
     "Classifier",
@@ -37,3 +42,5 @@ __all__ = [
     "split_batch_norms",
     "with_facts",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, __file__)

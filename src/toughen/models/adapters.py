@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from toughen.errors import InputError, ToughenError, did_you_mean
@@ -79,6 +78,8 @@ class Torchvision(nn.Module):
         super().__init__()
         check_number("model.num_classes", num_classes, least=1, whole=True)
         check_number("model.in_channels", in_channels, least=1, whole=True)
+        import torchvision  # here, because it takes as long as torch itself
+
         known = torchvision.models.list_models(module=torchvision.models)
         if name not in known:
             raise InputError(f"--model.name: unknown to torchvision: {name!r}; {_nearest(name, known)}")

@@ -1,14 +1,19 @@
 """The only training loop, and what it needs."""
 
-from toughen.training.averaging import EMA, SWA, Average, SuccessEMA
-from toughen.training.log import Observer, Silent, read_rows
-from toughen.training.loop import Batches, Trainer
-from toughen.training.optimizer import SGD, Constant, Cosine, MakeOptimizer, MultiStep, OneCycle, Schedule
-from toughen.training.ramps import GrowingSize, GrowingSteps
-from toughen.training.settings import Settings
-from toughen.training.setup import Tracker, make_accelerator, own_randomness
-from toughen.training.stopping import Interrupted
-from toughen.training.weight_perturbation import AWP
+from typing import TYPE_CHECKING
+
+from toughen.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from toughen.training.averaging import EMA, SWA, Average, SuccessEMA
+    from toughen.training.log import Observer, Silent, read_rows
+    from toughen.training.loop import Batches, Trainer
+    from toughen.training.optimizer import SGD, Constant, Cosine, MakeOptimizer, MultiStep, OneCycle, Schedule
+    from toughen.training.ramps import GrowingSize, GrowingSteps
+    from toughen.training.settings import Settings
+    from toughen.training.setup import Tracker, make_accelerator, own_randomness
+    from toughen.training.stopping import Interrupted
+    from toughen.training.weight_perturbation import AWP
 
 __all__ = [
     "AWP",
@@ -36,3 +41,5 @@ __all__ = [
     "own_randomness",
     "read_rows",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
-from scipy.integrate import trapezoid
 
 from toughen.attacks.budgets import search
 from toughen.evaluation.analyses.base import Analysis, AnalysisContext, at_least
@@ -59,7 +59,7 @@ class EpsCurve(Analysis):
                 left.append(judge(scene.model, clean, attack, threat, seed=seed, survivors=left[-1]).held)
             batches.append(torch.stack(left))
         held = torch.cat(batches, dim=1).numpy()
-        area = mean_share(trapezoid(held.astype(float), radii, axis=0) / radii[-1])
+        area = mean_share(scipy.integrate.trapezoid(held.astype(float), radii, axis=0) / radii[-1])
         return {
             "attack": attack.name,
             "norm": scene.threat.norm,

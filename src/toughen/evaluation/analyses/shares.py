@@ -3,10 +3,8 @@
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.stats import norm
-
-_Z = float(norm.ppf(0.975))
 
 
 def mean_share(shares: ArrayLike) -> dict[str, Any]:
@@ -27,6 +25,6 @@ def mean_share(shares: ArrayLike) -> dict[str, Any]:
     """
     values = np.asarray(shares, dtype=np.float64)
     extended = np.concatenate([values, [0.0, 0.0, 1.0, 1.0]])
-    half = _Z * float(extended.std()) / len(extended) ** 0.5
+    half = float(scipy.stats.norm.ppf(0.975)) * float(extended.std()) / len(extended) ** 0.5
     center = float(extended.mean())
     return {"accuracy": float(values.mean()), "interval": [max(0.0, center - half), min(1.0, center + half)]}

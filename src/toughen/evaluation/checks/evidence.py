@@ -6,8 +6,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from toughen.evaluation.records.verdicts import Verdicts
 from toughen.evaluation.statistics.intervals import mcnemar
@@ -137,7 +137,7 @@ def more_than_chance(count: int, n: int) -> bool:
     >>> [next(count for count in range(n) if more_than_chance(count, n)) for n in (10, 100, 1_000, 10_000)]
     [2, 3, 7, 32]
     """
-    return bool(count > 0 and binomtest(count, n, CHANCE, alternative="greater").pvalue < LEVEL)
+    return bool(count > 0 and scipy.stats.binomtest(count, n, CHANCE, alternative="greater").pvalue < LEVEL)
 
 
 def of(count: int, n: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.stats import binom
+import scipy
 
 from toughen.errors import InputError
 from toughen.evaluation.preflight.context import PreflightContext
@@ -54,7 +54,7 @@ def _unlike(subject: PreflightContext) -> Iterator[Finding]:
     inside = subject.split[(subject.split >= 0) & (subject.split < count)]  # the labels of others are not judged
     of_set, found = (labels.bincount(minlength=count).numpy() for labels in (inside, subject.evaluated))
     shares = of_set / len(inside)
-    tails = np.minimum(binom.sf(found - 1, n, shares), binom.cdf(found, n, shares))
+    tails = np.minimum(scipy.stats.binom.sf(found - 1, n, shares), scipy.stats.binom.cdf(found, n, shares))
     p = 2 * count * float(tails.min())
     if p < _CHANCE:
         place = int(tails.argmin())

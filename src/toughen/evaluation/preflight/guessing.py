@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
+import scipy
 import torch
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest
 from torch import Tensor
 
 from toughen.evaluation.preflight.context import PreflightContext
@@ -30,7 +29,7 @@ def find(subject: PreflightContext) -> Iterator[Finding]:
             f"{len(subject.labels.unique())} classes: check its weights, and the range of the images it was trained on",
             figures,
         )
-    elif binomtest(right, n, 1 / count, alternative="greater").pvalue > 0.05:
+    elif scipy.stats.binomtest(right, n, 1 / count, alternative="greater").pvalue > 0.05:
         yield Finding(
             "chance_level",
             "doubt",
@@ -46,7 +45,7 @@ def _likely(predictions: Tensor, labels: Tensor, count: int) -> str:
     table = torch.zeros(count, count, dtype=torch.int64)
     places = (labels[known].cpu(), predictions[known].cpu())
     table.index_put_(places, torch.ones(len(places[0]), dtype=torch.int64), accumulate=True)
-    rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
+    rows, columns = scipy.optimize.linear_sum_assignment(table.numpy(), maximize=True)
     matched = int(table[rows, columns].sum())
     # With few images a class, some order always explains much.
     if len(labels) >= 5 * count and matched > 2 / 3 * len(labels):

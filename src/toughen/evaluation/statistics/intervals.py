@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
 
 from toughen.errors import InputError
 
@@ -49,7 +49,7 @@ def _binomial_interval(name: str, successes: int, n: int, confidence: float, met
     if not 0 < confidence < 1:
         raise InputError(f"confidence: expected a number between 0 and 1 such as 0.95, got {confidence}")
     # Against the share itself the test's p-value, which nobody asks for, costs next to nothing.
-    interval = binomtest(successes, n, successes / n).proportion_ci(confidence, method)
+    interval = scipy.stats.binomtest(successes, n, successes / n).proportion_ci(confidence, method)
     return float(interval.low), float(interval.high)
 
 
@@ -80,7 +80,7 @@ def mcnemar(first_held: ArrayLike, second_held: ArrayLike) -> float:
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     if only_first + only_second == 0:
         return 1.0
-    return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
+    return float(scipy.stats.binomtest(only_first, only_first + only_second, 0.5).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

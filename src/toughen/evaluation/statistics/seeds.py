@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import mean, variance
 
 import numpy as np
-from scipy.stats import t
+import scipy
 
 from toughen.errors import InputError
 
@@ -46,7 +46,7 @@ def over_seeds(shares: Sequence[float], confidence: float = 0.95) -> Spread:
         raise InputError(f"confidence: expected a number between 0 and 1 such as 0.95, got {confidence}")
     values = np.asarray(shares, dtype=np.float64)
     n, middle, std = len(values), float(values.mean()), float(values.std(ddof=1))
-    half = float(t.ppf((1 + confidence) / 2, n - 1)) * std / n**0.5
+    half = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1)) * std / n**0.5
     return Spread(middle, std, (max(0.0, middle - half), min(1.0, middle + half)), n)
 
 
@@ -72,4 +72,4 @@ def welch(first: Sequence[float], second: Sequence[float]) -> float:
     if a + b == 0:
         return 1.0
     freedom = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
-    return float(2 * t.sf(abs(mean(first) - mean(second)) / (a + b) ** 0.5, freedom))
+    return float(2 * scipy.stats.t.sf(abs(mean(first) - mean(second)) / (a + b) ** 0.5, freedom))
