@@ -1,13 +1,16 @@
 """The fields of a dataclass that a function takes as `settings` are options like the function's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from torch import nn
 
+from toughen.attacks import FGSM, PGD, GradientAttack
 from toughen.cli.parser import Parser
+from toughen.config import describe
 from toughen.errors import InputError
 from toughen.threat import ThreatModel
 
@@ -22,6 +25,8 @@ class Settings:
         threat: what the attacker may do.
         names: of the attacks.
         quick: whether to hurry.
+        attacks: by name.
+        pair: of numbers.
     """
 
     budget: Literal["quick", "standard"] = "standard"
@@ -29,6 +34,8 @@ class Settings:
     threat: ThreatModel | None = None
     names: list[str] = field(default_factory=lambda: ["fgsm"])
     quick: bool = False
+    attacks: Sequence[GradientAttack] = ()
+    pair: tuple[int, float] = (1, 0.5)
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images < 1:
@@ -60,6 +67,21 @@ def test_options_without_a_prefix_in_any_order() -> None:
     settings = Settings("quick", 7, ThreatModel(eps="4/255"), ["x", "y"], True)
     assert request.settings == {"run": "a", "settings": settings, "out": "b"}
     assert request.asked == {"threat", "run", "budget", "names", "quick", "out"}
+
+
+def test_a_sequence_of_classes_and_one_of_numbers() -> None:
+    words = ("--attacks", "pgd,FGSM", "--attacks.pgd.steps", "3", "--pair", "2,0.25")
+    settings = asked(*words).settings["settings"]
+    assert describe(settings.attacks) == [describe(PGD(steps=3)), describe(FGSM())]
+    assert settings.pair == (2, 0.25)
+
+
+def test_a_run_or_a_network_is_text_on_the_command_line() -> None:
+    def both(run: str | Path | nn.Module | None = None, *, settings: Settings = Settings(), **changes: Any) -> None:
+        """Act."""
+
+    for name in ("runs/a", "2024", "/x/y"):
+        assert Parser(both, "run").parse([name]).settings == {"run": name, "settings": Settings()}  # type: ignore[union-attr]
 
 
 def test_the_functions_own_default_counts_before_the_dataclass() -> None:

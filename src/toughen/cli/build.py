@@ -13,7 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from toughen import catalog
 from toughen.catalog import folded
 from toughen.cli.given import BARE, Given, by_name
-from toughen.cli.signature import REQUIRED, Setting, alternatives, choices, expected, settings_of, takes_anything
+from toughen.cli.signature import LISTS, REQUIRED, Setting, alternatives, choices, expected, settings_of, takes_anything
 from toughen.config import import_path
 from toughen.errors import InputError, did_you_mean
 
@@ -87,7 +87,8 @@ def build(setting: Setting, given: list[Given], path: Names) -> Any:
         InputError: an unknown class or setting, a value of another type, a missing setting.
     """
     if setting.item is not None:
-        return [build(setting.item, entry, entry[0].path) for entry in _entries(given, len(path))]
+        entries = [build(setting.item, entry, entry[0].path) for entry in _entries(given, len(path))]
+        return tuple(entries) if isinstance(setting.default, tuple) else entries
     if setting.base is None:
         return _read(setting, given, len(path))
     choice = choose(setting, given, path)
@@ -246,7 +247,7 @@ def _read(setting: Setting, given: list[Given], depth: int) -> Any:
             return True
         raise InputError(f"{place} needs a value: expected {words}")
     shown = "null" if value is None else repr(value)
-    if is_text and list in kinds and not value.startswith("["):
+    if is_text and set(LISTS) & set(kinds) and not value.startswith("["):
         value, is_text = [item.strip() for item in value.split(",") if item.strip()], False
     elif is_text:  # names ignore case here too
         value = next((each for each in named if each.lower() == value.lower()), value)

@@ -17,7 +17,7 @@ from toughen import catalog
 from toughen.cli.build import build, walk
 from toughen.cli.given import BARE, Given, by_name, from_file, from_options, split
 from toughen.cli.help import class_help, page
-from toughen.cli.signature import REQUIRED, packed, settings_of
+from toughen.cli.signature import LISTS, REQUIRED, packed, settings_of
 from toughen.config import describe, path_of
 from toughen.errors import InputError, did_you_mean
 
@@ -98,7 +98,7 @@ class Parser:
 
     def _free(self, free: list[str]) -> list[tuple[str, Any]]:
         """Arguments without an option, as an option: the positional parameter."""
-        if self.positional and get_origin(self.settings[self.positional].hint) is list:
+        if self.positional and get_origin(self.settings[self.positional].hint) in LISTS:
             return [(self.positional, free)] if free else []
         taken = 1 if self.positional else 0
         if len(free) > taken:

@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
@@ -15,10 +15,11 @@ from toughen import catalog
 
 REQUIRED = inspect.Parameter.empty
 """The default of a setting that has none."""
+LISTS = (list, tuple, Sequence)
 WORDS = {
     int: ("INT", "an int"), float: ("FLOAT", "a float"), bool: ("{true,false}", "true or false"), str: ("TEXT", "text"),
-    list: ("A,B", "a list such as [a, b]"), tuple: ("A,B", "a list such as [a, b]"), NoneType: ("null", "null"),
-    dict: ("{A: 1}", "settings such as {width: 32}"), Any: ("VALUE", "any value"),
+    **dict.fromkeys(LISTS, ("A,B", "a list such as [a, b]")), dict: ("{A: 1}", "settings such as {width: 32}"),
+    NoneType: ("null", "null"), Any: ("VALUE", "any value"),
 }  # fmt: skip
 """What a type is called in help texts and in messages."""
 
@@ -56,7 +57,7 @@ class Setting:
     @property
     def item(self) -> "Setting | None":
         """What each entry is, where it takes a list of such classes; None for everything else."""
-        inner = [get_args(kind)[0] for kind in alternatives(self.hint) if get_origin(kind) is list and get_args(kind)]
+        inner = [get_args(kind)[0] for kind in alternatives(self.hint) if get_origin(kind) in LISTS and get_args(kind)]
         entry = Setting(self.name, inner[0], None, self.help) if inner else None
         return entry if entry is not None and entry.base is not None else None
 
@@ -151,7 +152,7 @@ def expected(hint: Any) -> str:
 
 def _in_words(kind: Any) -> str:
     origin, inner = get_origin(kind) or kind, [item for item in get_args(kind) if item is not Ellipsis]
-    if origin in (list, tuple) and inner:
+    if origin in LISTS and inner:
         return f"{WORDS[list][1]}, each {expected(inner[0])}"
     if isinstance(kind, type) and issubclass(kind, os.PathLike):
         return "a path"
