@@ -163,6 +163,18 @@ def test_what_a_functions_own_default_was_built_with_stays() -> None:
     assert same(asked("--schedule.gamma 0.5", own)["schedule"], MultiStep([5], 0.5))
 
 
+def test_a_users_class_that_fixes_a_setting_of_its_parent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "fixed_one.py").write_text(
+        "from toughen.methods import TRADES\n"
+        "class Fixed(TRADES):\n"
+        "    def __init__(self, level: int = 0, **rest):\n"
+        "        super().__init__(beta=9, **rest)\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    method = asked("--method fixed_one.Fixed --method.level 2 --method.clean_passes 2")["method"]
+    assert (method.beta, method.clean_passes) == (9, 2)
+
+
 def test_a_class_that_is_named_has_its_own_defaults() -> None:
     assert same(asked("--method ARR --method.attack PGD")["method"], ARR(attack=PGD()))
     assert same(asked("--method ARR")["method"], ARR(attack=PGD(steps=3)))

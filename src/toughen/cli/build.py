@@ -13,7 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from toughen import catalog
 from toughen.catalog import folded
 from toughen.cli.given import BARE, Given, by_name
-from toughen.cli.signature import LISTS, REQUIRED, Setting, alternatives, choices, expected, settings_of, takes_anything
+from toughen.cli.signature import LISTS, REQUIRED, Setting, choices, expected, settings_of, takes_anything
 from toughen.config import import_path
 from toughen.errors import InputError, did_you_mean
 
@@ -67,11 +67,10 @@ def choose(setting: Setting, given: list[Given], path: Names) -> Choice:
     if is_null and not within:
         return Choice(None, {}, [], place)
     if called is None:
-        kind = catalog.kind_of(base) if base else None
-        if base is None or inspect.isabstract(base) or (kind and base.__name__ not in catalog.classes(kind)):
+        called, kind = base, catalog.kind_of(base) if base else None
+        if called is None or inspect.isabstract(called) or (kind and called.__name__ not in catalog.classes(kind)):
             first = within[0].place if within else place
             raise InputError(f"{first}: which {option[2:]}? Give {option} too: {_names(setting)}")
-        called = base
     settings = settings_of(called)
     if isinstance(template, called if isinstance(called, type) else ()):
         settings = {
@@ -107,8 +106,9 @@ def build(setting: Setting, given: list[Given], path: Names) -> Any:
         if each.default is REQUIRED:
             text = f" ({each.help.partition('; ')[0].rstrip('.')})" if each.help else ""
             raise InputError(f"{choice.place} {choice.name} needs --{'.'.join(path)}.{name}{text}")
-        # A configuration records what a factory was given, so only what it can record is given.
-        if not setting.is_factory or isinstance(each.default, bool | int | float | str | None):
+        # A configuration records what a factory is given; a constructor knows its own defaults.
+        recorded = setting.is_factory and isinstance(each.default, bool | int | float | str | None)
+        if recorded or each is not settings_of(called)[name]:
             values[name] = each.default
     if setting.is_factory:
         return partial(called, **values)
@@ -235,7 +235,7 @@ def _mapping(given: list[Given], depth: int) -> Any:
 def _read(setting: Setting, given: list[Given], depth: int) -> Any:
     """A value of the setting's type, read and checked by jsonargparse."""
     words, named = expected(setting.hint), choices(setting.hint)
-    kinds = [get_origin(kind) or kind for kind in alternatives(setting.hint)]
+    kinds = [get_origin(kind) or kind for kind in setting.kinds]
     given = [each for each in given if each.layer == given[-1].layer]
     place, value, is_text = given[0].outer(depth), given[0].value, given[0].is_text
     for each in (each for each in given if len(each.path) > depth):
@@ -243,7 +243,7 @@ def _read(setting: Setting, given: list[Given], depth: int) -> Any:
             raise InputError(f"{each.place}: {place} has no settings within, it takes a value: {words}")
         value, is_text = _mapping(given, depth), False
     if value is BARE:
-        if setting.is_switch:
+        if bool in setting.kinds:
             return True
         raise InputError(f"{place} needs a value: expected {words}")
     shown = "null" if value is None else repr(value)

@@ -39,36 +39,27 @@ def script(shell: str) -> str:
         raise InputError("completion needs its package: pip install 'toughen[completion]'")
     import shtab
 
-    if shell not in shtab.SUPPORTED_SHELLS:
-        raise InputError(f"completion: unknown shell {shell!r}; {did_you_mean(shell, shtab.SUPPORTED_SHELLS)}")
-    return shtab.complete(_commands(), shell=shell)
-
-
-def _commands() -> argparse.ArgumentParser:
-    """All commands with their options, as shtab reads them."""
     from toughen.cli import COMMANDS, summary
     from toughen.cli.build import walk
     from toughen.cli.list import KINDS
-    from toughen.cli.parser import Parser
     from toughen.cli.signature import choices
 
+    if shell not in shtab.SUPPORTED_SHELLS:
+        raise InputError(f"completion: unknown shell {shell!r}; {did_you_mean(shell, shtab.SUPPORTED_SHELLS)}")
     root = argparse.ArgumentParser("toughen")
     commands = root.add_subparsers()
     for name in COMMANDS:
         command = commands.add_parser(name, help=summary(name), add_help=False)
         module = importlib.import_module(f"toughen.cli.{name.replace('-', '_')}")
-        parser: Parser | None = module.parser() if hasattr(module, "parser") else None
-        if parser is None:
-            command.add_argument("words", choices=KINDS if name == "list" else (), nargs="*")
+        if not hasattr(module, "parser"):
+            command.add_argument("words", choices=KINDS if name == "list" else shtab.SUPPORTED_SHELLS, nargs="*")
             continue
-        for option in OTHERS:
+        for option in ("--config", "--print_config", "--help"):
             command.add_argument(option)
-        for path, setting in walk(parser.settings, [], deep=True):
+        for path, setting in walk(module.parser().settings, [], deep=True):
             base = setting.base or (setting.item and setting.item.base)
             kind = catalog.kind_of(base) if base else None
             known = list(catalog.classes(kind)) if kind else choices(setting.hint)
             text = setting.help.replace("%", "%%")
             command.add_argument(f"--{'.'.join(path)}", choices=known or None, help=text)
-        if parser.positional:
-            command.add_argument("folders", nargs="*")
-    return root
+    return shtab.complete(root, shell=shell)

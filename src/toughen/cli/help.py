@@ -4,15 +4,17 @@ import inspect
 import re
 import shutil
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
-from types import NoneType
-from typing import Any, get_origin
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, get_origin
 
 from toughen import catalog
 from toughen.cli.build import choose, walk
 from toughen.cli.given import Given, by_name
-from toughen.cli.signature import REQUIRED, WORDS, Setting, alternatives, choices
+from toughen.cli.signature import REQUIRED, WORDS, Setting, choices
 from toughen.errors import InputError
+
+if TYPE_CHECKING:
+    from toughen.cli.parser import Parser
 
 COMMON = [
     ("--config FILE", "settings from a YAML file, or from a recipe by its name; options override them, and a later "
@@ -26,19 +28,16 @@ INDENT = 26
 """Where the explanations begin."""
 
 
-def page(
-    command: str,
-    function: Callable[..., Any],
-    settings: Mapping[str, Setting],
-    positional: str,
-    groups: Mapping[str, Iterable[str]],
-    examples: str,
-) -> str:
+def page(parser: "Parser") -> str:
     """The text of `toughen COMMAND --help`; settings that are in no group come last."""
+    settings, groups, positional = parser.settings, parser.groups, parser.positional
     place = f" {positional.upper()}" if positional else ""
     if positional and settings[positional].default is not REQUIRED:
         place = f" [{positional.upper()}]"
-    parts = [f"usage: toughen {command}{place} [OPTIONS]", _filled((inspect.getdoc(function) or "").partition("\n")[0])]
+    parts = [
+        f"usage: toughen {parser.name}{place} [OPTIONS]",
+        _filled((inspect.getdoc(parser.function) or "").partition("\n")[0]),
+    ]
     if positional:
         parts.append(_table([(positional.upper(), settings[positional].help)]))
     rest = [name for name in settings if all(name not in names for names in groups.values())]
@@ -53,7 +52,7 @@ def page(
             f" What {', '.join(classes)} name has settings of its own, and {classes[0]}.help NAME lists them. `toughen "
             "list` says the names, which ignore case and underscores; a class of your own is named by its import path."
         )
-    return "\n\n".join([*parts, _filled(reading), examples.rstrip()])
+    return "\n\n".join([*parts, _filled(reading), parser.examples.rstrip()])
 
 
 def class_help(settings: Mapping[str, Setting], given: list[Given], path: tuple[str, ...], name: str | None) -> str:
@@ -100,8 +99,8 @@ def metavar(setting: Setting) -> str:
     >>> metavar(Setting("batch_size", int | Literal["auto"], 250))
     'INT|auto'
     """
-    kinds, named = [get_origin(kind) or kind for kind in alternatives(setting.hint)], choices(setting.hint)
-    words = [WORDS[kind][0] for kind in kinds if kind in WORDS and kind is not NoneType]
+    kinds, named = [get_origin(kind) or kind for kind in setting.kinds], choices(setting.hint)
+    words = [WORDS[kind][0] for kind in kinds if kind in WORDS]
     if setting.base is not None:
         return "" if setting.is_only else "NAME"
     if named and not words:

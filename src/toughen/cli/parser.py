@@ -65,10 +65,10 @@ class Parser:
         Raises:
             InputError: what was wrong, what came, what was expected, with the nearest name where a name was wrong.
         """
-        free, options = split(arguments, [name for name, setting in self.settings.items() if setting.is_switch])
+        free, options = split(arguments, [name for name, setting in self.settings.items() if bool in setting.kinds])
         names = [name for name, _ in options]
         if "help" in names:
-            print(page(self.name, self.function, self.settings, self.positional, self.groups, self.examples))
+            print(page(self))
             return None
         given = self._given(free, options)
         for name, value in options:

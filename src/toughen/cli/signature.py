@@ -16,7 +16,7 @@ from toughen import catalog
 REQUIRED = inspect.Parameter.empty
 """The default of a setting that has none."""
 LISTS = (list, tuple, Sequence)
-WORDS = {
+WORDS: dict[Any, tuple[str, str]] = {
     int: ("INT", "an int"), float: ("FLOAT", "a float"), bool: ("{true,false}", "true or false"), str: ("TEXT", "text"),
     **dict.fromkeys(LISTS, ("A,B", "a list such as [a, b]")), dict: ("{A: 1}", "settings such as {width: 32}"),
     NoneType: ("null", "null"), Any: ("VALUE", "any value"),
@@ -41,6 +41,11 @@ class Setting:
     help: str = ""
 
     @property
+    def kinds(self) -> list[Any]:
+        """The members of its type without null."""
+        return [kind for kind in alternatives(self.hint) if kind is not NoneType]
+
+    @property
     def optional(self) -> bool:
         """Whether null is a value of its type."""
         return self.hint in (Any, None) or NoneType in alternatives(self.hint)
@@ -48,37 +53,35 @@ class Setting:
     @property
     def base(self) -> type | None:
         """The class whose subclasses are its values; None where it takes numbers, text and the like."""
-        kinds = [kind for kind in alternatives(self.hint) if kind is not NoneType]
-        if len(kinds) != 1:
+        kind, *others = self.kinds or [None]
+        kind = get_args(kind)[-1] if get_origin(kind) is Callable and get_args(kind) else kind
+        values = (os.PathLike, Enum, str, int, float, list, dict, tuple)
+        if others or not isinstance(kind, type) or issubclass(kind, values):
             return None
-        kind = get_args(kinds[0])[-1] if get_origin(kinds[0]) is Callable and get_args(kinds[0]) else kinds[0]
-        return kind if _has_settings(kind) else None
+        is_class = catalog.kind_of(kind) is not None or inspect.isabstract(kind)
+        return (
+            kind if is_class or any(inspect.isfunction(vars(each).get("__init__")) for each in kind.__mro__) else None
+        )
 
     @property
     def item(self) -> "Setting | None":
         """What each entry is, where it takes a list of such classes; None for everything else."""
-        inner = [get_args(kind)[0] for kind in alternatives(self.hint) if get_origin(kind) in LISTS and get_args(kind)]
+        inner = [get_args(kind)[0] for kind in self.kinds if get_origin(kind) in LISTS and get_args(kind)]
         entry = Setting(self.name, inner[0], None, self.help) if inner else None
         return entry if entry is not None and entry.base is not None else None
 
     @property
     def is_factory(self) -> bool:
         """Whether it wants the class itself, waiting for arguments, as a network waits for the number of classes."""
-        return any(get_origin(kind) is Callable for kind in alternatives(self.hint))
+        return any(get_origin(kind) is Callable for kind in self.kinds)
 
     @property
     def is_only(self) -> bool:
         """Whether it takes one known class, as the threat model does, so that only its settings need be given."""
-        base = self.base
+        base, kind = self.base, catalog.kind_of(self.base) if self.base else None
         if base is None or self.is_factory or inspect.isabstract(base):
             return False
-        kind = catalog.kind_of(base)
         return kind is None or list(catalog.classes(kind)) == [base.__name__]
-
-    @property
-    def is_switch(self) -> bool:
-        """Whether its bare name on the command line means true."""
-        return bool in alternatives(self.hint)
 
 
 def alternatives(hint: Any) -> tuple[Any, ...]:
@@ -157,15 +160,6 @@ def _in_words(kind: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, os.PathLike):
         return "a path"
     return WORDS[origin][1] if origin in WORDS else getattr(kind, "__name__", str(kind))
-
-
-def _has_settings(kind: Any) -> bool:
-    """Whether a type is a class to choose and configure, not a value to write down."""
-    if not isinstance(kind, type) or issubclass(kind, os.PathLike | Enum | str | int | float | list | dict | tuple):
-        return False
-    if catalog.kind_of(kind) is not None or inspect.isabstract(kind):
-        return True
-    return any(inspect.isfunction(vars(each).get("__init__")) for each in kind.__mro__)
 
 
 def _is_flat(name: str, hints: dict[str, Any]) -> bool:
