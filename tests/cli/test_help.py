@@ -135,6 +135,14 @@ def test_help_of_the_class_that_is_chosen(toughen: Toughen) -> None:
     assert toughen("evaluate", "--data.help", "parquet").out.startswith("--data Parquet\n")
 
 
+def test_help_of_an_optimiser_has_its_settings_without_the_mathematics(toughen: Toughen) -> None:
+    text = toughen("train", "--optimizer.help", "adam_w").out
+    assert text.startswith("--optimizer AdamW\n\nImplements AdamW")
+    assert {"--optimizer.lr", "--optimizer.betas", "--optimizer.weight_decay"} <= set(text.split())
+    assert "--optimizer.params" not in text
+    assert "\\theta" not in text
+
+
 def test_help_where_no_class_is_chosen_names_them(toughen: Toughen) -> None:
     text = toughen("train", "--average.help").out
     for name, entry in classes("averages").items():

@@ -22,7 +22,7 @@ COMMON = [
     ("--print_config", "print the complete configuration as YAML for --config, and do nothing else."),
     ("-h, --help", "print this text."),
 ]  # fmt: skip
-SECTIONS = re.compile(r"\n(Args|Attributes|Raises|Returns):|\n>>> ")
+SECTIONS = re.compile(r"\n(Args|Attributes|Raises|Returns):|\n>>> |\n *\.\. ")
 """Where the description in a docstring ends."""
 INDENT = 26
 """Where the explanations begin."""
