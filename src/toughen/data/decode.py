@@ -37,7 +37,7 @@ def decode(file: BinaryIO, where: str, channels: int, size: int | None = None) -
 
     Args:
         file: the encoded image.
-        where: what the image is called in an error.
+        where: name of the image in an error.
         channels: 1 or 3.
         size: height and width of the result; None keeps the image's own.
 

@@ -17,7 +17,7 @@ class Digits(DataSource):
     images, of each class its share, are the test set.
 
     Args:
-        seed: of the split into 1,437 training and 360 test images. Figures of two seeds are not comparable.
+        seed: decides the split into 1,437 training and 360 test images. Figures of two seeds are not comparable.
 
     >>> test = Digits().load("test")
     >>> len(test), test.shape

@@ -133,7 +133,7 @@ class Encoded:
     """An `ImageStore` of encoded images, decoded whenever they are taken.
 
     Args:
-        source: where they are read from.
+        source: the place they are read from.
         channels: 1 (grey) or 3 (RGB).
         size: every image is resized and cropped to `size` x `size`; None requires images of one size.
         like: without `size`, images whose size these must have too; by default the first image sets it.

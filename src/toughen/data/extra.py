@@ -59,7 +59,7 @@ class ExtraImages:
 
     Args:
         path: the .npz file.
-        fraction: of every batch, above 0 and below 1; 0.3 to 0.7 are usual.
+        fraction: share of extra images in every batch, above 0 and below 1; 0.3 to 0.7 are usual.
         pseudo_labeller: a run folder whose model labels the images, once, at the start of the run; needed where the
             file has no `label`, and used instead of it where it has one.
 
@@ -137,8 +137,8 @@ class Filling:
 
     Attributes:
         first: index of the first extra image in the loader's image set.
-        count: how many there are, from `first` on.
-        fraction: of every batch.
+        count: number of extra images, from `first` on.
+        fraction: share of extra images in every batch.
     """
 
     first: int
@@ -170,7 +170,7 @@ class Filling:
         Args:
             batches: indices of training images; every epoch has as many batches.
             batch_size: images in a full batch, extra ones included.
-            seed: of the order.
+            seed: decides the order.
             epoch: counted from 0.
         """
         extra, start = self.of_batch(batch_size), epoch * len(batches)

@@ -28,7 +28,7 @@ class ImageFolder(DataSource):
         test: another folder of class folders to be the test set.
         size: resize each image's shorter side to this and cut out the middle square; None requires one size.
         channels: 3 (RGB) or 1 (grey).
-        name: what figures made on this data are called; default the folder's name.
+        name: title of figures made on this data; default the folder's name.
         skip_bad: leave out images that cannot be read, and files of kinds that are not, and say which.
 
     Raises:

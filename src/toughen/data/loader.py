@@ -38,15 +38,15 @@ class Loader:
         images: the split.
         indices: the images to visit, such as the training part of `split_validation`; None for all.
         batch_size: images in a step of all ranks together.
-        device: where batches go.
+        device: the one that batches go to.
         augment: applied to every batch; None for none.
         generator: what the augmentation draws from; on `device`.
         shuffle: whether every epoch has another order.
-        seed: of the orders; the same on every rank.
+        seed: decides the orders; the same on every rank.
         drop_last: whether to leave out a last batch with fewer than `batch_size` images.
         workers: processes that decode; 0 decodes in this one. Not used for images on the device.
         rank: which process this is.
-        world_size: how many processes there are.
+        world_size: number of processes.
         extra: images beside `indices` that fill a fraction of every batch.
 
     Raises:

@@ -32,7 +32,7 @@ def hold(images: ImageSet, device: torch.device | str, limit: int | None = None)
 
     Args:
         images: a split.
-        device: where training or evaluation takes place.
+        device: the one that trains or evaluates.
         limit: bytes; by default `budget(device)`.
 
     Raises:

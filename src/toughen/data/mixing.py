@@ -43,7 +43,7 @@ class CutMix:
 
     Args:
         alpha: shape of the Beta distribution, above 0; 1 makes all box sizes equally likely.
-        probability: of mixing a batch, above 0 and at most 1.
+        probability: share of batches that are mixed, above 0 and at most 1.
 
     Raises:
         InputError: a setting out of range.
@@ -60,8 +60,8 @@ class CutMix:
 
         Args:
             batch: images N x C x H x W.
-            classes: how many there are.
-            generator: on the CPU, so that a GPU need not be waited for.
+            classes: number of classes.
+            generator: source of the draws, on the CPU, so that a GPU need not be waited for.
         """
         if _uniform(generator) >= self.probability:
             return batch

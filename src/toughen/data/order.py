@@ -60,9 +60,9 @@ def split_validation(labels: Tensor, size: float, seed: int) -> tuple[Tensor, Te
     """Hold a part of the training set out, drawn by class: training and validation indices, both sorted.
 
     Args:
-        labels: of the training images, (n,).
+        labels: those of the training images, (n,).
         size: a fraction of them such as 0.1 (rounded, but at least one image), or a whole number of images.
-        seed: of the choice.
+        seed: decides the choice.
 
     Raises:
         InputError: `size` neither a fraction in (0, 1) nor a whole number in 1 .. n - 1; `n` below 2.

@@ -32,7 +32,7 @@ class Parquet(DataSource):
         label: the label column; default label, labels, fine_label or the only integer column.
         size: resize each image's shorter side to this and cut out the middle square; None requires one size.
         channels: 3 (RGB) or 1 (grey).
-        name: what figures made on this data are called; default the folder's name.
+        name: title of figures made on this data; default the folder's name.
         skip_bad: leave out images that cannot be read, and say which.
 
     Raises:

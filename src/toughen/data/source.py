@@ -57,7 +57,7 @@ class ImageSet:
         images: uint8 images, decoded or still encoded.
         labels: int64, (N,), in 0 .. len(classes) - 1.
         classes: the classes' names, in the order of the labels.
-        name: what figures made on it are called, such as "CIFAR-10".
+        name: title of figures made on it, such as "CIFAR-10".
     """
 
     images: ImageStore

@@ -31,8 +31,8 @@ def choose_precision(
 
     Args:
         asked: auto, fp32 or bf16.
-        device: where the network computes.
-        flops: of a forward pass on one image; called for auto on a CPU with fast bf16 only.
+        device: the one on which the network computes.
+        flops: gives the FLOPs of a forward pass on one image; called for auto on a CPU with fast bf16 only.
     """
     if asked != "auto":
         return asked

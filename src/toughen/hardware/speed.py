@@ -39,8 +39,8 @@ def matmul_peak(device: torch.device, dtype: torch.dtype, seconds: float = 0.2) 
 
     Args:
         device: measured as it is set up now, with torch's present number of threads.
-        dtype: of the matrices.
-        seconds: to measure for, about; at least two products are made.
+        dtype: that of the matrices.
+        seconds: about how long to measure; at least two products are made.
     """
     # Large enough for the device's full speed, and not a memory peak of its own.
     n = 1024 * round(torch.get_num_threads() ** (1 / 3)) if device.type == "cpu" else 4096

@@ -20,7 +20,7 @@ def relaxed(target: Tensor, logits: Tensor, factor: float) -> Tensor:
     Args:
         target: labels (N,), then t is their one-hot vectors, or probabilities t (N, K).
         logits: N x K, whose classes and precision the result takes.
-        factor: what the true class keeps.
+        factor: share of the label that the true class keeps.
 
     Raises:
         InputError: the true class would not keep more than each other one.
@@ -76,8 +76,8 @@ class FGSMPGI(PriorGuided):
 
     Args:
         lam: weight of the MSE of the logits, at least 0.
-        factor: what the true class keeps of the label, above 1/K and at most 1; with 2 classes use 0.8.
-        momentum: what stays of an image's velocity, 0 to below 1.
+        factor: share of the label that the true class keeps, above 1/K and at most 1; with 2 classes use 0.8.
+        momentum: share of an image's velocity that stays, 0 to below 1.
         reset: epochs after which all perturbations are forgotten, at least 1.
         attack: the step from the remembered perturbation, up the relaxed cross-entropy; its own start is not used.
     """

@@ -35,8 +35,8 @@ class FGSMPGK(FGSMPGI):
 
     Args:
         lam: weight of the MSE of the logits, at least 0.
-        factor: what the true class keeps of the label, above 1/K and at most 1; with 2 classes use 0.8.
-        momentum: what stays of an image's velocity, 0 to below 1.
+        factor: share of the label that the true class keeps, above 1/K and at most 1; with 2 classes use 0.8.
+        momentum: share of an image's velocity that stays, 0 to below 1.
         reset: epochs after which all perturbations are forgotten, at least 1.
         attack: the step from the remembered perturbation, up the relaxed cross-entropy; its own start is not used.
     """

@@ -42,7 +42,7 @@ class PriorGuided(Method, ABC):
     exchanged in every step, so that the memories stay equal whichever process an image is dealt to next.
 
     Args:
-        momentum: what stays of a velocity, 0 to below 1.
+        momentum: share of a velocity that stays, 0 to below 1.
         reset: epochs after which all is forgotten, at least 1.
     """
 

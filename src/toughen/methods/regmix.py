@@ -77,7 +77,7 @@ class RegMix(PriorGuided):
         regularizer: kl (AMR) or mse, between the outputs at the attack's end and its start.
         lam: weight of the MSE where regularizer is mse, at least 0.
         prior: start from the image's remembered perturbation; false: from the attack's own start.
-        momentum: what stays of an image's velocity, 0 to below 1.
+        momentum: share of an image's velocity that stays, 0 to below 1.
         reset: epochs after which all perturbations are forgotten, at least 1.
         attack: the ascent on the label.
     """

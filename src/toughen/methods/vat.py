@@ -23,7 +23,7 @@ def sharpest_direction(
     Args:
         model: the attacked network; left as it was.
         images: N x C x H x W.
-        iterations: how often d is replaced.
+        iterations: number of times that d is replaced.
         xi: length of r, as the root-mean-square change of a pixel.
         generator: source of the random d.
     """
@@ -70,7 +70,7 @@ class VAT(Method):
 
     Args:
         lam: weight of the KL term, at least 0.
-        iterations: of the power method, at least 1.
+        iterations: steps of the power method, at least 1.
         xi: root-mean-square change of a pixel in the probe, above 0.
         stop_gradient: p_f(x) in the KL is a fixed target.
     """

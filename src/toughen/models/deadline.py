@@ -15,7 +15,7 @@ class Deadline:
     """A moment after which the evaluation stops.
 
     Args:
-        seconds: from now; None for no limit.
+        seconds: time from now; None for no limit.
     """
 
     def __init__(self, seconds: float | None) -> None:

@@ -119,7 +119,7 @@ def feature_widths(model: nn.Module, names: Sequence[str], shape: tuple[int, int
     Args:
         model: the network.
         names: full names of layers.
-        shape: of an image, C x H x W; default 32 x 32 pixels with the channels that the first convolution takes.
+        shape: that of an image, C x H x W; default 32 x 32 pixels with the channels that the first convolution takes.
 
     Raises:
         InputError: the network does not take such images, or a layer takes no part in the pass.

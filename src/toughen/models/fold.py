@@ -47,7 +47,7 @@ class FoldedReplica(nn.Module):
 
     Args:
         model: the network that is followed.
-        dtype: of weights and activations; the input normalisation is computed in fp32, and logits come out in it.
+        dtype: that of weights and activations; the input normalisation is computed in fp32, and logits come out in it.
         memory_format: layout of the convolutions' weights.
 
     Raises:
@@ -147,7 +147,7 @@ def exactly(model: nn.Module, images: Tensor) -> Iterator[None]:
 
     Args:
         model: the network, or one that holds it.
-        images: on the device on which it computes.
+        images: a batch, on the device on which it computes.
     """
     replicas = [module for module in model.modules() if isinstance(module, FoldedReplica)]
     for replica in replicas:
@@ -165,7 +165,7 @@ def _is_plain(module: nn.Module, owners: Counter[int]) -> bool:
 
     Args:
         module: the layer.
-        owners: of each parameter of the network, by id, how many modules have it.
+        owners: number of modules that have each parameter of the network, by the parameter's id.
     """
     # Hooks of all modules are called by those that are left, and would miss the folded BatchNorm.
     hooks = (
@@ -204,8 +204,8 @@ def fold(
     Args:
         model: the network to follow.
         images: a few images to compare the two on.
-        dtype: of the replica.
-        memory_format: of the replica.
+        dtype: that of the replica.
+        memory_format: that of the replica.
     """
     try:
         trial = copied(model)
@@ -254,9 +254,9 @@ def agrees(model: nn.Module, replica: nn.Module, images: Tensor, dtype: torch.dt
 
     Args:
         model: the network, in any mode; left as it is.
-        replica: with the network's present weights.
+        replica: the copy, with the network's present weights.
         images: a few, N x C x H x W.
-        dtype: of the replica.
+        dtype: that of the replica.
     """
     companion = replica.exact if isinstance(replica, FoldedReplica) else None
     if companion is not None and not agrees(model, companion, images, torch.float32):

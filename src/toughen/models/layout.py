@@ -32,10 +32,10 @@ def lay_out(network: nn.Module, images: Tensor, memory_format: torch.memory_form
     a Zen: "double free or corruption").
 
     Args:
-        network: on its device.
+        network: the network, on its device.
         images: a few, to find the maps' sizes with.
-        memory_format: of everything else.
-        dtype: of the products; in bf16 the layouts are equally fast.
+        memory_format: that of everything else.
+        dtype: that of the products; in bf16 the layouts are equally fast.
 
     Returns:
         The network.

@@ -81,7 +81,7 @@ class Replicas:
     bf16 under autocast.
 
     Args:
-        search: what is wanted.
+        search: the search that is wanted.
     """
 
     def __init__(self, search: Search) -> None:

@@ -40,7 +40,7 @@ class ResNet18(nn.Module):
         num_classes: number of logits.
         in_channels: channels of the images.
         width: channels of the first stage; the stages have 1, 2, 4 and 8 times as many.
-        strides: of the four stages; 1, 1, 2, 2 is the guide of LBGAT's and D2R's code, with as many parameters and
+        strides: a stage each; 1, 1, 2, 2 is the guide of LBGAT's and D2R's code, with as many parameters and
             3.2 times the cost.
 
     Raises:

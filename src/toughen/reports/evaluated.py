@@ -26,7 +26,7 @@ class Evaluated:
         robust: accuracy under all attacks together; the same entries.
         settings: configuration of its training, as text by dotted name; empty where it was not trained here.
         masked: titles of the reasons not to believe its robust accuracy; see `checks.doubts.reasons`.
-        rank: from 1; None where its figures cannot be compared with the ranked ones.
+        rank: place among the runs, from 1; None where its figures cannot be compared with the ranked ones.
         paired: the test against the best; None for the best itself and for unranked runs.
         obstacle: why it is not ranked; empty where it is.
     """

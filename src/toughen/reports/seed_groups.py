@@ -17,7 +17,7 @@ class SeedGroup:
 
     Attributes:
         title: its method, and the settings that set it apart from other runs of that method, such as "TRADES, beta 3".
-        runs: in the order of their rank; one a seed.
+        runs: one a seed, in the order of their rank.
         clean: accuracy without attack, over the seeds.
         robust: accuracy under all attacks together, over the seeds.
         difference: mean robust accuracy minus that of the best configuration; None for the best itself.

@@ -40,7 +40,7 @@ class EMA(Average):
     """Exponential moving average of weights and BatchNorm statistics, after every step.
 
     Args:
-        decay: what stays of the average in a step; 0.995 to 0.9995 are usual.
+        decay: share of the average that stays in a step; 0.995 to 0.9995 are usual.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
@@ -69,7 +69,7 @@ class SuccessEMA(Average):
     at the start).
 
     Args:
-        decay: what stays of the average in a step while the attack succeeds, above 0 and below 1.
+        decay: share of the average that stays in a step while the attack succeeds, above 0 and below 1.
         threshold: the share h from which the attack counts as failing, above 0.
         only_failing: leave the average as it is in steps in which h is below `threshold`, as CIFAR-100's code does;
             asks the device for h in every step.

@@ -86,7 +86,7 @@ class OwnState:
     """State that each process has for itself: random numbers, and buffers that differ between processes after a step.
 
     Args:
-        generators: of the run, by name; dropout and the like draw from torch's global ones, which are saved too.
+        generators: those of the run, by name; dropout and the like draw from torch's global ones, which are saved too.
         buffers: BatchNorm's statistics of the process's own images and the like, by name.
     """
 

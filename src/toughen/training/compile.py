@@ -19,7 +19,7 @@ class CompiledPasses:
     On a GPU the code is replayed as CUDA graphs.
 
     Args:
-        network: of any architecture; its own `forward` is not touched.
+        network: a network of any architecture; its own `forward` is not touched.
         batch_size: images of a full batch of this process.
 
     Raises:

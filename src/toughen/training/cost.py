@@ -30,9 +30,9 @@ class Meter:
     in one real step for each kind of step (an attack of so many steps on images of such a size).
 
     Args:
-        device: where the run computes.
-        dtype: of the products that the speed is compared with.
-        processes: how many there are.
+        device: the one on which the run computes.
+        dtype: that of the products that the speed is compared with.
+        processes: number of processes.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype, processes: int = 1) -> None:
@@ -58,7 +58,7 @@ class Meter:
         """Values of an epoch's `COLUMNS`.
 
         Args:
-            kind: of its steps.
+            kind: the kind of its steps.
             images: that all processes took together.
             seconds: that the epoch's training took.
         """

@@ -42,7 +42,7 @@ class Batches:
     """The images of a run, on its device.
 
     Attributes:
-        train: what an epoch goes through.
+        train: loader that an epoch goes through.
         probe: up to 1,000 of these images, which the method may look at before an epoch.
         validation: held-out images.
         soften: labels of a batch as the method is to see them.
@@ -67,13 +67,13 @@ class Trainer:
     """One run: its parts, its place, and the loop over them.
 
     Args:
-        model: on the device.
-        method: on the device, bound to its threat and generator.
+        model: the network to train, on the device.
+        method: the method, on the device and bound to its threat and generator.
         batches: the images.
-        settings: of the loop.
-        folder: where the run writes.
+        settings: those of the loop.
+        folder: the one that the run writes into.
         accelerator: device, precision and trackers.
-        generators: what the run draws from, by name; checkpoints keep their states.
+        generators: sources of the run's draws, by name; checkpoints keep their states.
         observer: somebody who watches.
     """
 

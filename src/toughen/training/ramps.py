@@ -74,7 +74,7 @@ class GrowingSize:
     Args:
         first: sides in the first epoch, as a share of full ones.
         until: share of the run after which they are full.
-        stages: how often they grow, at least 1.
+        stages: number of times that they grow, at least 1.
 
     >>> [GrowingSize(first=0.5, until=0.5).side(32, epoch, epochs=8) for epoch in range(6)]
     [16, 20, 24, 28, 32, 32]
@@ -117,10 +117,10 @@ class Growth:
     """The growth of attack steps and image sizes in a run, where it has any.
 
     Args:
-        steps: of the attack; None leaves the method's own.
-        size: of the images; None leaves full ones.
+        steps: growth of the attack's steps; None leaves the method's own.
+        size: growth of the images; None leaves full ones.
         method: whose attack grows.
-        epochs: of the run.
+        epochs: those of the run.
     """
 
     def __init__(self, steps: GrowingSteps | None, size: GrowingSize | None, method: Method, epochs: int) -> None:

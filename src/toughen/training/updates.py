@@ -42,9 +42,9 @@ class Updates:
     """Updates of the weights of a run, step by step.
 
     Args:
-        model: on the device.
-        method: on the device, bound to its threat and generator.
-        settings: of the loop.
+        model: the network to train, on the device.
+        method: the method, on the device and bound to its threat and generator.
+        settings: those of the loop.
         accelerator: device and precision.
         images: a few, to compare a replica for the attack with the network on.
         per_epoch: steps of an epoch.
@@ -137,9 +137,9 @@ class Updates:
         """One forward and backward pass; an update of the weights at the end of each accumulated group.
 
         Args:
-            batch: as the method is to see it.
-            epoch: from 0.
-            place: of the batch in its epoch, from 0.
+            batch: images and targets as the method is to see them.
+            epoch: its number, from 0.
+            place: number of the batch in its epoch, from 0.
             last: whether it is the epoch's last one.
         """
         accelerator, settings = self.accelerator, self.settings

@@ -14,7 +14,7 @@ def attack_plot(figures: Mapping[str, Mapping[str, Any]], name: str) -> Markup:
     """Accuracy under each attack as a bar with its interval, the clean one first.
 
     Args:
-        figures: by attack: accuracy and interval.
+        figures: accuracy and interval of each attack, by its name.
         name: unique in the page.
     """
     titles = [attack_title(attack) for attack in figures]

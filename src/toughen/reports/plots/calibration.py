@@ -16,7 +16,7 @@ def reliability_plot(curves: Mapping[str, Sequence[Mapping[str, Any]]], name: st
     """Accuracy against mean confidence in each bin, with its interval; on the diagonal lies perfect calibration.
 
     Args:
-        curves: at most two, each the bins by ascending confidence: confidence, accuracy and interval.
+        curves: at most two lists of bins by ascending confidence: confidence, accuracy and interval.
         name: unique in the page.
     """
     label = "Accuracy against confidence: " + "; ".join(

@@ -16,7 +16,7 @@ def class_plot(rows: Sequence[Mapping[str, Any]], name: str) -> Markup:
     """Two bars a class, clean above robust, each with its interval.
 
     Args:
-        rows: in the order of the plot: name, and as clean and robust each accuracy and interval.
+        rows: a class each, in the order of the plot: name, and as clean and robust each accuracy and interval.
         name: unique in the page.
     """
     label = "Clean and robust accuracy of each class: " + "; ".join(

@@ -16,9 +16,9 @@ def curve_plot(points: Sequence[Mapping[str, Any]], eps: float, norm: str, name:
     """Accuracy at each radius, joined by straight lines, in the band of their intervals.
 
     Args:
-        points: by ascending radius: eps, accuracy and interval.
+        points: eps, accuracy and interval of each, by ascending radius.
         eps: the radius that the model was evaluated for; a dashed line marks it.
-        norm: of the radius.
+        norm: the one that the radius is measured in.
         name: unique in the page.
     """
     label = f"Accuracy against the {norm} radius of the attack: " + "; ".join(

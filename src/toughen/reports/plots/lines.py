@@ -26,8 +26,8 @@ def line_plot(
         epochs: the x values.
         series: y values by name; NaN where nothing was measured.
         name: unique in the page.
-        title: what is shown, for readers who cannot see it.
-        unit: of the y axis; "%" turns shares into per cent.
+        title: description of the plot, for readers who cannot see it.
+        unit: name of the y axis' unit; "%" turns shares into per cent.
     """
     scale = 100 if unit == "%" else 1
     known = {

@@ -19,7 +19,7 @@ def norm_plot(norms: Sequence[float], eps: float, norm: str, name: str) -> Marku
     Args:
         norms: one an image, at least one of them.
         eps: the radius that the model was evaluated for.
-        norm: what they are measured in.
+        norm: the one that they are measured in.
         name: unique in the page.
     """
     middle = sorted(norms)[len(norms) // 2]

@@ -15,7 +15,7 @@ def clean_robust_plot(runs: Sequence[Mapping[str, Any]], name: str) -> Markup:
     """Clean against robust accuracy, a numbered point a run with its intervals as a cross.
 
     Args:
-        runs: in the order of their rank: name, clean and robust, each with accuracy and interval.
+        runs: one each, in the order of their rank: name, clean and robust, each with accuracy and interval.
         name: unique in the page.
     """
     label = "Clean and robust accuracy: " + "; ".join(

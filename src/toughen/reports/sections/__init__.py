@@ -19,7 +19,7 @@ class Section:
     """One part of a report.
 
     Attributes:
-        name: of its template and of its anchor in the page.
+        name: what its template and its anchor in the page are called.
         place: sections stand in ascending order of it.
         entry: word or two in the page's navigation.
         title: heading.
