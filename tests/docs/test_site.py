@@ -39,3 +39,12 @@ def test_docstrings_are_rendered_whole(tmp_path: Path) -> None:
             r"<p>(?:Args|Returns|Raises|Attributes|Yields):.*|<blockquote>|&gt;&gt;&gt; .*</p>", page.read_text()
         )
         assert not unread, page
+
+
+def test_decisions_are_numbered_once_each() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    numbers = [int(page.name[:4]) for page in pages]
+    assert numbers == list(range(1, len(pages) + 1))
+    assert [page.read_text().startswith(f"# {number}. ") for page, number in zip(pages, numbers, strict=True)] == [
+        True
+    ] * len(pages)
