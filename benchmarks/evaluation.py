@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from common import Figure, Timing, clock_for, finish, ratio
 from robust_models import THREATS, robust_model, source
-from toughen.attacks.base import AutoAttack
+from toughen.attacks import AutoAttack
+from toughen.attacks.base import PlannedAttack
 from toughen.attacks.fast_search import choose_search, in_precision
 from toughen.batch import Batch
 from toughen.data.source import DataSource, ImageSet
@@ -78,7 +79,7 @@ def ours(stack: ExitStack, given: Given) -> Callable[[], None]:
     rounds = Rounds(given, "ours")
     model = robust_model(given["name"], rounds.data, Path(given["runs"]))
     judged = stack.enter_context(frozen(model, DEVICE))
-    attacks = in_precision((AutoAttack(10),), search_of(given, judged, rounds.images))
+    attacks = in_precision((PlannedAttack("autoattack", AutoAttack(10)),), search_of(given, judged, rounds.images))
     stack.enter_context(memory_kept())
 
     def attack(images: Tensor, labels: Tensor, seed: int) -> Tensor:

@@ -104,7 +104,7 @@ class ShortAutoAttack(AutoAttack):
 def short_autoattack() -> Iterator[type[AutoAttack]]:
     """While a test of the module runs, AutoAttack is short."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toughen.attacks.autoattack.AutoAttack", ShortAutoAttack)
+        patch.setattr("pyautoattack.AutoAttack", ShortAutoAttack)
         yield ShortAutoAttack
 
 
@@ -118,7 +118,7 @@ def images() -> ImageSet:
 def standard(network: nn.Module, images: ImageSet) -> Evaluation:
     """The standard budget, its AutoAttack a short one, on 20 digits, 10 at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toughen.attacks.autoattack.AutoAttack", ShortAutoAttack)
+        patch.setattr("pyautoattack.AutoAttack", ShortAutoAttack)
         threat = ThreatModel("linf", 0.08)
         given = {"test_images": 20, "sample": "first", "batch_size": 10, "seed": 3, "device": "cpu"}
         return evaluate_model(network, images, threat, **given)

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from toughen.commands.train import train, train_seeds
     from toughen.commands.tune_batch import tune_batch
     from toughen.errors import ToughenError
+    from toughen.models.load import load
     from toughen.threat import ThreatModel
 
 __all__ = [
     "Batch", "ThreatModel", "ToughenError", "__version__", "attacks", "compare", "data", "evaluate", "evaluation",
-    "merge", "methods", "models", "train", "train_seeds", "tune_batch",
+    "load", "merge", "methods", "models", "train", "train_seeds", "tune_batch",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

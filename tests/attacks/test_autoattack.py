@@ -11,13 +11,20 @@ import torch
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
+from toughen import attacks
+from toughen.attacks import AttackResult
 from toughen.attacks.autoattack import plan
-from toughen.evaluation import AutoAttackResult, auto_attack, evaluate_model
+from toughen.evaluation import evaluate_model
 from toughen.threat import Norm, ThreatModel
 
 LIBRARY_NORM = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 SETTINGS: list[tuple[Norm, float]] = [("linf", 0.15), ("l2", 0.6), ("l1", 1.5)]
 SEED = 5
+
+
+def auto_attack(model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, *, seed: int, num_classes: int):
+    generator = torch.Generator().manual_seed(seed)
+    return attacks.AutoAttack(num_classes).run(model, images, labels, threat, generator)
 
 
 def called_directly(network: nn.Module, batch: tuple[Tensor, Tensor], threat: ThreatModel, seed: int = SEED):
@@ -37,7 +44,7 @@ def called_directly(network: nn.Module, batch: tuple[Tensor, Tensor], threat: Th
     params=[pytest.param(case, marks=pytest.mark.nightly if case[0] != "linf" else ()) for case in SETTINGS],
     ids=[norm for norm, _ in SETTINGS],
 )
-def attacked(request: pytest.FixtureRequest, robust_network, batch) -> tuple[ThreatModel, AutoAttackResult]:
+def attacked(request: pytest.FixtureRequest, robust_network, batch) -> tuple[ThreatModel, AttackResult]:
     """A threat model and what AutoAttack made of the batch under it; the model is an adversarially trained one."""
     threat = ThreatModel(*request.param)
     return threat, auto_attack(robust_network, *batch, threat, seed=SEED, num_classes=10)

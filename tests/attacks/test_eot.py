@@ -5,8 +5,8 @@ import torch
 import zoo
 from torch import Tensor, nn
 
-from toughen.attacks import PGD
-from toughen.attacks.base import AutoAttack, Gradient, Square
+from toughen.attacks import PGD, AutoAttack, Square
+from toughen.attacks.base import PlannedAttack
 from toughen.attacks.eot import EOT, Averaged, in_the_mean
 from toughen.attacks.transfer import Transfer
 from toughen.data import ImageSet
@@ -78,7 +78,7 @@ def defended(network: nn.Module) -> nn.Module:
 def test_it_breaks_what_single_draws_do_not(defended: nn.Module, images: ImageSet):
     """In expectation over 30 new passes: 81 % when clean, 20 % after PGD-20 on single draws, 13 % on means of five."""
     pictures, labels = images.subset(torch.arange(100))
-    single = Gradient("pgd", PGD(steps=20, loss="margin"))
+    single = PGD(steps=20, loss="margin")
     accuracy = {}
     with torch.random.fork_rng(devices=[]), frozen(defended, "cpu") as judged:
         for attack in (single, EOT(single, 5)):
@@ -88,7 +88,7 @@ def test_it_breaks_what_single_draws_do_not(defended: nn.Module, images: ImageSe
             assert bool(THREAT.contains(found, pictures).all())
             accuracy[type(attack)] = expected_accuracy(judged, found, labels)
         clean = expected_accuracy(judged, pictures, labels)
-    assert accuracy[EOT] < accuracy[Gradient] - 0.03 < clean - 0.5
+    assert accuracy[EOT] < accuracy[PGD] - 0.03 < clean - 0.5
 
 
 def evaluated(model: nn.Module, images: ImageSet, **settings) -> Evaluation:
@@ -155,11 +155,11 @@ def test_autoattack_in_the_mean(defended: nn.Module, batch, short_autoattack):
 
 
 def test_attacks_that_see_the_mean(network: nn.Module):
-    gradient, transfer = Gradient("pgd", PGD()), Transfer(network, "other")
-    made = in_the_mean((gradient, Square(), transfer), 3)
-    assert [type(attack) for attack in made] == [EOT, EOT, Transfer]
+    gradient, transfer = PlannedAttack("pgd", PGD()), PlannedAttack("other", Transfer(network, "other"))
+    made = in_the_mean((gradient, PlannedAttack("square", Square(), True), transfer), 3)
+    assert [type(planned.attack) for planned in made] == [EOT, EOT, Transfer]
     assert made[0].settings(THREAT) == {**gradient.settings(THREAT), "eot": 3}
-    assert (made[1].name, made[1].composite, made[1].survivors_only) == ("square", False, True)
+    assert (made[1].name, made[1].attack.composite, made[1].survivors_only) == ("square", False, True)
     assert in_the_mean((gradient, transfer), 1) == (gradient, transfer)
 
 
@@ -171,5 +171,5 @@ def test_the_search_is_on_the_model_itself(defended: nn.Module, images: ImageSet
 
 
 def test_a_number_of_passes_that_is_none(network: nn.Module, images: ImageSet):
-    with pytest.raises(InputError, match="eot: expected at least 1 pass"):
+    with pytest.raises(InputError, match="eot: expected at least 1, got 0"):
         prepare(network, images, THREAT, eot=0, device="cpu")

@@ -1,14 +1,14 @@
 """A search on a faster copy, and what the model itself says of it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks import PGD
-from toughen.attacks.base import AttackResult, AutoAttack, Gradient, NamedAttack, Square
+from toughen.attacks import PGD, Attack, AutoAttack, Square
+from toughen.attacks.base import AttackResult, PlannedAttack
 from toughen.attacks.fast_search import FastSearch, choose_search, in_precision
 from toughen.attacks.transfer import Transfer
 from toughen.errors import InputError, ToughenWarning
@@ -33,13 +33,11 @@ class Edge(nn.Module):
 
 
 @dataclass(frozen=True)
-class Steps:
+class Steps(Attack):
     """Moves the first pixel by 0.002 against a model in bf16, and by 0.0035 against one in fp32."""
 
     calls: list[tuple[bool, int]]
-    name: str = "steps"
-    survivors_only: bool = False
-    composite: bool = True
+    composite: ClassVar[bool] = True
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
         return {"steps": 2}
@@ -89,7 +87,7 @@ def test_verdicts_are_those_of_fp32(network, images, search: Search, recwarn):
 @pytest.mark.parametrize("search", ["folded", "bf16"])
 @pytest.mark.parametrize("attack", [AutoAttack(10), Square(queries=200)], ids=["autoattack", "square"])
 def test_the_librarys_attacks_search_on_the_copy_and_are_checked(
-    network, batch, short_autoattack, search: Search, attack: NamedAttack
+    network, batch, short_autoattack, search: Search, attack: Attack
 ):
     images, labels = batch
     attempt = run(FastSearch(attack, Replicas(search)), network, images, labels)
@@ -100,9 +98,9 @@ def test_the_librarys_attacks_search_on_the_copy_and_are_checked(
 
 
 def test_a_transfer_stays_in_fp32(network):
-    gradient, transfer = Gradient("pgd", PGD()), Transfer(network, "other")
+    gradient, transfer = PlannedAttack("pgd", PGD()), PlannedAttack("other", Transfer(network))
     mixed = in_precision((gradient, transfer), "bf16")
-    assert isinstance(mixed[0], FastSearch)
+    assert isinstance(mixed[0].attack, FastSearch)
     assert mixed[1] is transfer
     assert in_precision((gradient, transfer), "fp32") == (gradient, transfer)
 
@@ -159,7 +157,7 @@ class Masked(nn.Module):
 @pytest.mark.parametrize(
     ("attack", "eps"), [(AutoAttack(10), "8/255"), (Square(queries=300), "4/255")], ids=["autoattack", "square"]
 )
-def test_bf16_does_not_blind_square(network, images, short_autoattack, attack: NamedAttack, eps: str):
+def test_bf16_does_not_blind_square(network, images, short_autoattack, attack: Attack, eps: str):
     """Its steps are smaller than what bf16 tells apart: an image counts as robust only where fp32 says so."""
     threat, model = ThreatModel("linf", eps), Masked(network)
     pictures, labels = images.subset(torch.arange(200))

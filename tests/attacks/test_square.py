@@ -5,7 +5,7 @@ import torch
 from pyautoattack.square import SquareAttack
 from torch import nn
 
-from toughen.attacks.square import square_attack
+from toughen.attacks.square import Square
 from toughen.threat import Norm, ThreatModel
 
 SETTINGS: list[tuple[Norm, float]] = [("linf", 0.08), ("l2", 0.5), ("l1", 1.0)]
@@ -15,7 +15,7 @@ SEED = 5
 @pytest.mark.parametrize(("norm", "eps"), SETTINGS)
 def test_square_is_the_librarys(network, batch, norm: Norm, eps: float):
     images, labels = batch
-    found = square_attack(network, images, labels, ThreatModel(norm, eps), queries=60, seed=SEED)
+    found = Square(60)(network, images, labels, ThreatModel(norm, eps), torch.Generator().manual_seed(SEED))
     attack = SquareAttack(
         network, norm=norm.capitalize(), eps=eps, n_queries=60, seed=SEED, resc_schedule=True, device="cpu"
     )
@@ -33,7 +33,7 @@ def test_square_copes_with_sizes_on_which_the_library_fails(untrained, norm: Nor
     images = images[1:, :, :height, :width].contiguous()
     labels = network(images).argmax(1)
     threat = ThreatModel(norm, eps)
-    found = square_attack(network, images, labels, threat, queries=300, seed=SEED)
+    found = Square(300)(network, images, labels, threat, torch.Generator().manual_seed(SEED))
     assert found.shape == images.shape
     assert bool(threat.contains(found, images).all())
     broken = network(found).argmax(1) != labels

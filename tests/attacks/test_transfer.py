@@ -31,9 +31,9 @@ def test_the_images_are_those_of_an_attack_on_the_source(network, batch):
 
 
 def test_settings_hold_the_sources_weights(network):
-    attack = Transfer(network, "runs/the other")
-    settings = attack.settings(THREAT)
-    assert attack.name == "transfer_runs_the_other"
+    (planned,) = transfers({"runs/the other": network})
+    settings = planned.settings(THREAT)
+    assert planned.name == "transfer_runs_the_other"
     assert json.loads(json.dumps(settings)) == settings
     assert (settings["attack"], settings["source"], settings["steps"]) == ("transfer", "runs/the other", 50)
     assert len(settings["source_sha256"]) == 64
@@ -64,7 +64,7 @@ def test_a_source_that_does_not_fit_is_named(network, images):
 
 def test_two_sources_of_one_column_are_refused(network, images):
     sources = {"a b": network, "a_b": network}
-    with pytest.raises(InputError, match="two models give the column transfer_a_b"):
+    with pytest.raises(InputError, match="two of them give the column transfer_a_b"):
         evaluate_model(network, images, THREAT, budget="quick", transfer=sources, device="cpu")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ import zoo
 from torch import nn
 
 from toughen import merge
-from toughen.attacks import PGD
-from toughen.attacks.base import Square
+from toughen.attacks import PGD, Square
+from toughen.attacks.base import PlannedAttack
 from toughen.attacks.budgets import FURTHER
 from toughen.attacks.spsa import SPSA, Estimated
 from toughen.commands.into_folder import finished, run_in
@@ -65,12 +66,19 @@ def test_an_estimate_is_the_gradient_on_average(batch):
     assert float((gradient - exact).norm() / exact.norm()) < 1.5 * (63 / 4_000) ** 0.5
 
 
+def with_settings(plan: EvaluationPlan, **changes: Any) -> EvaluationPlan:
+    return replace(plan, settings=plan.settings.changed(**changes))
+
+
 @pytest.fixture(scope="module")
 def short() -> Iterator[None]:
     """The attacks that follow ask the network less often."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("evaluate", "result"):
-            attacks = (Square(queries=200, name=FURTHER[0]), SPSA(directions=2))
+        for module in ("runner", "result"):
+            attacks = tuple(
+                PlannedAttack(name, each, True)
+                for name, each in zip(FURTHER, (Square(queries=200), SPSA(directions=2)), strict=True)
+            )
             patch.setattr(f"toughen.evaluation.{module}.further_attacks", lambda protocol, found=attacks: found)
         yield
 
@@ -86,7 +94,7 @@ def doubted(short: None, network, images: ImageSet) -> EvaluationPlan:
 @pytest.fixture(scope="module")
 def passed(doubted: EvaluationPlan) -> EvaluationPlan:
     """The same without what the preflight found: only the whole evaluation shows the doubt."""
-    return replace(doubted, outline=replace(doubted.outline, findings=()))
+    return replace(doubted, spec=replace(doubted.spec, findings=()))
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +122,19 @@ def test_a_time_limit_before_they_ran_is_not_the_end(
             raise TimeUp
 
     folder = RunFolder(tmp_path)
-    cut = run_in(folder, doubted, None, time_limit=3600, progress=stop)
+    cut = run_in(folder, with_settings(doubted, time_limit=3600), None, progress=stop)
     assert cut.result["complete"] is False
     assert any("not run: further_square, further_spsa" in warning for warning in cut.result["warnings"])
     assert refused(cut)
-    assert finished(folder, doubted.outline) is None
+    assert finished(folder, doubted.spec) is None
     steps: list[str] = []
     # Asked for without the checks: what they found before stays found.
-    full = run_in(folder, doubted, None, checks=late == "self_checks", progress=lambda step: steps.append(step.attack))
+    full = run_in(
+        folder,
+        with_settings(doubted, checks=late == "self_checks"),
+        None,
+        progress=lambda step: steps.append(step.attack),
+    )
     assert not {"fgsm", "pgd20_margin"} & set(steps), "what was there is used"
     assert full.result["complete"]
     assert full.result["figures"] == whole.result["figures"]
@@ -152,7 +165,7 @@ def test_shards_give_the_figure_of_one_process_or_none(passed: EvaluationPlan, w
 
 def test_they_follow_a_check_that_is_made_later(passed: EvaluationPlan, whole: Evaluation, tmp_path: Path):
     folder = RunFolder(tmp_path)
-    before = run_in(folder, passed, None, checks=False)
+    before = run_in(folder, with_settings(passed, checks=False), None)
     assert before.result["masking_suspected"] == []
     assert before.result["complete"]
     added = run_in(folder, passed, before)
@@ -161,4 +174,4 @@ def test_they_follow_a_check_that_is_made_later(passed: EvaluationPlan, whole: E
     for name in ("robust_accuracy", "figures", "further", "checks", "judged_again", "per_class"):
         assert added.result[name] == whole.result[name], name
     assert not (tmp_path / "verdicts").exists()
-    assert run_in(folder, passed, finished(folder, passed.outline)).reused
+    assert run_in(folder, passed, finished(folder, passed.spec)).reused

@@ -9,11 +9,19 @@ from toughen.errors import RunError
 from toughen.evaluation import Evaluation, evaluate_model, prepare
 from toughen.evaluation.records.batches import BatchResult
 from toughen.evaluation.result import summarise
-from toughen.evaluation.runner import carry_out
+from toughen.evaluation.runner import Runner
 from toughen.threat import ThreatModel
 
 THREAT = ThreatModel("linf", 0.08)
-SETTINGS = {"budget": "quick", "test_images": 25, "sample": "first", "batch_size": 10, "seed": 3, "device": "cpu"}
+SETTINGS = {
+    "budget": "quick",
+    "test_images": 25,
+    "sample": "first",
+    "batch_size": 10,
+    "seed": 3,
+    "device": "cpu",
+    "checks": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +31,12 @@ def task(network, images):
 
 @pytest.fixture(scope="module")
 def units(task) -> tuple[BatchResult, ...]:
-    return carry_out(task).units
+    return tuple(Runner(task).carry_out().batches)
 
 
 @pytest.fixture(scope="module")
 def whole(network, images) -> Evaluation:
-    return evaluate_model(network, images, THREAT, checks=False, **SETTINGS)
+    return evaluate_model(network, images, THREAT, **SETTINGS)
 
 
 def without(units: Sequence[BatchResult], *missing: tuple[int, str]) -> list[BatchResult]:
@@ -41,7 +49,7 @@ def test_units_are_batches_under_attacks(units):
 
 
 def test_all_units_are_the_evaluation(task, units, whole):
-    made = summarise(task.outline, list(reversed(units)))
+    made = summarise(task.spec, list(reversed(units)))
     assert made.verdicts.table.equals(whole.verdicts.table, check_metadata=True)
     ignored = ("created", "seconds")
     assert {k: v for k, v in made.result.items() if k not in ignored} == {
@@ -51,7 +59,7 @@ def test_all_units_are_the_evaluation(task, units, whole):
 
 
 def test_without_a_batch_the_figures_are_over_the_others(task, units, whole):
-    made = summarise(task.outline, without(units, (1, "pgd20_margin")), reason="time limit of 5 s")
+    made = summarise(task.spec, without(units, (1, "pgd20_margin")), reason="time limit of 5 s")
     rows = whole.verdicts.table.to_pylist()
     assert made.verdicts.table.to_pylist() == rows[:10] + rows[20:]
     result = made.result
@@ -64,7 +72,7 @@ def test_without_a_batch_the_figures_are_over_the_others(task, units, whole):
 
 def test_without_an_attack_the_figure_is_an_upper_bound(task, units, whole):
     missing = [(batch, "pgd20_margin") for batch in range(3)]
-    made = summarise(task.outline, without(units, *missing, (2, "fgsm")), reason="time limit of 5 s")
+    made = summarise(task.spec, without(units, *missing, (2, "fgsm")), reason="time limit of 5 s")
     assert made.verdicts.attacks == ("fgsm",)
     assert (
         made.verdicts.table.to_pylist()
@@ -83,12 +91,12 @@ def test_without_an_attack_the_figure_is_an_upper_bound(task, units, whole):
 def test_without_any_attack_nothing_is_said(task, units):
     only_clean = [unit for unit in units if unit.name == "clean"]
     with pytest.raises(RunError, match=r"nothing can be said yet.*--time_limit.*--batch_size"):
-        summarise(task.outline, only_clean)
+        summarise(task.spec, only_clean)
 
 
 def test_units_of_different_machines_are_joined_with_a_warning(task, units, whole):
     other = [replace(u, versions={**u.versions, "device": "cuda: X"}) if u.batch == 1 else u for u in units]
-    made = summarise(task.outline, other)
+    made = summarise(task.spec, other)
     assert made.verdicts.table.equals(whole.verdicts.table)
     assert made.result["versions"] == whole.result["versions"]
     assert any("different versions or devices: device cpu: " in warning for warning in made.result["warnings"])
@@ -98,10 +106,10 @@ def test_units_of_different_machines_are_joined_with_a_warning(task, units, whol
 def test_units_of_other_images_do_not_join(task, units):
     moved = replace(units[1], batch=1)
     with pytest.raises(RunError, match="other images"):
-        summarise(task.outline, [*without(units, (1, "fgsm")), moved])
+        summarise(task.spec, [*without(units, (1, "fgsm")), moved])
 
 
 def test_an_analysis_that_did_not_run_is_named(task, units):
-    made = summarise(task.outline, units, skipped=["curve"], reason="time limit of 5 s")
+    made = summarise(task.spec, units, skipped=["curve"], reason="time limit of 5 s")
     assert made.result["warnings"] == ["not run (time limit of 5 s): curve"]
     assert made.result["complete"]

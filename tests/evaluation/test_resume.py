@@ -27,7 +27,7 @@ from toughen.evaluation import (
 )
 from toughen.evaluation.records.probe import what_changed
 from toughen.evaluation.records.store import VerdictStore, unfinished
-from toughen.evaluation.runner import analyse, carry_out
+from toughen.evaluation.runner import Runner, analyse
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
@@ -186,8 +186,8 @@ def test_shards_of_different_evaluations_do_not_join(tmp_path: Path, network, im
     evaluate_model(network, images, ThreatModel("linf", 0.1), shard=Shard(2, 2), folder=second, **SETTINGS)
     with pytest.raises(RunError, match=r"different evaluations; they differ in threat\.eps \(0\.1, 0\.08\)"):
         find_parts([first, second])
-    key = unfinished(second)[0].outline.key
-    assert [parts.outline.key for parts in find_parts([second], key[:6])] == [key]
+    key = unfinished(second)[0].spec.key
+    assert [parts.spec.key for parts in find_parts([second], key[:6])] == [key]
     with pytest.raises(RunError, match="no parts of an evaluation whose key begins with xyz"):
         find_parts([second], "xyz")
     with pytest.raises(RunError, match="--shard i/n"):
@@ -258,13 +258,14 @@ def test_an_analysis_runs_once_and_is_merged(tmp_path: Path, network, images):
     found = {"settings": {"factor": 0.5}, "right": right, "attacks": ["fgsm", "pgd20_margin"]}
     assert merge_parts(find_parts([folder])).result["analyses"] == {"brightness": found}
     assert analysis.runs == 1
-    task = prepare(network, images, THREAT, **SETTINGS)
-    assert carry_out(task, folder=folder, analyses=[analysis]).analyses == {"brightness": found}
+    task = prepare(network, images, THREAT, analyses=[analysis], checks=False, **SETTINGS)
+    assert Runner(task, folder=folder).carry_out().analyses == {"brightness": found}
     assert analysis.runs == 1
     other = Brightness(0.7)
-    assert carry_out(task, folder=folder, analyses=[other]).analyses["brightness"]["settings"] == {"factor": 0.7}
+    again = prepare(network, images, THREAT, analyses=[other], checks=False, **SETTINGS)
+    assert Runner(again, folder=folder).carry_out().analyses["brightness"]["settings"] == {"factor": 0.7}
     assert other.runs == 1
-    assert VerdictStore(folder, task.outline).noted("brightness")["settings"] == {"factor": 0.7}
+    assert VerdictStore(folder, task.spec).noted("brightness")["settings"] == {"factor": 0.7}
     assert analyse(task, [analysis]) == {"brightness": found}
 
 
@@ -282,20 +283,20 @@ class NumPyNoise(nn.Module):
 
 def test_two_processes_of_a_model_with_numpys_noise_keep_each_others_verdicts(tmp_path: Path, network, images):
     """Each sees other logits; rows of both are joined, and what is there is neither deleted nor computed again."""
-    folder, settings = RunFolder(tmp_path), {**SETTINGS, "test_images": 8, "batch_size": 4, "eot": 2}
+    folder, settings = RunFolder(tmp_path), {**SETTINGS, "test_images": 8, "batch_size": 4, "eot": 2, "checks": False}
     tasks = [prepare(NumPyNoise(network), images, THREAT, **settings) for _ in range(2)]
     for number in (1, 2):
-        carry_out(tasks[number - 1], shard=Shard(number, 2), folder=folder)
+        Runner(tasks[number - 1], Shard(number, 2), folder).carry_out()
     files = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
     assert len(files) == 6
     merged = merge_parts(find_parts([folder]))
     assert len(merged.verdicts) == 8
     steps: list[Step] = []
-    work = carry_out(tasks[1], folder=folder, progress=steps.append)
-    assert {step.attack for step in steps}.isdisjoint(tasks[1].outline.attacks), "these are there"
+    work = Runner(tasks[1], folder=folder, progress=steps.append).carry_out()
+    assert {step.attack for step in steps}.isdisjoint(tasks[1].spec.attacks), "these are there"
     assert all(path.read_bytes() == there for path, there in files.items())
     assert set(files) <= set(tmp_path.rglob("*.parquet"))
-    assert work.units[0].table.equals(merged.verdicts.table.slice(0, 4).select(work.units[0].table.column_names))
+    assert work.batches[0].table.equals(merged.verdicts.table.slice(0, 4).select(work.batches[0].table.column_names))
 
 
 class TorchNoise(NumPyNoise):
@@ -308,7 +309,7 @@ def test_of_a_model_with_torchs_noise_other_answers_are_still_seen(network, imag
     probes = []
     for model in (network, network, Hidden(network, lambda: 2.0)):
         with pytest.warns(ToughenWarning, match="the model is random"):
-            probes.append(prepare(TorchNoise(model), images, THREAT, **SETTINGS).outline.probe)
+            probes.append(prepare(TorchNoise(model), images, THREAT, **SETTINGS).spec.probe)
     assert what_changed(probes[0], probes[1]) == ""
     assert what_changed(probes[0], probes[2]) == "logits"
 

@@ -8,7 +8,6 @@ import torch
 
 from toughen.attacks import FGSM, PGD
 from toughen.attacks.apgd import APGD
-from toughen.attacks.base import Gradient
 from toughen.data import ImageSet
 from toughen.data.source import Decoded
 from toughen.evaluation import evaluate_model
@@ -51,8 +50,8 @@ def test_verdicts_are_those_of_the_attacks(
         network, given, threat, budget="quick", sample="first", batch_size=2, seed=7, device="cpu"
     )
     assert evaluation.verdicts.held("clean").tolist() == [False] + [True] * (len(labels) - 1)
-    iterative = APGD(20, 5) if norm == "l1" else Gradient("", PGD(20, restarts=5, keep_best=True, loss="margin"))
-    attacks = {"fgsm": Gradient("", FGSM()), "apgd20" if norm == "l1" else "pgd20_margin": iterative}
+    iterative = APGD(20, 5) if norm == "l1" else PGD(20, restarts=5, keep_best=True, loss="margin")
+    attacks = {"fgsm": FGSM(), "apgd20" if norm == "l1" else "pgd20_margin": iterative}
     assert evaluation.verdicts.attacks == tuple(attacks)
     for name, attack in attacks.items():
         expected = []

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from toughen.attacks import FGSM, PGD
-from toughen.attacks.base import Gradient, NamedAttack, Square
+from toughen.attacks import FGSM, PGD, Square
+from toughen.attacks.base import PlannedAttack
 from toughen.batch import Batch
 from toughen.evaluation import Evaluation, attacks_of, evaluate_model
 from toughen.evaluation.verify import judge, judge_clean
@@ -16,12 +16,12 @@ from toughen.threat import ThreatModel
 
 THREAT = ThreatModel("linf", 0.08)
 CPU = torch.device("cpu")
-ATTACKS: tuple[NamedAttack, ...] = (
-    Gradient("fgsm", FGSM(step_size=0.03)),
-    Gradient("weak", PGD(steps=2, step_size=0.02), survivors_only=True),
-    Gradient("independent", PGD(steps=1, step_size=0.001)),
-    Gradient("strong", PGD(steps=10, restarts=2, keep_best=True, loss="margin"), survivors_only=True),
-    Square(queries=50),
+ATTACKS: tuple[PlannedAttack, ...] = (
+    PlannedAttack("fgsm", FGSM(step_size=0.03)),
+    PlannedAttack("weak", PGD(steps=2, step_size=0.02), survivors_only=True),
+    PlannedAttack("independent", PGD(steps=1, step_size=0.001)),
+    PlannedAttack("strong", PGD(steps=10, restarts=2, keep_best=True, loss="margin"), survivors_only=True),
+    PlannedAttack("square", Square(queries=50), survivors_only=True),
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks.base import AttackResult
+from toughen.attacks.base import Attack, AttackResult, PlannedAttack
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.evaluation.records.batches import attack_table, clean_table
@@ -27,14 +27,12 @@ class Threshold(nn.Module):
 
 
 @dataclass(frozen=True)
-class Shift:
+class Shift(Attack):
     """Adds a constant, and claims what it is told to claim."""
 
     by: float
     held: tuple[bool, ...] | None = None
     broken_by: tuple[str | None, ...] | None = None
-    survivors_only: bool = False
-    name: str = "shift"
 
     @property
     def composite(self) -> bool:
@@ -54,10 +52,13 @@ def batch() -> Batch:
     return Batch(images, LABELS, torch.tensor([7, 5, 3, 1]))
 
 
-def judged(attack: Shift, eps: float = 0.2, survivors: Tensor | None = None) -> tuple[Clean, Outcome]:
+def judged(
+    attack: Shift, eps: float = 0.2, survivors: Tensor | None = None, survivors_only: bool = False
+) -> tuple[Clean, Outcome]:
     model = Threshold()
     clean = judge_clean(model, batch(), CPU)
-    return clean, judge(model, clean, attack, ThreatModel("l2", eps), seed=0, survivors=survivors)
+    planned = PlannedAttack("shift", attack, survivors_only)
+    return clean, judge(model, clean, planned, ThreatModel("l2", eps), seed=0, survivors=survivors)
 
 
 def test_verdicts_of_a_known_attack():
@@ -96,7 +97,7 @@ def test_rows_say_so():
 def test_an_attack_on_survivors_sees_only_those():
     """The last image survived, the first did not; the others are broken or wrong: held means under all so far."""
     survivors = torch.tensor([False, False, False, True])
-    clean, outcome = judged(Shift(0.15, survivors_only=True), eps=0.3, survivors=survivors)
+    clean, outcome = judged(Shift(0.15), eps=0.3, survivors=survivors, survivors_only=True)
     assert outcome.attacked.tolist() == [False, False, False, True]
     assert outcome.held.tolist() == [False, False, False, True]
     rows = attack_table("shift", outcome, clean, torch.arange(4)).to_pylist()
@@ -108,7 +109,7 @@ def test_an_attack_on_survivors_sees_only_those():
 
 
 def test_an_attack_without_survivors_does_not_run():
-    _, outcome = judged(Shift(5.0, survivors_only=True), survivors=torch.zeros(4, dtype=torch.bool))
+    _, outcome = judged(Shift(5.0), survivors=torch.zeros(4, dtype=torch.bool), survivors_only=True)
     assert not outcome.held.any()
     assert not outcome.attacked.any()
 
@@ -152,6 +153,6 @@ def test_luck_under_attack_does_not_make_a_wrong_image_right():
     images, labels = torch.full((2, 1, 2, 2), 0.5), torch.tensor([0, 1])
     model = Alternating()
     clean = judge_clean(model, Batch(images, labels, torch.arange(2)), CPU)
-    outcome = judge(model, clean, Shift(0.1), ThreatModel("l2", 0.5), seed=0)
+    outcome = judge(model, clean, PlannedAttack("shift", Shift(0.1)), ThreatModel("l2", 0.5), seed=0)
     assert clean.right.tolist() == [False, True]
     assert outcome.held.tolist() == [False, False]

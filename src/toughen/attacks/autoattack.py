@@ -3,12 +3,14 @@
 import logging
 import sys
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
+import pyautoattack
 import torch
-from pyautoattack import AutoAttack, checks
+from pyautoattack import checks
 from torch import Tensor, nn
 
+from toughen.attacks.base import Attack, AttackResult
 from toughen.attacks.fab import without_sorting
 from toughen.attacks.square import runnable
 from toughen.errors import InputError
@@ -73,73 +75,64 @@ def plan(norm: Norm, num_classes: int) -> Plan:
     return Plan(("apgd-ce", *second, "fab-t", "square"), targets, fab_targets, exact)
 
 
-class AutoAttackResult(NamedTuple):
-    """What AutoAttack made of one batch.
+@dataclass(frozen=True)
+class AutoAttack(Attack):
+    """AutoAttack standard (Croce & Hein 2020), or what of it a small number of classes allows; see `plan`.
+
+    Each component attacks the images that the earlier ones left. With 10 classes or more, images and verdicts are
+    bit-identical to those of `pyautoattack.AutoAttack(model, norm=..., eps=..., seed=seed, version="standard",
+    device=...).run_standard_evaluation(images, labels, batch_size=len(images))`, where `seed` is the generator's own,
+    save for the sizes of `SquareOfAnySize`, on which the library ends in an error. The model is judged in eval mode and
+    fp32; it and the global random number generators, which the library reseeds, are left as they were.
 
     Attributes:
-        adversarial: like the images; a misclassified image of the threat model where one was found, else the
-            clean one.
-        held: bool (N,), whether the image was classified correctly through all components.
-        broken_by: for each image the component that broke it, `clean` where it was misclassified before any
-            of them, None where it held.
-        warnings: what the library's checks found.
-    """
-
-    adversarial: Tensor
-    held: Tensor
-    broken_by: list[str | None]
-    warnings: tuple[str, ...]
-
-
-def auto_attack(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    threat: ThreatModel,
-    *,
-    seed: int,
-    num_classes: int,
-    lean: bool = False,
-) -> AutoAttackResult:
-    """Attack one batch with the components of `plan`, each on the images that the earlier ones left.
-
-    With 10 classes or more, images and verdicts are bit-identical to
-    `AutoAttack(model, norm=..., eps=..., seed=seed, version="standard",
-    device=...).run_standard_evaluation(images, labels, batch_size=len(images))`, save for the sizes of
-    `SquareOfAnySize`, on which the library ends in an error. The model is judged in eval mode and fp32; it and the
-    global random number generators, which the library reseeds, are left as they were.
-
-    Args:
-        model: images in [0, 1] to logits.
-        images: N x C x H x W, fp32.
-        labels: int64, (N,).
-        threat: norm and radius.
-        seed: every component starts from it.
-        num_classes: number of logits.
+        num_classes: number of logits; None: the model is asked.
         lean: FAB `without_sorting` and `LeanSquare`: the same up to rounding, but no longer bit for bit.
     """
-    chosen = plan(threat.norm, num_classes)
-    findings = _Findings()
-    broken_by: list[str | None] = [None] * len(images)
-    images = images.contiguous()
-    adversarial = images.clone()
-    with frozen(model, images.device) as still, own_random_state(), torch.no_grad():
-        judged = FiniteGradients(still).train(False)
-        attack = _attack(judged, threat, chosen, seed, images.device, findings.logger)
-        _check(judged, images, labels, findings.logger)
-        held = judged(images).argmax(1) == labels
-        _mark(broken_by, ~held, "clean")
-        for name in chosen.components:
-            left = held.nonzero().squeeze(1)
-            if len(left) == 0:
-                break
-            asked = for_queries(judged) if name == "square" else judged
-            found = _component(attack, name, lean).perturb(images[left], labels[left])
-            broke = asked(found).argmax(1) != labels[left]
-            adversarial[left[broke]] = found[broke]
-            held[left[broke]] = False
-            _mark(broken_by, left[broke], name)
-    return AutoAttackResult(adversarial, held, broken_by, findings.meanings())
+
+    num_classes: int | None = None
+    lean: bool = False
+    composite: ClassVar[bool] = True
+
+    def settings(self, threat: ThreatModel) -> dict[str, Any]:
+        """Components and target counts; `standard` says whether figures compare with RobustBench's."""
+        chosen = plan(threat.norm, self.num_classes or 10)
+        return {
+            "attack": "AutoAttack",
+            "library": "pyautoattack",
+            "standard": chosen.standard,
+            "components": list(chosen.components),
+            "apgd_targets": chosen.apgd_targets,
+            "fab_targets": chosen.fab_targets,
+            "seed": "evaluation seed + position of the batch's first image",
+        }
+
+    def run(
+        self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+    ) -> AttackResult:
+        """Attack one batch: the clean image where nothing was found, or where it was misclassified already."""
+        findings = _Findings()
+        broken_by: list[str | None] = [None] * len(images)
+        images = images.contiguous()
+        adversarial = images.clone()
+        with frozen(model, images.device) as still, own_random_state(), torch.no_grad():
+            judged = FiniteGradients(still).train(False)
+            chosen = plan(threat.norm, self.num_classes or judged(images[:1]).shape[1])
+            attack = _attack(judged, threat, chosen, generator.initial_seed(), images.device, findings.logger)
+            _check(judged, images, labels, findings.logger)
+            held = judged(images).argmax(1) == labels
+            _mark(broken_by, ~held, "clean")
+            for name in chosen.components:
+                left = held.nonzero().squeeze(1)
+                if len(left) == 0:
+                    break
+                asked = for_queries(judged) if name == "square" else judged
+                found = _component(attack, name, self.lean).perturb(images[left], labels[left])
+                broke = asked(found).argmax(1) != labels[left]
+                adversarial[left[broke]] = found[broke]
+                held[left[broke]] = False
+                _mark(broken_by, left[broke], name)
+        return AttackResult(adversarial, held, broken_by, findings.meanings())
 
 
 def _attack(
@@ -149,8 +142,8 @@ def _attack(
     seed: int,
     device: torch.device,
     logger: logging.Logger,
-) -> AutoAttack:
-    attack = AutoAttack(
+) -> pyautoattack.AutoAttack:
+    attack = pyautoattack.AutoAttack(
         model, norm=threat.library_norm, eps=threat.radius, seed=seed, version="standard", device=device
     )
     attack.apgd_targeted.n_target_classes = chosen.apgd_targets
@@ -159,7 +152,7 @@ def _attack(
     return attack
 
 
-def _component(attack: AutoAttack, name: str, lean: bool) -> Any:
+def _component(attack: pyautoattack.AutoAttack, name: str, lean: bool) -> Any:
     """The library's object for a component, set up as its own loop does."""
     if name in ("apgd-ce", "apgd-dlr"):
         attack.apgd.loss = name.removeprefix("apgd-")

@@ -1,16 +1,19 @@
-"""Attacks as an evaluation runs them: each with its name, its part of the protocol, and one batch at a time."""
+"""What an attack is, and how an evaluation names it."""
 
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks import PGD
-from toughen.attacks.autoattack import auto_attack, plan
-from toughen.attacks.square import square_attack
-from toughen.config import describe
-from toughen.threat import ThreatModel
+from toughen.config import path_of
+from toughen.errors import InputError
+from toughen.models.fingerprint import fingerprint
+from toughen.numbers import Number
+from toughen.threat import Norm, ThreatModel, as_threat
 
 SURVIVORS = "what the attacks before it left"
 """In an attack's settings under `attacked`: its column then means held under it and under all attacks before it."""
@@ -23,7 +26,8 @@ class AttackResult:
     Attributes:
         adversarial: perturbed images, like the clean ones.
         held: the attack's own verdict, bool (N,), where it gives one.
-        broken_by: for an attack of several components, which of them broke each image.
+        broken_by: for an attack of several components, which of them broke each image; `clean` where it was
+            misclassified before any of them, None where it held.
         warnings: doubts that arose on the way.
         repeated: images that were attacked again as published, because the search on a copy had broken them in vain.
     """
@@ -35,144 +39,145 @@ class AttackResult:
     repeated: int = 0
 
 
-class NamedAttack(Protocol):
-    """An attack of an evaluation, with the name of its columns and its part of the protocol."""
-
-    @property
-    def name(self) -> str:
-        """Column of the verdict table and key of the result."""
-
-    @property
-    def composite(self) -> bool:
-        """Whether it says which of its components broke an image."""
-
-    @property
-    def survivors_only(self) -> bool:
-        """Whether it sees only the images that the attacks before it left; see `SURVIVORS`."""
-
-    def settings(self, threat: ThreatModel) -> dict[str, Any]:
-        """Everything that is needed to run it again, as plain data; a change here makes verdicts new ones."""
-
-    def run(
-        self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
-    ) -> AttackResult:
-        """Attack one batch; all randomness comes from `generator`."""
-
-
-@dataclass(frozen=True)
-class Wrapped:
-    """Base of what runs an attack in another way; `settings` and `run` are up to it.
+class Attack(ABC):
+    """An attack that knows the labels: a model, images, labels and a threat model in, perturbed images out.
 
     Attributes:
-        attack: the attack, whose name and place among the others stay.
+        composite: whether it says which of its components broke an image.
     """
 
-    attack: NamedAttack
+    composite: ClassVar[bool] = False
 
-    @property
-    def name(self) -> str:
-        """The attack's own."""
-        return self.attack.name
+    @abstractmethod
+    def run(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        threat: ThreatModel,
+        generator: torch.Generator,
+    ) -> AttackResult:
+        """Attack one batch; all randomness comes from `generator`, which is on the images' device."""
 
-    @property
-    def composite(self) -> bool:
-        """The attack's own."""
-        return self.attack.composite
+    def settings(self, threat: ThreatModel) -> dict[str, Any]:
+        """Everything that is needed to run it again, as plain data; a change here makes an evaluation another one."""
+        return {"attack": path_of(type(self)), "sha256": fingerprint(self)}
 
-    @property
-    def survivors_only(self) -> bool:
-        """The attack's own."""
-        return self.attack.survivors_only
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        threat: ThreatModel | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        eps: Number | None = None,
+        norm: Norm | None = None,
+    ) -> Tensor:
+        """Adversarial images.
+
+        Args:
+            model: images in [0, 1] to logits; it is attacked in eval mode and left as it was.
+            images: N x C x H x W in [0, 1].
+            labels: int64, (N,).
+            threat: what the attacker may do; or `eps` and `norm`.
+            generator: of all random numbers, on the images' device; default one that torch's global generator seeds.
+            eps: radius, such as 8/255 as text; default the norm's customary one.
+            norm: linf (default), l2 or l1.
+
+        Returns:
+            Tensor: like `images`, in the threat model.
+
+        Raises:
+            InputError: what is no threat model, or both a threat model and `eps` or `norm`.
+        """
+        if generator is None:
+            generator = torch.Generator(images.device).manual_seed(int(torch.randint(2**62, ())))
+        return self.run(model, images, labels, as_threat(threat, eps, norm), generator).adversarial
 
 
 @dataclass(frozen=True)
-class Gradient:
-    """A `PGD` with settings, under a name."""
+class PlannedAttack:
+    """An attack in an evaluation.
+
+    Attributes:
+        name: column of the verdict table and key of the result.
+        attack: what is run.
+        survivors_only: whether it sees only the images that the attacks before it left; see `SURVIVORS`.
+    """
 
     name: str
-    attack: PGD
+    attack: Attack
     survivors_only: bool = False
-    composite: bool = False
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
-        """The attack's class and settings, with the step size that holds in this threat model."""
-        described = describe(self.attack)
-        steps = {"steps": self.attack.steps, "step_size": self.attack.step_size_under(threat)}
-        return {"attack": type(self.attack).__name__, **described["init_args"], **steps, **seen(self.survivors_only)}
-
-    def run(
-        self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
-    ) -> AttackResult:
-        """Attack one batch."""
-        return AttackResult(self.attack(model, images, labels, threat, generator))
+        """The attack's settings, and which images it is given."""
+        return {**self.attack.settings(threat), **({"attacked": SURVIVORS} if self.survivors_only else {})}
 
 
 @dataclass(frozen=True)
-class AutoAttack:
-    """AutoAttack standard, seeded with the generator's own seed; `lean` as in `auto_attack`."""
+class CalledAttack(Attack):
+    """An attack of the user's own: anything that is called with a model, images and labels and gives images.
 
-    num_classes: int
-    name: str = "autoattack"
-    survivors_only: bool = False
-    composite: bool = True
-    lean: bool = False
-
-    def settings(self, threat: ThreatModel) -> dict[str, Any]:
-        """Components and target counts; `standard` says whether figures compare with RobustBench's."""
-        chosen = plan(threat.norm, self.num_classes)
-        return {
-            "attack": "AutoAttack",
-            "library": "pyautoattack",
-            "standard": chosen.standard,
-            "components": list(chosen.components),
-            "apgd_targets": chosen.apgd_targets,
-            "fab_targets": chosen.fab_targets,
-            "seed": "evaluation seed + position of the batch's first image",
-        }
-
-    def run(
-        self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
-    ) -> AttackResult:
-        """Attack one batch."""
-        seed = generator.initial_seed()
-        result = auto_attack(model, images, labels, threat, seed=seed, num_classes=self.num_classes, lean=self.lean)
-        return AttackResult(result.adversarial, result.held, result.broken_by, result.warnings)
-
-
-@dataclass(frozen=True)
-class Square:
-    """Square (Andriushchenko et al. 2020), which sees logits and no gradient, with as many queries as asked for.
-
-    `lean` as in `auto_attack`.
+    It may also take a threat model and a generator, as `(model, images, labels, threat, generator)`.
     """
 
-    queries: int = 20_000
-    name: str = "square"
-    survivors_only: bool = True
-    composite: bool = False
-    lean: bool = False
+    function: Callable[..., Tensor]
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
-        """The number of queries, over which the schedule of the square's size is stretched."""
-        return {
-            "attack": "Square",
-            "library": "pyautoattack",
-            "queries": self.queries,
-            "restarts": 1,
-            "rescaled_schedule": True,
-            **seen(self.survivors_only),
-        }
+        """Its import path, and a hash over its code and all that it refers to."""
+        named = self.function if hasattr(self.function, "__qualname__") else type(self.function)
+        return {"attack": path_of(named), "sha256": fingerprint(self.function)}
 
     def run(
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
     ) -> AttackResult:
-        """Attack one batch."""
-        seed = generator.initial_seed()
-        return AttackResult(
-            square_attack(model, images, labels, threat, queries=self.queries, seed=seed, lean=self.lean)
-        )
+        """Attack one batch; the images are checked as every attack's are, by who evaluates them."""
+        given: tuple[Any, ...] = (model, images, labels, threat, generator)
+        try:
+            inspect.signature(self.function).bind(*given)
+        except TypeError:
+            given = given[:3]
+        with torch.enable_grad():
+            found = self.function(*given)
+        if not isinstance(found, Tensor) or found.shape != images.shape:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise InputError(
+                f"attacks: expected images of shape {tuple(images.shape)} from {self.function}, got {shape}"
+            )
+        return AttackResult(found.detach().to(images))
 
 
-def seen(survivors_only: bool) -> dict[str, str]:
-    """The part of an attack's settings that says which images it was given."""
-    return {"attacked": SURVIVORS} if survivors_only else {}
+OwnAttacks = Mapping[str, Callable[..., Tensor]] | Sequence[Callable[..., Tensor]]
+"""Attacks beside a budget's: by the name of their column, or in a list, each then named after its function or class."""
+
+
+def own_attacks(attacks: OwnAttacks) -> tuple[PlannedAttack, ...]:
+    """Attacks of the user's own, as an evaluation runs them.
+
+    Raises:
+        InputError: something that cannot be called, or two of one name.
+
+    >>> from toughen.attacks import PGD
+    >>> [each.name for each in own_attacks([PGD(steps=50), lambda model, images, labels: images])]
+    ['pgd', 'attack_2']
+    """
+    named = attacks.items() if isinstance(attacks, Mapping) else ((_name(a, n), a) for n, a in enumerate(attacks, 1))
+    planned: list[PlannedAttack] = []
+    for name, attack in named:
+        if not callable(attack) or isinstance(attack, type | nn.Module):
+            raise InputError(
+                f"attacks: expected what can be called as (model, images, labels), got {attack!r}; "
+                "write for example attacks=[PGD(steps=50)], or attacks={'mine': my_function}"
+            )
+        if not name.isidentifier() or name == "clean" or name in [each.name for each in planned]:
+            raise InputError(
+                f"attacks: {name!r} is no name of a column, or is there twice; write attacks={{'name': ...}}"
+            )
+        planned.append(PlannedAttack(name, attack if isinstance(attack, Attack) else CalledAttack(attack)))
+    return tuple(planned)
+
+
+def _name(attack: Any, number: int) -> str:
+    name = getattr(attack, "__name__", type(attack).__name__)
+    return name.lower() if name.isidentifier() else f"attack_{number}"

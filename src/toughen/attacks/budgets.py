@@ -3,53 +3,60 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
-from toughen.attacks import FGSM, PGD
 from toughen.attacks.apgd import APGD, PGD_IS_WEAK
-from toughen.attacks.base import AutoAttack, Gradient, NamedAttack, Square
+from toughen.attacks.autoattack import AutoAttack
+from toughen.attacks.base import PlannedAttack
 from toughen.attacks.eot import in_the_mean
+from toughen.attacks.pgd import FGSM, PGD
 from toughen.attacks.spsa import SPSA
+from toughen.attacks.square import Square
 from toughen.errors import InputError, did_you_mean
 from toughen.losses import LabelledLoss
 from toughen.threat import Norm
 
-Budget = Literal["quick", "standard", "thorough"]
+Budget = Literal["quick", "standard", "thorough", "none"]
 """quick: FGSM, and PGD-20 on the margin with 5 restarts, in l1 APGD-20; standard: FGSM, PGD-20 and AutoAttack standard;
 thorough: standard, then PGD-100 with 10 restarts on cross-entropy, margin and DLR, and Square with 20,000 queries, each
-of these on the images that all before it left."""
+of these on the images that all before it left; none: only attacks that are named beside it."""
 
-_FGSM = Gradient("fgsm", FGSM())
+_FGSM = PlannedAttack("fgsm", FGSM())
 
 
-def _quick(num_classes: int, norm: Norm) -> tuple[NamedAttack, ...]:
+def _quick(num_classes: int, norm: Norm) -> tuple[PlannedAttack, ...]:
     return (_FGSM, search(norm, steps=20, restarts=5, survivors_only=False))
 
 
-def _standard(num_classes: int, norm: Norm) -> tuple[NamedAttack, ...]:
-    return (_FGSM, Gradient("pgd20", PGD(steps=20, keep_best=True)), AutoAttack(num_classes))
+def _standard(num_classes: int, norm: Norm) -> tuple[PlannedAttack, ...]:
+    return (
+        _FGSM,
+        PlannedAttack("pgd20", PGD(steps=20, keep_best=True)),
+        PlannedAttack("autoattack", AutoAttack(num_classes)),
+    )
 
 
-def _thorough(num_classes: int, norm: Norm) -> tuple[NamedAttack, ...]:
+def _thorough(num_classes: int, norm: Norm) -> tuple[PlannedAttack, ...]:
     # A thousand steps an image: spent only where nothing before has succeeded, which leaves the worst case, all that
     # this budget is for, as it is. The difference of logits ratio needs three logits.
     losses: tuple[LabelledLoss, ...] = ("ce", "margin", "dlr") if num_classes > 2 else ("ce", "margin")
     return (
         *_standard(num_classes, norm),
         *(
-            Gradient(f"pgd100_{loss}", PGD(steps=100, restarts=10, keep_best=True, loss=loss), survivors_only=True)
+            PlannedAttack(f"pgd100_{loss}", PGD(steps=100, restarts=10, keep_best=True, loss=loss), survivors_only=True)
             for loss in losses
         ),
-        Square(),
+        PlannedAttack("square", Square(queries=20_000), survivors_only=True),
     )
 
 
-_BUDGETS: dict[Budget, Callable[[int, Norm], tuple[NamedAttack, ...]]] = {
+_BUDGETS: dict[Budget, Callable[[int, Norm], tuple[PlannedAttack, ...]]] = {
     "quick": _quick,
     "standard": _standard,
     "thorough": _thorough,
+    "none": lambda num_classes, norm: (),
 }
 
 
-def attacks_of(budget: Budget, num_classes: int, norm: Norm) -> tuple[NamedAttack, ...]:
+def attacks_of(budget: Budget, num_classes: int, norm: Norm) -> tuple[PlannedAttack, ...]:
     """The attacks of a budget, in the order in which they run.
 
     Raises:
@@ -63,22 +70,23 @@ def attacks_of(budget: Budget, num_classes: int, norm: Norm) -> tuple[NamedAttac
     return _BUDGETS[budget](num_classes, norm)
 
 
-def search(norm: Norm, steps: int, restarts: int, survivors_only: bool = True) -> NamedAttack:
+def search(norm: Norm, steps: int, restarts: int, survivors_only: bool = True) -> PlannedAttack:
     """PGD on the margin loss; `APGD` where `PGD_IS_WEAK`.
 
     >>> search("linf", 20, 2).name, search("l1", 20, 2).name
     ('pgd20_margin', 'apgd20')
     """
     if norm in PGD_IS_WEAK:
-        return APGD(steps, restarts, survivors_only)
+        return PlannedAttack(f"apgd{steps}", APGD(steps, restarts), survivors_only)
     attack = PGD(steps, restarts=restarts, keep_best=True, loss="margin")
-    return Gradient(f"pgd{steps}_margin", attack, survivors_only)
-
-
-def further_attacks(protocol: Mapping[str, Any]) -> tuple[NamedAttack, ...]:
-    """What follows in an evaluation of this protocol, each on the images that all before it left."""
-    return in_the_mean((Square(queries=1000, name="further_square"), SPSA()), int(protocol["eot"]))
+    return PlannedAttack(f"pgd{steps}_margin", attack, survivors_only)
 
 
 FURTHER = ("further_square", "further_spsa")
-"""Their names."""
+"""Names of the attacks that follow where a figure is doubted: none of them asks the model for a gradient."""
+
+
+def further_attacks(protocol: Mapping[str, Any]) -> tuple[PlannedAttack, ...]:
+    """What follows in an evaluation of this protocol, each on the images that all before it left."""
+    attacks = (PlannedAttack(name, each, True) for name, each in zip(FURTHER, (Square(1000), SPSA()), strict=True))
+    return in_the_mean(tuple(attacks), int(protocol["eot"]))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks.base import AttackResult, NamedAttack, Wrapped
+from toughen.attacks.base import Attack, AttackResult, PlannedAttack
 from toughen.attacks.transfer import Transfer
 from toughen.errors import InputError
 from toughen.losses import log_probabilities
@@ -41,17 +41,27 @@ class Averaged(nn.Module):
 
 
 @dataclass(frozen=True)
-class EOT(Wrapped):
-    """An attack that sees the mean of several passes, in its gradients and in what it asks for.
+class EOT(Attack):
+    """Expectation over transformation: an attack sees the mean of several passes, in gradients and in what it asks.
 
     The verdict is not the mean's: each image is held against one new pass of the model itself (see `classify`), as the
     model answers where it is deployed, and the share of held images estimates its expected accuracy without bias. The
     class of the mean, or of most passes, is that of a smoother classifier than the one that was given, and flatters it:
     with the random resizing of the tests most passes are right on 63 % of attacked images, and a pass is right on 52 %.
     To require every pass to be right would depend on their number.
+
+    Attributes:
+        attack: what is run.
+        passes: whose mean it sees.
     """
 
-    passes: int
+    attack: Attack
+    passes: int = 20
+
+    @property
+    def composite(self) -> bool:  # type: ignore[override]
+        """The attack's own."""
+        return self.attack.composite
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
         """The attack's own, and the number of passes; AutoAttack is then not RobustBench's standard."""
@@ -65,7 +75,7 @@ class EOT(Wrapped):
         return replace(self.attack.run(Averaged(model, self.passes), images, labels, threat, generator), held=None)
 
 
-def in_the_mean(attacks: tuple[NamedAttack, ...], passes: int) -> tuple[NamedAttack, ...]:
+def in_the_mean(attacks: tuple[PlannedAttack, ...], passes: int) -> tuple[PlannedAttack, ...]:
     """The attacks in the mean of so many passes; as they are for 1. A transfer does not ask the judged model.
 
     Raises:
@@ -75,4 +85,7 @@ def in_the_mean(attacks: tuple[NamedAttack, ...], passes: int) -> tuple[NamedAtt
         raise InputError(f"eot: expected at least 1 pass (1: the model itself), such as 20, got {passes}")
     if passes == 1:
         return attacks
-    return tuple(attack if isinstance(attack, Transfer) else EOT(attack, passes) for attack in attacks)
+    return tuple(
+        each if isinstance(each.attack, Transfer) else replace(each, attack=EOT(each.attack, passes))
+        for each in attacks
+    )

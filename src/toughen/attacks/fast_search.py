@@ -7,7 +7,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks.base import AttackResult, AutoAttack, NamedAttack, Square, Wrapped
+from toughen.attacks.autoattack import AutoAttack
+from toughen.attacks.base import Attack, AttackResult, CalledAttack, PlannedAttack
+from toughen.attacks.square import Square
 from toughen.attacks.transfer import Transfer
 from toughen.errors import InputError, did_you_mean
 from toughen.hardware import precision as hardware
@@ -49,7 +51,7 @@ def choose_search(
 
 
 @dataclass(frozen=True)
-class FastSearch(Wrapped):
+class FastSearch(Attack):
     """An attack whose search runs on a copy of the model; see `Replicas`. Attacks without gradients: `for_queries`.
 
     1. The attack runs against the copy; perturbations, projections and losses are in fp32. AutoAttack and Square leave
@@ -58,7 +60,13 @@ class FastSearch(Wrapped):
        the start, as published.
     """
 
+    attack: Attack
     replicas: Replicas
+
+    @property
+    def composite(self) -> bool:  # type: ignore[override]
+        """The attack's own."""
+        return self.attack.composite
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
         """The attack's own, and what it searches on."""
@@ -89,9 +97,15 @@ class FastSearch(Wrapped):
         return AttackResult(adversarial, held, broken_by, first.warnings + second.warnings, len(rows))
 
 
-def in_precision(attacks: tuple[NamedAttack, ...], precision: Literal["fp32"] | Search) -> tuple[NamedAttack, ...]:
-    """The attacks with their search in this precision; a transfer does not search on the judged model."""
+def in_precision(attacks: tuple[PlannedAttack, ...], precision: Literal["fp32"] | Search) -> tuple[PlannedAttack, ...]:
+    """The attacks with their search in this precision; a transfer does not search on the judged model, and an
+    attack of the user's own gets the model itself."""
     if precision == "fp32":
         return attacks
     replicas = Replicas(precision)
-    return tuple(attack if isinstance(attack, Transfer) else FastSearch(attack, replicas) for attack in attacks)
+    return tuple(
+        each
+        if isinstance(each.attack, Transfer | CalledAttack)
+        else replace(each, attack=FastSearch(each.attack, replicas))
+        for each in attacks
+    )

@@ -7,15 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks.base import SURVIVORS, AttackResult
+from toughen.attacks.base import Attack, AttackResult
 from toughen.extras import library
 from toughen.models.inference import predict
+from toughen.models.mode import attacked
 from toughen.random_state import seeded
 from toughen.threat import ThreatModel
 
 
 @dataclass(frozen=True)
-class HopSkipJump:
+class HopSkipJump(Attack):
     """HopSkipJump within a number of queries.
 
     The library's attack starts from a misclassified image and walks along the decision boundary towards the given one.
@@ -30,13 +31,10 @@ class HopSkipJump:
 
     queries: int
     candidates: Tensor
-    name: str = "hop_skip_jump"
-    survivors_only: bool = True
-    composite: bool = False
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
         """The number of queries."""
-        return {"attack": "HopSkipJump", "library": "foolbox", "queries": self.queries, "attacked": SURVIVORS}
+        return {"attack": "HopSkipJump", "library": "foolbox", "queries": self.queries}
 
     def run(
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
@@ -49,7 +47,7 @@ class HopSkipJump:
             doubts.append(f"{len(images) - len(rows)} images were left alone: nothing to start from was misclassified")
         if len(rows):
             oracle = _Oracle(model, images[rows], labels[rows], threat, self.queries)
-            with seeded(generator.initial_seed()):
+            with attacked(model), seeded(generator.initial_seed()):
                 whole = _walk(oracle, self.candidates[starts[rows]])
             if not whole:
                 doubts.append("the attack ended early: the model answers the same question differently")

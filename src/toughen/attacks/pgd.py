@@ -1,9 +1,13 @@
 """Attacks that know the label."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from toughen.attacks.base import Attack, AttackResult
 from toughen.attacks.gradient import GradientAttack, Start
+from toughen.config import describe
 from toughen.errors import InputError
 from toughen.losses import LABELLED, LabelledLoss, margin
 from toughen.models.mode import Mode
@@ -11,7 +15,7 @@ from toughen.numbers import Number
 from toughen.threat import ThreatModel
 
 
-class PGD(GradientAttack):
+class PGD(GradientAttack, Attack):
     """Projected gradient descent (Madry et al. 2018): several steps up a loss of the label.
 
     Args:
@@ -47,7 +51,12 @@ class PGD(GradientAttack):
             raise InputError(f"attack.loss: expected one of {', '.join(LABELLED)}, got {loss!r}")
         self.loss: LabelledLoss = loss
 
-    def __call__(
+    def settings(self, threat: ThreatModel) -> dict[str, Any]:
+        """The attack's class and settings, with the step size that holds in this threat model."""
+        steps = {"steps": self.steps, "step_size": self.step_size_under(threat)}
+        return {"attack": type(self).__name__, **describe(self)["init_args"], **steps}
+
+    def run(
         self,
         model: nn.Module,
         images: Tensor,
@@ -56,10 +65,10 @@ class PGD(GradientAttack):
         generator: torch.Generator | None = None,
         *,
         initial: Tensor | None = None,
-    ) -> Tensor:
-        """Adversarial images for these labels; see `GradientAttack.maximise`."""
+    ) -> AttackResult:
+        """Attack one batch; `initial` as in `GradientAttack.maximise`."""
         loss = LABELLED[self.loss]
-        return self.maximise(
+        found = self.maximise(
             model,
             lambda logits: loss(logits, labels),
             images,
@@ -68,6 +77,7 @@ class PGD(GradientAttack):
             initial=initial,
             success=lambda logits: margin(logits, labels) > 0,
         )
+        return AttackResult(found)
 
 
 class FGSM(PGD):

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks import PGD
-from toughen.attacks.base import AttackResult, Gradient
+from toughen.attacks.base import Attack, AttackResult
+from toughen.attacks.pgd import PGD
 from toughen.threat import ThreatModel
 
 
@@ -76,13 +76,10 @@ _STEP = 0.5
 
 
 @dataclass(frozen=True)
-class SPSA:
-    """PGD-20 on the margin, of which every gradient is `Estimated`, on the images that the attacks before it left."""
+class SPSA(Attack):
+    """PGD-20 on the margin, of which every gradient is `Estimated`, for models that hide or falsify theirs."""
 
     directions: int = 32
-    name: str = "further_spsa"
-    survivors_only: bool = True
-    composite: bool = False
 
     @property
     def _attack(self) -> PGD:
@@ -90,8 +87,12 @@ class SPSA:
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
         """The attack's, and how a gradient is estimated."""
-        steps = Gradient(self.name, self._attack, survivors_only=True).settings(threat)
-        return {**steps, "attack": "SPSA", "directions": self.directions, "difference": f"{_STEP} of the radius"}
+        return {
+            **self._attack.settings(threat),
+            "attack": "SPSA",
+            "directions": self.directions,
+            "difference": f"{_STEP} of the radius",
+        }
 
     def run(
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
@@ -101,4 +102,4 @@ class SPSA:
         # Signs of this size are half the radius away, in l2 as in l-inf; in l1 they are as far in l2 as its own steps.
         step = _STEP * threat.radius * float(threat.steepest(draw, images).square().mean().sqrt())
         estimated = Estimated(model, self.directions, step, generator.initial_seed())
-        return AttackResult(self._attack(estimated, images, labels, threat, generator))
+        return self._attack.run(estimated, images, labels, threat, generator)

@@ -2,12 +2,14 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
+from toughen.attacks.base import Attack, AttackResult
 from toughen.losses import margin
 from toughen.models.inference import frozen
 from toughen.models.replica import for_queries
@@ -86,34 +88,43 @@ class _Square(NamedTuple):
     upwards: Tensor
 
 
-def square_attack(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    threat: ThreatModel,
-    *,
-    queries: int,
-    seed: int,
-    lean: bool = False,
-) -> Tensor:
-    """Square alone, with another number of queries than AutoAttack's 5,000; its squares shrink over all of them.
+@dataclass(frozen=True)
+class Square(Attack):
+    """Square (Andriushchenko et al. 2020), which sees logits and no gradient; its squares shrink over all queries.
 
-    Images are identical to those of `SquareAttack(model, norm=..., eps=..., p_init=0.8, n_queries=queries, seed=seed,
-    resc_schedule=True).perturb(images, labels)`: images that are misclassified already come back as they are. With
-    `lean` they are the same up to rounding; see `LeanSquare`.
+    Images are identical to those of pyautoattack's `SquareAttack(model, norm=..., eps=..., p_init=0.8,
+    n_queries=queries, seed=seed, resc_schedule=True).perturb(images, labels)`, where `seed` is the generator's own:
+    images that are misclassified already come back as they are.
+
+    Attributes:
+        queries: for each image; AutoAttack's own has 5,000.
+        lean: the same up to rounding, sooner; see `LeanSquare`.
     """
-    with frozen(model, images.device) as judged, own_random_state(), torch.no_grad():
-        attack = SquareAttack(
-            for_queries(judged),
-            norm=threat.library_norm,
-            eps=threat.radius,
-            p_init=0.8,
-            n_queries=queries,
-            seed=seed,
-            resc_schedule=True,
-            device=images.device,
-        )
-        return runnable(attack, lean).perturb(images.contiguous(), labels)
+
+    queries: int = 5000
+    lean: bool = False
+
+    def settings(self, threat: ThreatModel) -> dict[str, Any]:
+        """The number of queries, over which the schedule of the square's size is stretched."""
+        runs = {"queries": self.queries, "restarts": 1, "rescaled_schedule": True}
+        return {"attack": "Square", "library": "pyautoattack", **runs}
+
+    def run(
+        self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+    ) -> AttackResult:
+        """Attack one batch."""
+        with frozen(model, images.device) as judged, own_random_state(), torch.no_grad():
+            attack = SquareAttack(
+                for_queries(judged),
+                norm=threat.library_norm,
+                eps=threat.radius,
+                p_init=0.8,
+                n_queries=self.queries,
+                seed=generator.initial_seed(),
+                resc_schedule=True,
+                device=images.device,
+            )
+            return AttackResult(runnable(attack, self.lean).perturb(images.contiguous(), labels))
 
 
 def runnable(attack: SquareAttack, lean: bool) -> "SquareOfAnySize | LeanSquare":

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks import PGD
-from toughen.attacks.base import AttackResult, Gradient
+from toughen.attacks.base import Attack, AttackResult, PlannedAttack
+from toughen.attacks.pgd import PGD
 from toughen.errors import InputError
 from toughen.models.build import check_outputs
 from toughen.models.fingerprint import model_facts
@@ -19,7 +19,7 @@ from toughen.threat import ThreatModel
 
 
 @dataclass(frozen=True)
-class Transfer:
+class Transfer(Attack):
     """PGD-50 against another model: a black-box attack, for the judged model is never asked for anything.
 
     It keeps its last point and goes on after it has fooled its own model, because images deep in the wrong class
@@ -31,14 +31,7 @@ class Transfer:
     """
 
     source: nn.Module
-    of: str
-    survivors_only: bool = False
-    composite: bool = False
-
-    @property
-    def name(self) -> str:
-        """`transfer_` and the source's name, as a column may be called."""
-        return "transfer_" + re.sub(r"[^\w-]+", "_", self.of)
+    of: str = "another model"
 
     @cached_property
     def attack(self) -> PGD:
@@ -51,7 +44,7 @@ class Transfer:
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
         """The attack on the source, and which weights the source has."""
-        attack = Gradient(self.name, self.attack).settings(threat)
+        attack = self.attack.settings(threat)
         return {
             **attack,
             "attack": "transfer",
@@ -65,12 +58,15 @@ class Transfer:
     ) -> AttackResult:
         """Attack one batch of the source; `model` is not asked."""
         with frozen(self.source, images.device) as source:
-            return AttackResult(self.attack(source, images, labels, threat, generator))
+            return self.attack.run(source, images, labels, threat, generator)
 
 
-def transfers(models: Mapping[str, nn.Module]) -> tuple[Transfer, ...]:
-    """A transfer attack from each model, by its name."""
-    return tuple(Transfer(model, name) for name, model in models.items())
+def transfers(models: Mapping[str, nn.Module]) -> tuple[PlannedAttack, ...]:
+    """A transfer attack from each model, by its name; its column is `transfer_` and what a column may be called."""
+    return tuple(
+        PlannedAttack("transfer_" + re.sub(r"[^\w-]+", "_", name), Transfer(model, name))
+        for name, model in models.items()
+    )
 
 
 def check_source(name: str, model: nn.Module, images: Tensor, num_classes: int) -> None:

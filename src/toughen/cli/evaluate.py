@@ -32,11 +32,15 @@ GROUPS = {
 }
 
 
+IN_PYTHON = ("images", "labels", "eps", "norm", "attacks", "keep_adversarial", "progress")
+"""What only a caller from Python has: a network and images in hand, and attacks of its own."""
+
+
 def parser() -> Parser:
     """The command line of `commands.evaluate`."""
     from toughen.commands.evaluate import evaluate
 
-    return Parser(evaluate, "run", EXAMPLES, skip=["progress"], groups=GROUPS)
+    return Parser(evaluate, "run", EXAMPLES, skip=IN_PYTHON, groups=GROUPS)
 
 
 def run(arguments: list[str]) -> int:

@@ -1,68 +1,64 @@
 """Attack a model on test images, record a verdict an image, and write the report."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from toughen.attacks.base import OwnAttacks
 from toughen.attacks.transfer import short_names
 from toughen.commands.classes import check_same_order, with_model_labels
 from toughen.commands.into_folder import check_place, check_replaced, finished, run_in
 from toughen.config import describe, instantiate
 from toughen.data.source import DataSource, ImageSet
+from toughen.data.tensors import image_set
 from toughen.errors import InputError, RunError
-from toughen.evaluation import (
-    Analysis,
-    BatchSize,
-    Budget,
-    Evaluation,
-    EvaluationPlan,
-    Processes,
-    Progress,
-    Requirement,
-    Sample,
-    SearchPrecision,
-    Shard,
-    load_model,
-    prepare,
-    with_weights,
-)
-from toughen.evaluation.analyses.base import check_names
+from toughen.evaluation.plan import EvaluationPlan, prepare
+from toughen.evaluation.progress import Progress
+from toughen.evaluation.records.shards import Shard
 from toughen.evaluation.records.store import VerdictStore
+from toughen.evaluation.requirement import Requirement
+from toughen.evaluation.result import Evaluation
+from toughen.evaluation.runner import Runner
+from toughen.evaluation.settings import EvaluationSettings
+from toughen.hardware.processes import Processes
 from toughen.models.build import build_model, with_facts
+from toughen.models.inference import frozen
+from toughen.models.load import load_model, with_weights
+from toughen.models.mode import buffers_kept
+from toughen.models.outputs import logits_in
 from toughen.models.state import copied
-from toughen.numbers import check_number
+from toughen.numbers import Number
+from toughen.random_state import seeded
 from toughen.run import RunFolder
-from toughen.threat import ThreatModel
+from toughen.threat import Norm, ThreatModel, as_threat
 
 
 def evaluate(
-    run: str | None = None,
+    run: str | Path | nn.Module | None = None,
+    images: Any = None,
+    labels: Any = None,
     *,
     model: Callable[..., nn.Module] | None = None,
     weights: str | None = None,
     data: DataSource | None = None,
     threat: ThreatModel | None = None,
-    budget: Budget = "standard",
+    eps: Number | None = None,
+    norm: Norm | None = None,
     transfer: list[str] = [],  # noqa: B006 - never changed
-    test_images: int | None = None,
-    sample: Sample = "by_class",
-    seed: int = 0,
-    batch_size: BatchSize = 250,
-    precision: SearchPrecision = "fp32",
-    eot: int = 1,
-    checks: bool = True,
-    analyses: list[Analysis] = [],  # noqa: B006 - never changed
-    device: str = "auto",
+    attacks: OwnAttacks = (),
+    settings: EvaluationSettings = EvaluationSettings(),
     shard: str | None = None,
-    time_limit: float | None = None,
     require: str | None = None,
     out: str | None = None,
     overwrite: bool = False,
+    keep_adversarial: bool = False,
     progress: Progress | None = None,
+    **changes: Any,
 ) -> Evaluation:
     """Attack a model on test images, record a verdict an image, and write the report.
 
@@ -71,31 +67,31 @@ def evaluate(
     it another evaluation, which never uses them. Started by torchrun, each process takes a shard, and the first one
     joins and reports.
 
+    With a network in hand, `evaluate(network, images, labels, eps="8/255")` needs no run and no data source, and writes
+    nothing where `out` is not given.
+
     Args:
         run: folder of a training run: its model, weights, data and threat model are used where none is given.
+        images: with a network as `run`: N x C x H x W, float in [0, 1] or uint8; or a DataLoader, or anything else that
+            gives pairs of images and labels.
+        labels: whole numbers, (N,), where `images` does not give them.
         model: the network, by class and settings; needed without a run.
         weights: a .safetensors file for it; needed without a run.
         data: the source whose test images are attacked; needed without a run.
         threat: what the attacker may do; default the run's, without a run l-inf 8/255.
-        budget: attacks to run: quick (FGSM, PGD-20), standard (FGSM, PGD-20, AutoAttack) or thorough (more of each).
+        eps: radius of the threat model, in place of `threat`.
+        norm: its norm; default the run's, without a run linf.
         transfer: run folders of other models, whose adversarial images are shown to this one too.
-        test_images: number of test images; default all.
-        sample: which of them: by_class (like the whole set, the same for every seed), first, or random (by the seed).
-        seed: of the attacks, and of a random sample.
-        batch_size: images attacked together, or auto for as many as fit. The seeds are those of batches, so figures
-            compare image by image at the same size only; auto may find another the next time, and then begins anew.
-        precision: of the attacks' search: fp32 (as published, bit for bit), folded or bf16 (on a faster copy of the
-            model, every broken image checked in fp32), or auto (the faster of these two).
-        eot: for a model that answers at random, attack the mean of so many passes, such as 20.
-        checks: attack 100 images again, weaker and stronger, to check that the attacks can be believed.
-        analyses: further studies, such as EpsCurve,Corruptions; those that the folder has are not made again.
-        device: auto, cpu, cuda or cuda:1.
+        attacks: attacks of one's own beside the budget's (with budget none: instead): a list, or a dict by name, of
+            what can be called as (model, images, labels) or (model, images, labels, threat, generator).
+        settings: how it is evaluated.
         shard: compute one of several parts, such as 2/3, and leave the rest to others; then `toughen merge`.
-        time_limit: seconds after which it reports what it has, as incomplete; the same call goes on from there.
         require: what must be shown, such as 'robust >= 0.45 and checks', by the 95 % interval's worse end.
         out: folder for the result; default the run's folder, without a run runs/evaluate-<weights>.
         overwrite: replace the result of another evaluation in that folder, or compute the same one again.
+        keep_adversarial: with a network in hand: keep the images that the attacks ended with.
         progress: called as an attack starts on a batch; the command line passes its progress bar.
+        changes: settings by name, such as budget="quick".
 
     Returns:
         Evaluation: verdicts, result and a few images, which lie in the folder too, with report.html; and the ruling
@@ -104,90 +100,141 @@ def evaluate(
     Raises:
         ToughenError: a setting, the model, the data or the folder is not usable; the message says what to do.
     """
-    _need_model(run, model, weights, data)
-    check_names(analyses)
-    for setting, count, least in (("test_images", test_images, 1), ("seed", seed, 0), ("eot", eot, 1)):
-        if count is not None:
-            check_number(setting, count, least=least, whole=True)
-    if batch_size != "auto":
-        check_number("batch_size", batch_size, least=1, whole=True)
-    if time_limit is not None:
-        check_number("time_limit", time_limit, "seconds", above=0)
+    settings = settings.changed(**changes)
     part = None if shard is None else Shard.parse(shard)
     if part is not None and require is not None:
         raise InputError("require: a shard is not the whole evaluation; use `toughen merge ... --require`")
-    source = None if run is None else RunFolder(run)
-    sections = {"model": model, "data": data, "threat": threat}
-    config = _read(source, [name for name, value in sections.items() if value is None])
-    folder = RunFolder(out or run or f"runs/evaluate-{_name(model, weights)}")
-    own = source is not None and folder.path.resolve() == source.path.resolve()
-    with Processes.from_environment() as crew:
-        if part is not None and crew.size > 1:
+    if keep_adversarial and (out is not None or not isinstance(run, nn.Module)):
+        raise InputError("keep_adversarial: expected a network, images and labels, and no out; a folder has no images")
+    if threat is not None and (eps is not None or norm is not None):
+        as_threat(threat, eps, norm)
+    with Processes.from_environment() as processes:
+        if part is not None and processes.size > 1:
             raise InputError("shard: torchrun's processes share the evaluation out by themselves; leave --shard away")
-        check_place(folder, own)
-        chosen_data = data if data is not None else instantiate(config["data"])
-        chosen_threat = threat if threat is not None else ThreatModel(**config.get("threat", {}))
-        path = None if weights is None else Path(weights)
-        if path is None and source is not None:
-            source.require(source.model)
-            path = source.model
-        images = with_model_labels(chosen_data.load("test"), path, source if model is None else None)
-        settings: dict[str, Any] = {
-            "budget": budget,
-            "test_images": test_images,
-            "sample": sample,
-            "seed": seed,
-            "batch_size": batch_size,
-            "precision": precision,
-            "eot": eot,
-        }
-        for name, value in (("batch_size", batch_size), ("precision", precision)):
-            if value == "auto" and (part is not None or crew.size > 1):
+        for name in ("batch_size", "precision"):
+            if getattr(settings, name) == "auto" and (part is not None or processes.size > 1):
                 raise InputError(f"{name}: auto may differ between the parts of an evaluation; give all the same value")
-        task = prepare(
-            _network(model, path, config, images),
-            images,
-            chosen_threat,
-            device=crew.device(device),
-            transfer=_sources(transfer, images),
-            **settings,
+        given = {"model": model, "weights": weights, "data": data}
+        if isinstance(run, nn.Module):
+            subject = _in_hand(run, images, labels, given, as_threat(threat, eps, norm), out)
+        else:
+            if images is not None or labels is not None:
+                raise InputError("images: they go with a network in hand: evaluate(network, images, labels)")
+            subject = _in_files(run, model, weights, data, threat, eps, norm, out)
+        plan = prepare(
+            subject.network,
+            subject.images,
+            subject.threat,
+            settings.changed(device=processes.device(settings.device)),
+            transfer=_sources(transfer, subject.images, by_name=subject.folder is not None),
+            attacks=attacks,
         )
-        requirement = None if require is None else Requirement.parse(require, task.outline.attacks)
-        if part is not None and part.count > task.outline.batches:
+        requirement = None if require is None else Requirement.parse(require, plan.spec.attacks)
+        if part is not None and part.count > plan.spec.batches:
             raise InputError(
-                f"shard: expected at most {task.outline.batches} shards, one a batch of {task.outline.size} images, "
+                f"shard: expected at most {plan.spec.batches} shards, one a batch of {plan.spec.size} images, "
                 f"got {part}; or choose a smaller --batch_size"
             )
-        before = None if part else _earlier(folder, task, overwrite, crew)
-        crew.wait()  # nobody writes before all have looked
-        if crew.first and not own:
-            if before is None:
-                # First of all, so that the folder is known as an evaluation's however early a kill comes.
-                VerdictStore(folder, task.outline).begin()
-            settings |= {
-                "transfer": transfer,
-                "analyses": analyses,
-                "checks": checks,
-                "device": device,
-                "weights": path,
-            }
-            # What auto found: elsewhere it might find another, and be another evaluation.
-            settings |= {name: task.outline.protocol[name] for name in ("batch_size", "precision")}
-            described = {"data": chosen_data, "threat": chosen_threat, **settings}
-            folder.write_config({"model": _described(model, config, images), **describe(described)})
-        crew.wait()
-        evaluation = run_in(
-            folder,
-            task,
-            before,
-            crew=crew,
-            shard=part,
-            analyses=analyses,
-            checks=checks,
-            time_limit=time_limit,
-            progress=progress,
-        )
+        if subject.folder is None:
+            run_alone = Runner(plan, part or Shard(), progress=progress, keep_adversarial=keep_adversarial)
+            evaluation = run_alone.carry_out().summary()
+        else:
+            before = None if part else _earlier(subject.folder, plan, overwrite, processes)
+            processes.wait()  # nobody writes before all have looked
+            if processes.first and not subject.own:
+                if before is None:
+                    # First of all, so that the folder is known as an evaluation's however early a kill comes.
+                    VerdictStore(subject.folder, plan.spec).begin()
+                asked = {name: value for name, value in vars(plan.settings).items() if name != "time_limit"}
+                described = {"data": subject.data, "threat": subject.threat, **asked, "device": settings.device}
+                described |= {"transfer": transfer, "weights": subject.weights}
+                subject.folder.write_config({"model": subject.described, **describe(described)})
+            processes.wait()
+            evaluation = run_in(subject.folder, plan, before, crew=processes, shard=part, progress=progress)
     return evaluation if requirement is None else replace(evaluation, ruling=requirement.judge(evaluation.result))
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is evaluated, on which images, and where the result goes; no folder: nowhere."""
+
+    network: nn.Module
+    images: ImageSet
+    threat: ThreatModel
+    folder: RunFolder | None
+    own: bool = False
+    data: Any = None
+    weights: Path | None = None
+    described: Any = None
+
+
+def _in_hand(
+    network: nn.Module, images: Any, labels: Any, given: dict[str, Any], threat: ThreatModel, out: str | None
+) -> _Subject:
+    """A network and images that the caller holds."""
+    for name in ("model", "weights"):
+        if given[name] is not None:
+            raise InputError(f"{name}: there is a network already; leave {name} away")
+    data = given["data"]
+    if (images is None) == (data is None):
+        raise InputError(
+            "images: expected evaluate(network, images, labels), evaluate(network, loader) or "
+            "evaluate(network, data=...), and one of them"
+        )
+    found = image_set(images, labels) if data is None else data.load("test")
+    found = _with_classes_of(network, found) if data is None else found
+    folder = None if out is None else RunFolder(out)
+    if folder is not None:
+        check_place(folder, own=False)
+    told = {"images": len(found), "name": found.name} if data is None else data
+    return _Subject(network, found, threat, folder, data=told, described=describe(network))
+
+
+def _with_classes_of(network: nn.Module, images: ImageSet) -> ImageSet:
+    """The images with as many classes as the network has logits, where that can be seen and is more."""
+    tensor = next((each for each in (*network.parameters(), *network.buffers())), torch.zeros(0))
+    few = images.subset(torch.arange(min(2, len(images))))[0].to(tensor.device)
+    with frozen(network, tensor.device) as still, buffers_kept(still), seeded(0), suppress(Exception):
+        logits = logits_in(still(few))
+        if logits.ndim == 2 and logits.shape[1] > len(images.classes):
+            return replace(images, classes=tuple(map(str, range(logits.shape[1]))))
+    return images
+
+
+def _in_files(
+    run: str | Path | None,
+    model: Callable[..., nn.Module] | None,
+    weights: str | None,
+    data: DataSource | None,
+    threat: ThreatModel | None,
+    eps: Number | None,
+    norm: Norm | None,
+    out: str | None,
+) -> _Subject:
+    """A run's network and test images, or those of a weights file and a data source."""
+    if run is not None and not isinstance(run, str | Path):
+        raise InputError(f"run: expected a run folder or a network (nn.Module), got {type(run).__name__}")
+    _need_model(run, model, weights, data)
+    source = None if run is None else RunFolder(run)
+    asked = threat is not None or (eps is not None and norm is not None)
+    sections = {"model": model is None, "data": data is None, "threat": not asked}
+    config = _read(source, [name for name, needed in sections.items() if needed])
+    if threat is None:
+        own_threat = ThreatModel(**config.get("threat", {}))
+        if eps is not None or norm is not None:
+            threat = as_threat(eps=eps, norm=own_threat.norm if norm is None else norm)
+        threat = threat or own_threat
+    folder = RunFolder(out or run or f"runs/evaluate-{_name(model, weights)}")
+    own = source is not None and folder.path.resolve() == source.path.resolve()
+    check_place(folder, own)
+    chosen = data if data is not None else instantiate(config["data"])
+    path = None if weights is None else Path(weights)
+    if path is None and source is not None:
+        source.require(source.model)
+        path = source.model
+    images = with_model_labels(chosen.load("test"), path, source if model is None else None)
+    network = _network(model, path, config, images)
+    return _Subject(network, images, threat, folder, own, chosen, path, _described(model, config, images))
 
 
 def evaluate_into(
@@ -195,53 +242,38 @@ def evaluate_into(
     model: nn.Module,
     images: ImageSet,
     threat: ThreatModel,
+    settings: EvaluationSettings,
     *,
-    budget: Budget = "standard",
-    test_images: int | None = None,
-    sample: Sample = "by_class",
-    seed: int = 0,
-    batch_size: int = 250,
-    device: str | torch.device = "auto",
     crew: Processes | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate a model that is at hand, and write verdicts, result, images and report into a folder.
 
-    The settings are those of `evaluate`. An earlier result is replaced, unless it is the same evaluation's. The work is
-    shared by the processes of `crew`, which all call this; by default it is this process's alone.
+    An earlier result is replaced, unless it is the same evaluation's. The work is shared by the processes of `crew`,
+    which all call this; by default it is this process's alone.
     """
-    task = prepare(
-        model,
-        images,
-        threat,
-        budget=budget,
-        test_images=test_images,
-        sample=sample,
-        seed=seed,
-        batch_size=batch_size,
-        device=device,
-    )
-    before = finished(folder, task.outline, crew)
+    plan = prepare(model, images, threat, settings)
+    before = finished(folder, plan.spec, crew)
     if crew is not None:
         crew.wait()  # nobody writes before all have looked
-    return run_in(folder, task, before, crew=crew, progress=progress)
+    return run_in(folder, plan, before, crew=crew, progress=progress)
 
 
-def _earlier(folder: RunFolder, task: EvaluationPlan, overwrite: bool, crew: Processes) -> Evaluation | None:
+def _earlier(folder: RunFolder, plan: EvaluationPlan, overwrite: bool, crew: Processes) -> Evaluation | None:
     if overwrite:
         return None
-    check_replaced(folder, task.outline)
-    return finished(folder, task.outline, crew)
+    check_replaced(folder, plan.spec)
+    return finished(folder, plan.spec, crew)
 
 
-def _sources(transfer: list[str], images: ImageSet) -> dict[str, nn.Module]:
+def _sources(transfer: list[str], images: ImageSet, by_name: bool) -> dict[str, nn.Module]:
     names = short_names(transfer)
-    for path in transfer:
+    for path in transfer if by_name else []:  # images in hand have classes without names
         check_same_order(RunFolder(path), images.classes)
     return {name: load_model(RunFolder(path)) for name, path in zip(names, transfer, strict=True)}
 
 
-def _need_model(run: str | None, model: Any, weights: str | None, data: DataSource | None) -> None:
+def _need_model(run: str | Path | None, model: Any, weights: str | None, data: DataSource | None) -> None:
     """Without a run, everything that a run would tell must be given; a ready-made network has its weights."""
     trained = model if isinstance(model, nn.Module) else weights
     given = {"--model": model, "--weights": trained, "--data": data}

@@ -13,13 +13,12 @@ from toughen.evaluation import (
     EvaluationSpec,
     Processes,
     Progress,
+    Runner,
     Shard,
-    carry_out,
     merge_parts,
 )
 from toughen.evaluation.checks import run_checks
 from toughen.evaluation.checks.doubts import reasons
-from toughen.evaluation.checks.reattack import with_self_checks
 from toughen.evaluation.records.spec import plain
 from toughen.evaluation.records.store import VerdictStore, has_parts, same_answers
 from toughen.evaluation.runner import analyse
@@ -34,9 +33,6 @@ def run_in(
     *,
     crew: Processes | None = None,
     shard: Shard | None = None,
-    analyses: Sequence[Analysis] = (),
-    checks: bool = True,
-    time_limit: float | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Carry out in a folder what is not there yet, and write the result.
@@ -47,13 +43,10 @@ def run_in(
         before: its complete result, where the folder has it already.
         crew: the processes that share the work, where there are several; each calls this.
         shard: one part only: then no result is written.
-        analyses: further studies; those that `before` holds with the same settings are not made again.
-        checks: whether `SelfChecks` is one of them.
-        time_limit: in seconds.
         progress: told of each step.
     """
-    crew, parts = crew or Processes(), VerdictStore(folder, task.outline)
-    analyses = with_self_checks(analyses, checks)
+    crew, parts = crew or Processes(), VerdictStore(folder, task.spec)
+    analyses, time_limit = task.analyses, task.settings.time_limit
     started = monotonic()
     if before is not None:
         before = _with_analyses(folder, task, before, analyses, crew, time_limit)
@@ -66,15 +59,8 @@ def run_in(
         if crew.first:
             parts.begin()
         crew.wait()  # nobody takes up verdicts before the first one has looked whether they may be used
-    work = carry_out(
-        task,
-        analyses=analyses,
-        shard=shard or Shard(crew.rank + 1, crew.size),
-        time_limit=time_limit,
-        folder=folder,
-        progress=progress,
-        begun=crew.size > 1,
-    )
+    mine = shard or Shard(crew.rank + 1, crew.size)
+    work = Runner(task, mine, folder, progress, begun=crew.size > 1).carry_out()
     if shard is not None:
         return work.summary()
     crew.wait()
@@ -85,7 +71,7 @@ def run_in(
             left = None if time_limit is None else time_limit - (monotonic() - started)
             if left is None or left > 0:
                 # All of it is there now; only the whole shows a doubt, which asks for further attacks.
-                carry_out(task, analyses=analyses, time_limit=left, folder=folder, progress=progress)
+                Runner(task, folder=folder, progress=progress, time_limit=left).carry_out()
             reason = "" if time_limit is None else f"time limit of {time_limit:g} s"
             evaluation = merge_parts([parts], partial=time_limit is not None, reason=reason)
         finish(folder, evaluation)
@@ -133,7 +119,7 @@ def finish(folder: RunFolder, evaluation: Evaluation) -> None:
     write_report(folder)
 
 
-def finished(folder: RunFolder, outline: EvaluationSpec, crew: Processes | None = None) -> Evaluation | None:
+def finished(folder: RunFolder, spec: EvaluationSpec, crew: Processes | None = None) -> Evaluation | None:
     """The complete result of this evaluation, where the folder has it.
 
     The first process of `crew` decides for all, which call this together: a random model may look another to each.
@@ -142,20 +128,20 @@ def finished(folder: RunFolder, outline: EvaluationSpec, crew: Processes | None 
         RunError: a result that cannot be read.
     """
     crew = crew or Processes()
-    there = crew.agree(crew.first and _is_finished(folder, outline))
+    there = crew.agree(crew.first and _is_finished(folder, spec))
     return Evaluation.load(folder) if there else None
 
 
-def _is_finished(folder: RunFolder, outline: EvaluationSpec) -> bool:
+def _is_finished(folder: RunFolder, spec: EvaluationSpec) -> bool:
     if not folder.result.exists():
         return False
     result = folder.read_result()
-    if result.get("key") != outline.key or not result["complete"]:
+    if result.get("key") != spec.key or not result["complete"]:
         return False
-    return same_answers(outline, result.get("probe", {}), folder.path)
+    return same_answers(spec, result.get("probe", {}), folder.path)
 
 
-def check_replaced(folder: RunFolder, outline: EvaluationSpec) -> None:
+def check_replaced(folder: RunFolder, spec: EvaluationSpec) -> None:
     """Raise where the folder has the result of another evaluation, which would be lost.
 
     Raises:
@@ -164,9 +150,9 @@ def check_replaced(folder: RunFolder, outline: EvaluationSpec) -> None:
     if not folder.result.exists():
         return
     result = folder.read_result()
-    if result.get("key") != outline.key:
-        there = EvaluationSpec({name: result.get(name) for name in outline.protocol})
-        differing = ", ".join(outline.differences(there)[:3]) or "the version of toughen that made it"
+    if result.get("key") != spec.key:
+        there = EvaluationSpec({name: result.get(name) for name in spec.protocol})
+        differing = ", ".join(spec.differences(there)[:3]) or "the version of toughen that made it"
         raise RunError(
             f"{folder.path} has a result already, of another evaluation (it differs in {differing}); replace it with "
             "--overwrite, or write this one to another folder with --out"

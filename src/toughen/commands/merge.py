@@ -45,13 +45,13 @@ def merge(
         raise InputError(f"merge: expected --out, the folder for the result of {len(folders)} folders")
     runs = [RunFolder(folder) for folder in folders]
     found = find_parts(runs, key)
-    outline = found[0].outline
-    requirement = None if require is None else Requirement.parse(require, outline.attacks)
+    spec = found[0].spec
+    requirement = None if require is None else Requirement.parse(require, spec.attacks)
     place = RunFolder(out or folders[0])
     own = any(place.path.resolve() == run.path.resolve() for run in runs)
     check_place(place, own)
     if not overwrite:
-        check_replaced(place, outline)
+        check_replaced(place, spec)
     evaluation = merge_parts(found, reason=_WITHOUT_A_MODEL)
     described = next((run for run in runs if run.config.exists()), None)
     if not place.config.exists() and described is not None:

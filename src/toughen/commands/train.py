@@ -18,7 +18,7 @@ from toughen.commands.settings import check_settings, default_name, extended, re
 from toughen.config import describe
 from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages, ImageSet, Split
 from toughen.errors import InputError
-from toughen.evaluation import Budget, Evaluation, Processes, Progress, Sample
+from toughen.evaluation import Budget, Evaluation, EvaluationSettings, Processes, Progress, Sample
 from toughen.hardware.device import find_device
 from toughen.hardware.precision import Precision
 from toughen.methods import Method
@@ -309,11 +309,13 @@ def _evaluate(
             network,
             test_set,
             settings["threat"],
-            budget=settings["budget"],
-            test_images=min(settings["test_images"] or len(test_set), len(test_set)),
-            sample=settings["sample"],
-            seed=settings["seed"],
-            device=device,
+            EvaluationSettings(
+                budget=settings["budget"],
+                test_images=min(settings["test_images"] or len(test_set), len(test_set)),
+                sample=settings["sample"],
+                seed=settings["seed"],
+                device=str(device),
+            ),
             crew=crew,
             progress=progress,
         )

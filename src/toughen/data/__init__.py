@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from toughen.data.order import epoch_order, order_by_class, sample_by_class, split_validation
     from toughen.data.parquet import Parquet
     from toughen.data.source import DataSource, Decoded, ImageSet, ImageStore, Split
+    from toughen.data.tensors import image_set
     from toughen.data.tiny_imagenet import TinyImageNet
     from toughen.data.torchvision_sets import CIFAR10, CIFAR100, SVHN, FashionMNIST
 
@@ -41,6 +42,7 @@ __all__ = [
     "TinyImageNet",
     "epoch_order",
     "hold",
+    "image_set",
     "order_by_class",
     "sample_by_class",
     "soften",

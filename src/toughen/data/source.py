@@ -16,7 +16,7 @@ Split = Literal["train", "test"]
 
 
 class ImageStore(Protocol):
-    """Images of one size, as uint8, wherever they are kept."""
+    """Images of one size, as uint8 or as floats in [0, 1], wherever they are kept."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -26,12 +26,12 @@ class ImageStore(Protocol):
         """How many images there are."""
 
     def take(self, indices: Tensor) -> Tensor:
-        """The images at `indices` (int64, CPU), uint8, n x C x H x W, on the CPU."""
+        """The images at `indices` (int64, CPU), n x C x H x W, on the CPU."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images held as one uint8 tensor, N x C x H x W."""
+    """Images held as one tensor, N x C x H x W: uint8, or floats in [0, 1]."""
 
     tensor: Tensor
 
@@ -75,7 +75,7 @@ class ImageSet:
 
     def subset(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Images as float in [0, 1] and labels at `indices`, on the CPU."""
-        return self.images.take(indices).float() / 255, self.labels[indices]
+        return in_unit_range(self.images.take(indices)), self.labels[indices]
 
     def in_order_of(self, classes: Sequence[str], whose: str) -> "ImageSet":
         """The same images with labels that count these classes, which are matched by name.
@@ -109,9 +109,14 @@ class ImageSet:
 
     def channel_statistics(self, sample: int = 10_000) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel, in [0, 1] units, over at most `sample` images, by class."""
-        pixels = self.images.take(sample_by_class(self.labels, sample, seed=0)).double() / 255
+        pixels = in_unit_range(self.images.take(sample_by_class(self.labels, sample, seed=0)), torch.float64)
         deviation = pixels.std(dim=(0, 2, 3)).clamp_min(1e-3)
         return pixels.mean(dim=(0, 2, 3)).tolist(), deviation.tolist()
+
+
+def in_unit_range(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Images as they are kept, as floats in [0, 1]."""
+    return images.to(dtype) if images.is_floating_point() else images.to(dtype) / 255
 
 
 def _other_classes(names: tuple[str, ...], whose: str, images: ImageSet) -> str:

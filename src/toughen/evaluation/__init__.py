@@ -5,39 +5,41 @@ from typing import TYPE_CHECKING
 from toughen.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from toughen.attacks.autoattack import AutoAttackResult, auto_attack
-    from toughen.attacks.base import NamedAttack
+    from toughen.attacks.base import PlannedAttack
     from toughen.attacks.budgets import Budget, attacks_of
     from toughen.attacks.fast_search import SearchPrecision
     from toughen.attacks.transfer import Transfer
     from toughen.evaluation.analyses.base import Analysis, AnalysisContext
-    from toughen.evaluation.plan import BatchSize, EvaluationPlan, Sample, prepare
+    from toughen.evaluation.plan import EvaluationPlan, prepare
     from toughen.evaluation.progress import Progress, Step
     from toughen.evaluation.records.merge import find_parts, merge_parts
     from toughen.evaluation.records.shards import Shard
     from toughen.evaluation.records.spec import EvaluationSpec
     from toughen.evaluation.records.verdicts import Verdicts
     from toughen.evaluation.requirement import Requirement, RequirementResult
-    from toughen.evaluation.result import Evaluation
-    from toughen.evaluation.runner import carry_out, evaluate_model
+    from toughen.evaluation.result import Accuracy, Evaluation
+    from toughen.evaluation.runner import Runner, evaluate_model
+    from toughen.evaluation.settings import BatchSize, EvaluationSettings, Sample
     from toughen.evaluation.statistics.intervals import clopper_pearson, holm, mcnemar, wilson
     from toughen.hardware.processes import Processes
     from toughen.models.load import load_model, with_weights
 
 __all__ = [
+    "Accuracy",
     "Analysis",
     "AnalysisContext",
-    "AutoAttackResult",
     "BatchSize",
     "Budget",
     "Evaluation",
     "EvaluationPlan",
+    "EvaluationSettings",
     "EvaluationSpec",
-    "NamedAttack",
+    "PlannedAttack",
     "Processes",
     "Progress",
     "Requirement",
     "RequirementResult",
+    "Runner",
     "Sample",
     "SearchPrecision",
     "Shard",
@@ -45,8 +47,6 @@ __all__ = [
     "Transfer",
     "Verdicts",
     "attacks_of",
-    "auto_attack",
-    "carry_out",
     "clopper_pearson",
     "evaluate_model",
     "find_parts",

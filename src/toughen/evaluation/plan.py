@@ -1,15 +1,15 @@
 """An evaluation before its first attack: everything is settled, checked and hashed."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks.base import NamedAttack
-from toughen.attacks.budgets import Budget, attacks_of
+from toughen.attacks.base import OwnAttacks, PlannedAttack, own_attacks
+from toughen.attacks.budgets import attacks_of
 from toughen.attacks.eot import Averaged, in_the_mean
 from toughen.attacks.fast_search import SearchPrecision, choose_search, in_precision
 from toughen.attacks.transfer import check_source, transfers
@@ -17,10 +17,13 @@ from toughen.batch import Batch
 from toughen.data.order import order_by_class, sample_by_class
 from toughen.data.source import ImageSet, Split
 from toughen.errors import InputError, ToughenWarning, did_you_mean
+from toughen.evaluation.analyses.base import Analysis
+from toughen.evaluation.checks.reattack import SelfChecks
 from toughen.evaluation.preflight import SAMPLE, Finding, Given, PreflightContext, preflight
 from toughen.evaluation.records.probe import of_own_draws, probe
 from toughen.evaluation.records.provenance import data_facts
 from toughen.evaluation.records.spec import EvaluationSpec, plain
+from toughen.evaluation.settings import EvaluationSettings, Sample
 from toughen.hardware.device import find_device
 from toughen.hardware.memory import largest_batch
 from toughen.models import check_outputs, forward_flops
@@ -32,17 +35,6 @@ from toughen.models.outputs import giving_logits
 from toughen.models.state import check_values, copied
 from toughen.random_state import seeded
 from toughen.threat import ThreatModel
-
-BatchSize = int | Literal["auto"]
-"""Images attacked together; auto: the most that fit into this machine's memory, see `largest_batch`."""
-
-Sample = Literal["by_class", "first", "random"]
-"""Which images of a split stand for it, and in which order.
-
-by_class: drawn by class (see `order_by_class`), the same ones for every seed, so that runs with other seeds compare
-image by image; every beginning is like the split. first: the first ones in the data's own order, as RobustBench takes
-them, which in sorted data are of few classes. random: drawn with the evaluation's seed.
-"""
 
 
 def choose_images(labels: Tensor, test_images: int | None, sample: Sample, seed: int) -> Tensor:
@@ -81,28 +73,25 @@ class EvaluationPlan:
         attacks: in the order in which they run.
         indices: places of the evaluated images in the split.
         device: where to compute.
-        outline: all of it as plain data, with its key.
+        settings: what was asked for.
+        spec: all of it as plain data, with its key.
         fresh: a copy of the model that was asked nothing; None where it cannot be copied.
     """
 
     model: nn.Module
     images: ImageSet
     threat: ThreatModel
-    attacks: tuple[NamedAttack, ...]
+    attacks: tuple[PlannedAttack, ...]
     indices: Tensor
     device: torch.device
-    outline: EvaluationSpec
+    settings: EvaluationSettings
+    spec: EvaluationSpec
     fresh: nn.Module | None = None
 
     @property
-    def seed(self) -> int:
-        """Of the attacks, and of a random sample."""
-        return int(self.outline.protocol["seed"])
-
-    @property
-    def eot(self) -> int:
-        """Passes whose mean the attacks see."""
-        return int(self.outline.protocol["eot"])
+    def analyses(self) -> tuple[Analysis, ...]:
+        """What is studied after the attacks: first what the checks need, where they are wanted."""
+        return (*([SelfChecks()] if self.settings.checks else []), *self.settings.analyses)
 
     def batch(self, number: int) -> Batch:
         """A batch on the CPU, checked.
@@ -110,7 +99,7 @@ class EvaluationPlan:
         Raises:
             InputError: images or labels that do not fit their contract.
         """
-        indices = self.indices.split(self.outline.size)[number]
+        indices = self.indices.split(self.spec.size)[number]
         batch = Batch(*self.images.subset(indices), indices)
         batch.check(len(self.images.classes))
         return batch
@@ -120,29 +109,24 @@ def prepare(
     model: nn.Module,
     images: ImageSet,
     threat: ThreatModel,
+    settings: EvaluationSettings = EvaluationSettings(),
     *,
-    budget: Budget = "standard",
-    test_images: int | None = None,
-    sample: Sample = "by_class",
-    seed: int = 0,
-    batch_size: BatchSize = 250,
-    device: str | torch.device = "auto",
-    precision: SearchPrecision = "fp32",
-    eot: int = 1,
     transfer: Mapping[str, nn.Module] | None = None,
+    attacks: OwnAttacks = (),
     split: Split = "test",
+    **changes: Any,
 ) -> EvaluationPlan:
     """Settle everything that an evaluation does, and look at the model for reasons not to believe its figures.
 
-    The settings are those of `evaluate_model`. Each doubt is a `ToughenWarning` too, before any long attack.
+    The arguments are those of `evaluate_model`. Each doubt is a `ToughenWarning` too, before any long attack.
 
     Raises:
         InputError: images, labels or the model's outputs that do not fit each other; a setting out of range.
     """
-    if batch_size != "auto" and batch_size < 1:
-        raise InputError(f"batch_size: expected at least 1 or auto, got {batch_size}")
-    num_classes, where = len(images.classes), find_device(device)
-    chosen = choose_images(images.labels, test_images, sample, seed)
+    settings = settings.changed(**changes)
+    batch_size, eot = settings.batch_size, settings.eot
+    num_classes, where = len(images.classes), find_device(settings.device)
+    chosen = choose_images(images.labels, settings.test_images, settings.sample, settings.seed)
     check_values(model)
     fresh = _copied(model)
     few = images.subset(chosen[:2])[0].to(where)
@@ -152,27 +136,20 @@ def prepare(
         model, fresh = answering, _copied(answering)
     transfer = {name: _answering(source, few) for name, source in (transfer or {}).items()}
     with frozen(model, where) as still:
-        search = _search(precision, eot, where, threat, lambda: forward_flops(still, few, num_classes))
+        search = _search(settings.precision, eot, where, threat, lambda: forward_flops(still, few, num_classes))
         if batch_size == "auto":
             check_outputs(still, few, num_classes)
             averaged = still if eot == 1 else Averaged(still, eot)
             batch_size = largest_batch(averaged, few[:1], len(chosen))
-    attacks = (*attacks_of(budget, num_classes, threat.norm), *transfers(transfer))
-    attacks = in_the_mean(in_precision(attacks, search), eot)
-    names = [attack.name for attack in attacks]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"transfer: two models give the column {twice}; rename one of their folders")
+    planned = (*attacks_of(settings.budget, num_classes, threat.norm), *own_attacks(attacks), *transfers(transfer))
+    planned = in_the_mean(in_precision(planned, search), eot)
+    _check_columns([attack.name for attack in planned])
+    settings = settings.changed(batch_size=batch_size, precision=search)
     protocol: dict[str, Any] = {
         "threat": {"norm": threat.norm, "eps": threat.radius},
-        "budget": budget,
-        "attacks": {attack.name: attack.settings(threat) for attack in attacks},
+        "attacks": {attack.name: attack.settings(threat) for attack in planned},
         "n": len(chosen),
-        "sample": sample,
-        "seed": seed,
-        "batch_size": batch_size,
-        "precision": search,
-        "eot": eot,
+        **{name: value for name, value in settings.protocol().items() if name != "test_images"},
         "data": data_facts(images, split, chosen.split(batch_size)),
         "model": facts,
     }
@@ -188,8 +165,16 @@ def prepare(
     for finding in findings:
         if finding.severity == "doubt":
             warnings.warn(finding.message, ToughenWarning, stacklevel=2)
-    outline = EvaluationSpec(plain(protocol), findings, answers)
-    return EvaluationPlan(_attackable(model, findings), images, threat, attacks, chosen, where, outline, fresh)
+    spec = EvaluationSpec(plain(protocol), findings, answers)
+    return EvaluationPlan(_attackable(model, findings), images, threat, planned, chosen, where, settings, spec, fresh)
+
+
+def _check_columns(names: Sequence[str]) -> None:
+    if not names:
+        raise InputError("budget: none, and no attack beside it; name some attacks, or expected --budget quick")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"attacks: two of them give the column {twice[0]}; rename one of them, or its folder")
 
 
 def _copied(model: nn.Module) -> nn.Module | None:

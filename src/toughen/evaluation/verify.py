@@ -6,7 +6,7 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks.base import NamedAttack
+from toughen.attacks.base import PlannedAttack
 from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.models.inference import classify
@@ -78,7 +78,7 @@ def judge_clean(model: nn.Module, batch: Batch, device: torch.device, passes: in
 def judge(
     model: nn.Module,
     clean: Clean,
-    attack: NamedAttack,
+    attack: PlannedAttack,
     threat: ThreatModel,
     *,
     seed: int,
@@ -107,12 +107,12 @@ def judge(
     rows = attacked.nonzero().squeeze(1)
     held, norm = torch.zeros_like(attacked), torch.zeros_like(clean.confidences)
     adversarial, predictions, confidences = images.clone(), clean.predictions.clone(), clean.confidences.clone()
-    broken_by: list[str | None] | None = [None] * len(images) if attack.composite else None
+    broken_by: list[str | None] | None = [None] * len(images) if attack.attack.composite else None
     warnings: tuple[str, ...] = ()
     repeated = 0
     if len(rows):
         generator = torch.Generator(images.device).manual_seed(seed)
-        attempt = attack.run(model, images[rows], clean.batch.labels[rows], threat, generator)
+        attempt = attack.attack.run(model, images[rows], clean.batch.labels[rows], threat, generator)
         warnings, repeated = attempt.warnings, attempt.repeated
         # An image that was misclassified already stays as it was, whatever the attack made of it.
         right = clean.right[rows]

@@ -226,7 +226,8 @@ class ARAT(Method):
             if not self.noise_in_place:
                 return Perturbed(self.attack(model, batch.images, labels, self.threat, generator))
             noisy = self.attack.initial(batch.images, self.threat, generator)
-            return Perturbed(self.attack(model, noisy, labels, self.threat, generator, initial=noisy), noisy)
+            found = self.attack.run(model, noisy, labels, self.threat, generator, initial=noisy)
+            return Perturbed(found.adversarial, noisy)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The two branches' cross-entropies, and the distance of their features.

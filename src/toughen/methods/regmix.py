@@ -130,7 +130,8 @@ class RegMix(PriorGuided):
             loss = LABELLED[self.attack.loss]
             return self.attack_from_memory(model, batch, lambda z: loss(z, batch.labels), self.attack)
         start = self.attack.initial(batch.images, self.threat, self.generator)
-        images = self.attack(model, batch.images, batch.labels, self.threat, self.generator, initial=start)
+        found = self.attack.run(model, batch.images, batch.labels, self.threat, self.generator, initial=start)
+        images = found.adversarial
         return Perturbed(images, start)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:

@@ -9,8 +9,8 @@ import torch
 import zoo
 from torch import nn
 
-from toughen.attacks import FGSM, PGD
-from toughen.attacks.base import Gradient, NamedAttack, Square
+from toughen.attacks import FGSM, PGD, Square
+from toughen.attacks.base import PlannedAttack
 from toughen.data import ImageSet
 from toughen.data.source import Decoded
 from toughen.errors import ToughenWarning
@@ -32,7 +32,7 @@ def failed(evaluation: Evaluation) -> list[str]:
 
 
 @contextmanager
-def attacked_by(*attacks: NamedAttack) -> Iterator[None]:
+def attacked_by(*attacks: PlannedAttack) -> Iterator[None]:
     """The budget's attacks are these."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("toughen.evaluation.plan.attacks_of", lambda budget, num_classes, norm: attacks)
@@ -111,7 +111,7 @@ def test_a_gradient_that_leads_astray_does_not_pass_the_gate(network, images, de
 def test_too_few_steps_are_caught(robust_network, images, weak: PGD):
     """The same model under PGD-20 passes."""
     threat = ThreatModel("linf", 0.2)
-    with attacked_by(Gradient("weak", weak)):
+    with attacked_by(PlannedAttack("weak", weak)):
         evaluation = quick(robust_network, images, threat)
     assert "attack_converged" in failed(evaluation)
     assert not {"unbounded_reaches_zero", "eps_never_helps"} & set(failed(evaluation)), "the model is sound"
@@ -120,7 +120,7 @@ def test_too_few_steps_are_caught(robust_network, images, weak: PGD):
 
 def test_noise_finds_what_an_attack_without_a_gradient_cannot(network, images):
     """At a radius at which noise breaks many images, one start of PGD breaks few."""
-    with pytest.warns(ToughenWarning, match="gradient"), attacked_by(Gradient("pgd", PGD(steps=5))):
+    with pytest.warns(ToughenWarning, match="gradient"), attacked_by(PlannedAttack("pgd", PGD(steps=5))):
         evaluation = quick(zoo.Quantised(network), images, ThreatModel("linf", 0.2))
     assert "noise_never_wins" in failed(evaluation)
 
@@ -128,7 +128,7 @@ def test_noise_finds_what_an_attack_without_a_gradient_cannot(network, images):
 def test_square_finds_what_the_gradient_does_not_show(network, images):
     with (
         pytest.warns(ToughenWarning, match="gradient"),
-        attacked_by(Gradient("pgd", PGD(steps=5)), Square(queries=200)),
+        attacked_by(PlannedAttack("pgd", PGD(steps=5)), PlannedAttack("square", Square(queries=200), True)),
     ):
         evaluation = quick(zoo.Quantised(network), images, ThreatModel("linf", 0.2), n=50)
     assert "black_box_never_wins" in failed(evaluation)

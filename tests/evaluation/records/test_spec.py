@@ -20,8 +20,8 @@ from toughen.threat import ThreatModel
 SETTINGS = {"budget": "quick", "test_images": 20, "sample": "first", "batch_size": 10, "seed": 3, "device": "cpu"}
 
 
-def outline(network: nn.Module, images: ImageSet, threat: ThreatModel = ThreatModel("linf", 0.08), **settings: Any):
-    return prepare(network, images, threat, **{**SETTINGS, **settings}).outline
+def spec(network: nn.Module, images: ImageSet, threat: ThreatModel = ThreatModel("linf", 0.08), **settings: Any):
+    return prepare(network, images, threat, **{**SETTINGS, **settings}).spec
 
 
 def one_weight(network: nn.Module) -> nn.Module:
@@ -44,35 +44,35 @@ def one_label(images: ImageSet) -> ImageSet:
 
 
 def test_the_same_evaluation_has_the_same_key(network, images):
-    first = outline(network, images)
-    assert first.key == outline(copy.deepcopy(network).train(), images, device="auto").key
+    first = spec(network, images)
+    assert first.key == spec(copy.deepcopy(network).train(), images, device="auto").key
     assert len(first.key) == 64
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda network, images: outline(one_weight(network), images),
-        lambda network, images: outline(network, one_pixel(images)),
-        lambda network, images: outline(network, one_label(images)),
-        lambda network, images: outline(network, images, ThreatModel("linf", 0.081)),
-        lambda network, images: outline(network, images, ThreatModel("l2", 0.08)),
-        lambda network, images: outline(network, images, budget="standard"),
-        lambda network, images: outline(network, images, seed=4),
-        lambda network, images: outline(network, images, batch_size=5),
-        lambda network, images: outline(network, images, test_images=19),
-        lambda network, images: outline(network, images, sample="random"),
-        lambda network, images: outline(network, images, eot=2),
-        lambda network, images: outline(network, images, transfer={"other": network}),
+        lambda network, images: spec(one_weight(network), images),
+        lambda network, images: spec(network, one_pixel(images)),
+        lambda network, images: spec(network, one_label(images)),
+        lambda network, images: spec(network, images, ThreatModel("linf", 0.081)),
+        lambda network, images: spec(network, images, ThreatModel("l2", 0.08)),
+        lambda network, images: spec(network, images, budget="standard"),
+        lambda network, images: spec(network, images, seed=4),
+        lambda network, images: spec(network, images, batch_size=5),
+        lambda network, images: spec(network, images, test_images=19),
+        lambda network, images: spec(network, images, sample="random"),
+        lambda network, images: spec(network, images, eot=2),
+        lambda network, images: spec(network, images, transfer={"other": network}),
     ],
     ids=["weight", "pixel", "label", "eps", "norm", "attacks", "seed", "batches", "images", "sample", "eot", "source"],
 )
 def test_any_change_gives_another_key(network, images, change: Callable[[nn.Module, ImageSet], EvaluationSpec]):
-    assert change(network, images).key != outline(network, images).key
+    assert change(network, images).key != spec(network, images).key
 
 
 def test_an_attacks_setting_gives_another_key(network, images):
-    first = outline(network, images)
+    first = spec(network, images)
     protocol = copy.deepcopy(dict(first.protocol))
     protocol["attacks"]["pgd20_margin"]["restarts"] = 6
     assert EvaluationSpec(protocol).key != first.key
@@ -84,18 +84,18 @@ def test_an_attacks_setting_gives_another_key(network, images):
 def test_an_image_that_is_not_evaluated_does_not_matter(network, images):
     pixels = images.images.take(torch.arange(len(images)))
     pixels[25] += 1
-    assert outline(network, replace(images, images=Decoded(pixels))).key == outline(network, images).key
+    assert spec(network, replace(images, images=Decoded(pixels))).key == spec(network, images).key
 
 
 def test_batches_of_images(network, images):
-    made = outline(network, images, test_images=25)
+    made = spec(network, images, test_images=25)
     assert (made.n, made.batches) == (25, 3)
     assert [made.images_in(number) for number in range(3)] == [10, 10, 5]
     assert made.attacks == ("fgsm", "pgd20_margin")
 
 
 def test_what_differs_is_named(network, images):
-    first, second = outline(network, images), outline(one_weight(network), images, ThreatModel("linf", 0.1))
+    first, second = spec(network, images), spec(one_weight(network), images, ThreatModel("linf", 0.1))
     named = [difference.partition(" ")[0] for difference in first.differences(second)]
     assert "threat.eps" in named
     assert "model.sha256" in named
@@ -105,7 +105,7 @@ def test_what_differs_is_named(network, images):
 
 def test_written_and_read(tmp_path: Path, network, images):
     findings = (Finding("odd", "note", "look", {"n": 3}), Finding("worse", "doubt", "beware"))
-    made = replace(outline(network, images), findings=findings)
+    made = replace(spec(network, images), findings=findings)
     made.write(tmp_path / "evaluation.json")
     read = EvaluationSpec.read(tmp_path / "evaluation.json")
     assert read == made
@@ -116,7 +116,7 @@ def test_written_and_read(tmp_path: Path, network, images):
 
 def test_a_file_of_another_version_is_refused(tmp_path: Path, network, images):
     path = tmp_path / "evaluation.json"
-    outline(network, images).write(path)
+    spec(network, images).write(path)
     facts = json.loads(path.read_text())
     path.write_text(json.dumps({**facts, "key": "0" * 64}))
     with pytest.raises(RunError, match="another version of toughen"):

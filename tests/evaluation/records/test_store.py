@@ -102,10 +102,10 @@ def test_what_lies_in_a_folder(folder: RunFolder, parts: VerdictStore):
     assert has_parts(folder)
     other = VerdictStore(folder, EvaluationSpec({**PROTOCOL, "threat": {"eps": 0.2}}))
     other.begin()
-    assert {found.outline.key for found in unfinished(folder)} == {parts.outline.key, other.outline.key}
-    assert next(f for f in unfinished(folder) if f.path == parts.path).outline.warnings == ("beware",)
+    assert {found.spec.key for found in unfinished(folder)} == {parts.spec.key, other.spec.key}
+    assert next(f for f in unfinished(folder) if f.path == parts.path).spec.warnings == ("beware",)
     parts.remove()
-    assert [found.outline.key for found in unfinished(folder)] == [other.outline.key]
+    assert [found.spec.key for found in unfinished(folder)] == [other.spec.key]
     other.remove()
     assert not has_parts(folder)
     assert list(folder.path.iterdir()) == []

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks.base import NamedAttack
+from toughen.attacks.base import PlannedAttack
 from toughen.batch import Batch
 from toughen.config import describe
 from toughen.data.order import sample_by_class
@@ -39,7 +39,7 @@ class AnalysisContext:
     images: ImageSet
     indices: Tensor
     threat: ThreatModel
-    attacks: Sequence[NamedAttack]
+    attacks: Sequence[PlannedAttack]
     seed: int
     batch_size: int
     device: torch.device

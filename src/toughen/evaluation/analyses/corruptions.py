@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from toughen.data.source import in_unit_range
 from toughen.errors import InputError, did_you_mean
 from toughen.evaluation.analyses.base import Analysis, AnalysisContext, at_least
 from toughen.evaluation.analyses.shares import mean_share
@@ -90,7 +91,7 @@ class Corruptions(Analysis):
         for places in scene.batches(self.images):
             labels = scene.images.labels[places].to(scene.device)
             seeds = [(scene.seed % 2**32, COMMON.index(corruption), severity, place) for place in places.tolist()]
-            given = scene.images.images.take(places)
+            given = (in_unit_range(scene.images.images.take(places)) * 255).round().to(torch.uint8)
             damaged = torch.stack([corrupted(*each, corruption, severity) for each in zip(given, seeds, strict=True)])
             right.append((predict(scene.model, damaged.to(scene.device).float() / 255) == labels).cpu())
         return torch.cat(right).numpy()

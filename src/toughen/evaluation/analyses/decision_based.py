@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from toughen.attacks.base import PlannedAttack
 from toughen.attacks.hop_skip_jump import HopSkipJump
 from toughen.evaluation.analyses.base import Analysis, AnalysisContext, at_least
 from toughen.evaluation.records.verdicts import figure
@@ -41,7 +42,7 @@ class DecisionBased(Analysis):
 
     def run(self, scene: AnalysisContext) -> dict[str, Any]:
         """The figure under the attack."""
-        attack = HopSkipJump(self.queries, scene.starting_points())
+        attack = PlannedAttack("hop_skip_jump", HopSkipJump(self.queries, scene.starting_points()), survivors_only=True)
         size = max(1, min(scene.batch_size, _PIXELS_AT_ONCE // scene.images.images.take(torch.tensor([0])).numel()))
         batches = scene.judged(self.images, size)
         outcomes = [judge(scene.model, clean, attack, scene.threat, seed=seed) for seed, clean in batches]

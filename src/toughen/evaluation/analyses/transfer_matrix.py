@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from toughen.attacks.base import Gradient
 from toughen.attacks.transfer import Transfer, check_source
 from toughen.batch import Batch
 from toughen.data.source import ImageSet
@@ -117,7 +116,7 @@ def transfer_matrix(
             if progress is not None:
                 progress(attack.of)
             held.append(_under(attack, source, judged, batches, threat, seed, where) & clean)
-    return TransferMatrix(names, clean, np.stack(held), Gradient("transfer", attacks[0].attack).settings(threat))
+    return TransferMatrix(names, clean, np.stack(held), attacks[0].attack.settings(threat))
 
 
 def _right(model: nn.Module, batches: list[Batch], device: torch.device) -> NDArray[np.bool_]:

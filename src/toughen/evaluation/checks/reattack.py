@@ -1,13 +1,12 @@
 """A few images attacked again, weaker and stronger than the evaluation did: what the self-checks compare."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from toughen.attacks import PGD
-from toughen.attacks.square import square_attack
+from toughen.attacks.pgd import PGD
+from toughen.attacks.square import Square
 from toughen.errors import InputError
 from toughen.evaluation.analyses.base import Analysis, AnalysisContext
 from toughen.evaluation.verify import Clean
@@ -107,7 +106,8 @@ class SelfChecks(Analysis):
         held, rows = clean.right.clone(), left.nonzero().squeeze(1)
         if len(rows):
             x, y = images[rows], labels[rows]
-            found = square_attack(scene.model, x, y, scene.threat, queries=self.queries, seed=seed)
+            generator = torch.Generator(x.device).manual_seed(seed)
+            found = Square(self.queries)(scene.model, x, y, scene.threat, generator)
             held[rows] = predict(scene.model, scene.threat.project(found, x)) == y
         return held
 
@@ -121,11 +121,6 @@ class SelfChecks(Analysis):
             held &= ~broken
         # Looked at once more, as every attack's images are: one unlucky pass of a random model is not enough.
         return clean.right & (held | (predict(scene.model, worst) == labels))
-
-
-def with_self_checks(analyses: Sequence[Analysis], wanted: bool) -> tuple[Analysis, ...]:
-    """The analyses, after the one that the checks need where they are wanted."""
-    return (SelfChecks(), *analyses) if wanted else tuple(analyses)
 
 
 def _of_the_evaluation(scene: AnalysisContext) -> tuple[LabelledLoss, int]:

@@ -1,1 +1,1 @@
-"""What an evaluation keeps: its outline, verdicts on disk, and how parts become the whole."""
+"""What an evaluation keeps: its specification, verdicts on disk, and how parts become the whole."""

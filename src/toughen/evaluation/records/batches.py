@@ -122,7 +122,7 @@ def attack_table(name: str, outcome: Outcome, clean: Clean, indices: Tensor) -> 
     return pa.table(columns, schema=pa.schema([pa.field("index", pa.int64()), *fields]))
 
 
-def join_units(batches: Sequence[Sequence[BatchResult]], protocol: Mapping[str, Any]) -> Verdicts:
+def join_batches(batches: Sequence[Sequence[BatchResult]], protocol: Mapping[str, Any]) -> Verdicts:
     """The verdict table of some batches, each with the unit `CLEAN` and the same attacks in the same order."""
     names = [unit.name for unit in batches[0][1:]]
     tables = []

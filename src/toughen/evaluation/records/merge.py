@@ -30,22 +30,22 @@ def find_parts(folders: Sequence[RunFolder], key: str | None = None) -> list[Ver
         raise InputError("merge: expected at least one folder, got none; for example `toughen merge shard-*`")
     found: list[VerdictStore] = []
     for folder in folders:
-        here = [parts for parts in unfinished(folder) if key is None or parts.outline.key.startswith(key)]
+        here = [parts for parts in unfinished(folder) if key is None or parts.spec.key.startswith(key)]
         if not here:
             which = "" if key is None else f" whose key begins with {key}"
             raise RunError(
                 f"{folder.path} holds no parts of an evaluation{which}; they are made by `toughen evaluate --shard i/n`"
             )
         found += here
-    first = found[0].outline
+    first = found[0].spec
     for parts in found[1:]:
-        if parts.outline.key != first.key:
+        if parts.spec.key != first.key:
             raise RunError(
                 f"{found[0].path} and {parts.path} belong to different evaluations; they differ in "
-                f"{', '.join(parts.outline.differences(first)[:3])}. Choose one by the first digits of its key: "
-                f"--key {first.key[:8]} or --key {parts.outline.key[:8]}"
+                f"{', '.join(parts.spec.differences(first)[:3])}. Choose one by the first digits of its key: "
+                f"--key {first.key[:8]} or --key {parts.spec.key[:8]}"
             )
-        if changed := what_changed(parts.outline.probe, first.probe):
+        if changed := what_changed(parts.spec.probe, first.probe):
             raise RunError(
                 f"{found[0].path} and {parts.path} are of models with other {changed} on the same images, although "
                 "their weights, code and settings look the same; compute the wrong one again"
@@ -84,11 +84,11 @@ def merge_parts(found: Sequence[VerdictStore], *, reason: str = "", partial: boo
     Raises:
         RunError: batches are missing, and `partial` is not set; the message says which shards.
     """
-    outline = found[0].outline
+    spec = found[0].spec
     units: list[BatchResult] = []
     missing: list[int] = []
-    for number in range(outline.batches):
-        for name in (CLEAN, *outline.attacks):
+    for number in range(spec.batches):
+        for name in (CLEAN, *spec.attacks):
             unit = next((unit for parts in found if (unit := parts.read(number, name)) is not None), None)
             if unit is not None:
                 units.append(unit)
@@ -96,8 +96,8 @@ def merge_parts(found: Sequence[VerdictStore], *, reason: str = "", partial: boo
                 missing.append(number)
         units += [unit for parts in found for name in FURTHER if (unit := parts.read(number, name)) is not None]
     if missing and not partial:
-        raise RunError(_what_is_missing(outline, units, missing))
-    return summarise(outline, units, analyses=_analyses(found), reason=reason)
+        raise RunError(_what_is_missing(spec, units, missing))
+    return summarise(spec, units, analyses=_analyses(found), reason=reason)
 
 
 def _analyses(found: Sequence[VerdictStore]) -> dict[str, object]:
@@ -119,10 +119,10 @@ def _analyses(found: Sequence[VerdictStore]) -> dict[str, object]:
     return analyses
 
 
-def _what_is_missing(outline: EvaluationSpec, units: Sequence[BatchResult], missing: Sequence[int]) -> str:
-    images = sum(outline.images_in(number) for number in missing)
+def _what_is_missing(spec: EvaluationSpec, units: Sequence[BatchResult], missing: Sequence[int]) -> str:
+    images = sum(spec.images_in(number) for number in missing)
     count = max((Shard.parse(unit.shard).count for unit in units if unit.shard), default=1)
-    what = f"{len(missing)} of {outline.batches} batches ({images:,} of {outline.n:,} images) are missing"
+    what = f"{len(missing)} of {spec.batches} batches ({images:,} of {spec.n:,} images) are missing"
     if count == 1:
         return f"{what}; go on with the same `toughen evaluate` as before"
     shards = [Shard(number, count) for number in range(1, count + 1)]

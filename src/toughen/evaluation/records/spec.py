@@ -114,15 +114,13 @@ class EvaluationSpec:
         """
         try:
             facts = json.loads(path.read_text())
-            outline = cls(
-                facts["protocol"], tuple(Finding(**finding) for finding in facts["preflight"]), facts["probe"]
-            )
+            spec = cls(facts["protocol"], tuple(Finding(**finding) for finding in facts["preflight"]), facts["probe"])
             key = facts["key"]
-            if outline.key != key:
+            if spec.key != key:
                 raise ValueError("it comes from another version of toughen or pyautoattack")
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"cannot read {path}: {error}; delete its folder, and it is computed again") from error
-        return outline
+        return spec
 
 
 def plain(facts: Mapping[str, Any]) -> dict[str, Any]:

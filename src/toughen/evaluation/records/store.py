@@ -33,12 +33,12 @@ class VerdictStore:
 
     Args:
         folder: the run's folder.
-        outline: what is evaluated, and how.
+        spec: what is evaluated, and how.
     """
 
-    def __init__(self, folder: RunFolder, outline: EvaluationSpec) -> None:
-        self.outline = outline
-        self.path = folder.path / FOLDER / outline.key[:16]
+    def __init__(self, folder: RunFolder, spec: EvaluationSpec) -> None:
+        self.spec = spec
+        self.path = folder.path / FOLDER / spec.key[:16]
 
     def begin(self) -> None:
         """Say what the files belong to; an evaluation that goes on says it again.
@@ -51,11 +51,11 @@ class VerdictStore:
         file = self.path / "evaluation.json"
         if file.exists():
             there = EvaluationSpec.read(file)
-            if there.key != self.outline.key:
+            if there.key != self.spec.key:
                 raise RunError(f"{self.path} belongs to another evaluation; move it away")
-            if not same_answers(self.outline, there.probe, self.path):
+            if not same_answers(self.spec, there.probe, self.path):
                 shutil.rmtree(self.path, ignore_errors=True)  # another shard may be writing
-        self.outline.write(file)
+        self.spec.write(file)
 
     def write(self, unit: BatchResult) -> None:
         """Keep a unit.
@@ -68,7 +68,7 @@ class VerdictStore:
             with atomic(path.with_suffix(".safetensors")) as temporary:
                 save_file(dict(unit.pictures), temporary)
         # Last, because its presence says that the unit is complete.
-        unit.write(path, self.outline.key)
+        unit.write(path, self.spec.key)
 
     def read(self, batch: int, name: str) -> BatchResult | None:
         """A unit, or None where it has not been computed, or is damaged: then a `ToughenWarning` says so.
@@ -80,7 +80,7 @@ class VerdictStore:
         if not path.exists():
             return None
         try:
-            unit, pictures = BatchResult.read(path, self.outline.key), path.with_suffix(".safetensors")
+            unit, pictures = BatchResult.read(path, self.spec.key), path.with_suffix(".safetensors")
             return unit if not pictures.exists() else replace(unit, pictures=load_file(pictures))
         except (DamagedError, OSError, SafetensorError) as error:
             _say_damaged(path, error)
@@ -121,11 +121,11 @@ class VerdictStore:
         for name in (CLEAN, *verdicts.attacks):
             own = [field.name for field in attack_fields(name, True) if field.name in verdicts.table.column_names]
             table = verdicts.table.select(columns if name == CLEAN else ["index", *own]).replace_schema_metadata(None)
-            for batch in range(self.outline.batches):
+            for batch in range(self.spec.batches):
                 unit = BatchResult(
                     batch,
                     name,
-                    table.slice(batch * self.outline.size, self.outline.images_in(batch)),
+                    table.slice(batch * self.spec.size, self.spec.images_in(batch)),
                     versions=result["versions"],
                 )
                 if batch == 0:
@@ -167,9 +167,9 @@ def _say_damaged(path: Path, error: Exception) -> None:
     warnings.warn(f"cannot read {path} ({error}): it is computed again", ToughenWarning, stacklevel=3)
 
 
-def same_answers(outline: EvaluationSpec, before: Mapping[str, Any], place: Path) -> bool:
+def same_answers(spec: EvaluationSpec, before: Mapping[str, Any], place: Path) -> bool:
     """Whether the model gives for a few images what it gave `before`; where not, a `ToughenWarning` says so."""
-    changed = what_changed(outline.probe, before)
+    changed = what_changed(spec.probe, before)
     if changed:
         warnings.warn(
             f"the verdicts in {place} are of a model with other {changed} on the same images, although its weights, "
