@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from toughen.batch import Batch, check_images
+from toughen.batch import Batch
+from toughen.contracts import check_images
 from toughen.errors import InputError
 from toughen.placement import Placement
 
@@ -38,7 +39,10 @@ def test_no_image_is_allowed() -> None:
             torch.zeros(2, 3, 2, 2, dtype=torch.uint8),
             "images: expected a floating-point tensor in [0, 1], got torch.uint8; use images.float() / 255",
         ),
-        (torch.zeros(3, 2, 2), "images: expected N x C x H x W, got shape (3, 2, 2)"),
+        (
+            torch.zeros(3, 2, 2),
+            "images: expected N x C x H x W, got shape (3, 2, 2); use images[None] for a single image",
+        ),
         (torch.zeros(2, 12), "images: expected N x C x H x W, got shape (2, 12)"),
         (
             torch.full((2, 3, 2, 2), 255.0),
@@ -72,11 +76,14 @@ def test_one_pixel_out_of_range_is_enough(value: float) -> None:
     [
         (
             torch.tensor([0, 1], dtype=torch.int32),
-            "labels: expected int64 of shape (2,), got torch.int32 of shape (2,)",
+            "labels: expected int64 of shape (2,), got torch.int32 of shape (2,); use labels.long()",
         ),
         (torch.tensor([0.0, 1.0]), "labels: expected int64 of shape (2,), got torch.float32 of shape (2,)"),
         (torch.tensor([0, 1, 2]), "labels: expected int64 of shape (2,), got torch.int64 of shape (3,)"),
-        (torch.tensor([[0], [1]]), "labels: expected int64 of shape (2,), got torch.int64 of shape (2, 1)"),
+        (
+            torch.tensor([[0], [1]]),
+            "labels: expected int64 of shape (2,), got torch.int64 of shape (2, 1); use labels.squeeze(1)",
+        ),
         (torch.tensor([0, 3]), "labels: expected values in 0 .. 2 for 3 classes, got 0 .. 3"),
         (torch.tensor([-1, 2]), "labels: expected values in 0 .. 2 for 3 classes, got -1 .. 2"),
     ],

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from toughen.contracts import check_classes, check_images, check_labels
 from toughen.errors import InputError
 from toughen.placement import Placement
 
@@ -52,38 +53,10 @@ class Batch:
                 length, or outside 0 .. num_classes - 1; soft labels of another shape.
         """
         check_images(self.images)
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
-            raise InputError(
-                f"labels: expected int64 of shape ({len(self.images)},), got {self.labels.dtype} of shape "
-                f"{tuple(self.labels.shape)}"
-            )
-        if len(self) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < num_classes:
-            raise InputError(
-                f"labels: expected values in 0 .. {num_classes - 1} for {num_classes} classes, got "
-                f"{int(self.labels.min())} .. {int(self.labels.max())}"
-            )
+        check_labels(self.labels, self.images)
+        check_classes(self.labels, num_classes)
         if self.soft is not None and self.soft.shape != (len(self), num_classes):
             raise InputError(
                 f"soft labels: expected a probability of every class, shape ({len(self)}, {num_classes}), got "
                 f"{tuple(self.soft.shape)}"
             )
-
-
-def check_images(images: Tensor) -> None:
-    """Raise unless `images` is floating point, N x C x H x W and in [0, 1].
-
-    Raises:
-        InputError: naming what came and, for a range that looks like one, what to divide by.
-    """
-    if not images.is_floating_point():
-        raise InputError(
-            f"images: expected a floating-point tensor in [0, 1], got {images.dtype}; use images.float() / 255"
-        )
-    if images.ndim != 4:
-        raise InputError(f"images: expected N x C x H x W, got shape {tuple(images.shape)}")
-    if images.numel() == 0:
-        return
-    low, high = images.min().item(), images.max().item()
-    if not (low >= 0 and high <= 1):
-        hint = "divide by 255" if low >= 0 and high > 2 else "undo the normalisation: it is a layer of the model here"
-        raise InputError(f"images: expected values in [0, 1], got [{low:.4g}, {high:.4g}]; {hint}")

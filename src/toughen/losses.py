@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from toughen.contracts import check_logits, check_target
 from toughen.errors import InputError
 from toughen.hardware.precision import at_least_fp32
 
@@ -31,6 +32,7 @@ def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Ten
     >>> cross_entropy(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))
     tensor([0.6931])
     """
+    check_target(logits, target)
     return F.cross_entropy(at_least_fp32(logits), target, reduction="none", label_smoothing=smoothing)
 
 
@@ -40,6 +42,7 @@ def kl(first: Tensor, second: Tensor) -> Tensor:
     >>> kl(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 0.0]]))
     tensor([0.])
     """
+    check_logits(first, second)
     log_p, log_q = log_probabilities(first), log_probabilities(second)
     return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
 
@@ -58,6 +61,7 @@ def squared_error(first: Tensor, second: Tensor) -> Tensor:
     >>> squared_error(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]]))
     tensor([2.5000])
     """
+    check_logits(first, second)
     return (at_least_fp32(first) - at_least_fp32(second)).square().mean(dim=1)
 
 
@@ -69,6 +73,7 @@ def lq_distance(first: Tensor, second: Tensor, q: float) -> Tensor:
     """
     if q < 1:
         raise InputError(f"q: expected a norm's order of at least 1, got {q}")
+    check_logits(first, second)
     difference = at_least_fp32(first) - at_least_fp32(second)
     # The q-th root has an infinite slope at 0: rows that are all zero take no part in the gradient.
     zero = (difference == 0).all(dim=1, keepdim=True)
@@ -82,6 +87,7 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     >>> margin(torch.tensor([[2.0, 5.0]]), torch.tensor([0]))
     tensor([3.])
     """
+    check_target(logits, labels)
     z = at_least_fp32(logits)
     true = z.gather(1, labels[:, None]).squeeze(1)
     others = z.scatter(1, labels[:, None], -torch.inf)

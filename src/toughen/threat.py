@@ -200,7 +200,16 @@ class ThreatModel:
         return (g / _per_image(self.norm_of(g), g).clamp_min(1e-12)).to(images.dtype)
 
     def contains(self, images: Tensor, center: Tensor) -> Tensor:
-        """Whether each image lies in the ball around its centre and in [0, 1], up to rounding; shape (N,)."""
+        """Whether each image lies in the ball around its centre and in [0, 1], up to rounding; shape (N,).
+
+        Raises:
+            InputError: another shape, which would be broadcast.
+        """
+        if images.shape != center.shape:
+            raise InputError(
+                f"images: expected the shape of those that they come from, {tuple(center.shape)}, got "
+                f"{tuple(images.shape)}"
+            )
         in_ball = self.norm_of(at_least_fp32(images) - at_least_fp32(center)) <= self.radius + self.slack(center)
         flat = images.flatten(1)
         return in_ball & ((flat >= 0) & (flat <= 1)).all(dim=1)

@@ -191,5 +191,5 @@ def test_weights_out_of_range(name: str) -> None:
 
 
 def test_unknown_regularizer() -> None:
-    with pytest.raises(InputError, match=r"method\.regularizer: expected kl or mse, got 'l2'"):
+    with pytest.raises(InputError, match=r"method\.regularizer: expected one of kl, mse, got 'l2'"):
         RegMix(regularizer="l2")

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from toughen.config import path_of
+from toughen.contracts import check_attack_call
 from toughen.errors import InputError
 from toughen.models.fingerprint import fingerprint
 from toughen.numbers import Number
-from toughen.threat import Norm, ThreatModel, as_threat
+from toughen.threat import Norm, ThreatModel
 
 SURVIVORS = "what the attacks before it left"
 """In an attack's settings under `attacked`: its column then means held under it and under all attacks before it."""
@@ -89,11 +90,12 @@ class Attack(ABC):
             Tensor: like `images`, in the threat model.
 
         Raises:
-            InputError: what is no threat model, or both a threat model and `eps` or `norm`.
+            InputError: the model, the images, their labels, the threat or the generator do not fit.
         """
+        threat = check_attack_call(model, images, labels, threat, generator, eps=eps, norm=norm)
         if generator is None:
             generator = torch.Generator(images.device).manual_seed(int(torch.randint(2**62, ())))
-        return self.run(model, images, labels, as_threat(threat, eps, norm), generator).adversarial
+        return self.run(model, images, labels, threat, generator).adversarial
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from toughen.contracts import check_choice
 from toughen.errors import InputError
 from toughen.models.fold import exactly
 from toughen.models.mode import Mode, attacked
@@ -52,6 +53,8 @@ class GradientAttack:
         self.step_size = None if step_size is None else as_float(step_size, "attack.step_size")
         if self.step_size is not None and self.step_size <= 0:
             raise InputError(f"attack.step_size: expected a positive number, got {step_size!r}")
+        check_choice("attack.start", start, Start)
+        check_choice("attack.mode", mode, Mode)
         self.start = start
         self.restarts = restarts
         self.keep_best = keep_best

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from toughen.attacks.base import Attack, AttackResult
 from toughen.attacks.gradient import GradientAttack, Start
 from toughen.config import describe
-from toughen.errors import InputError
+from toughen.contracts import check_choice
 from toughen.losses import LABELLED, LabelledLoss, margin
 from toughen.models.mode import Mode
 from toughen.numbers import Number
@@ -47,8 +47,7 @@ class PGD(GradientAttack, Attack):
         loss: LabelledLoss = "ce",
     ) -> None:
         super().__init__(steps, step_size, start, restarts, keep_best, mode)
-        if loss not in LABELLED:
-            raise InputError(f"attack.loss: expected one of {', '.join(LABELLED)}, got {loss!r}")
+        check_choice("attack.loss", loss, LabelledLoss)
         self.loss: LabelledLoss = loss
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from toughen.attacks import PGD
 from toughen.batch import Batch
+from toughen.contracts import of_kind
 from toughen.losses import cross_entropy, squared_error
 from toughen.methods.method import Method, Perturbed, Term, Terms
 from toughen.numbers import check_number
@@ -49,11 +50,11 @@ class ALP(Method):
         check_number("method.lam", lam, "a weight", least=0)
         self.lam = lam
         self.mixed = mixed
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, PGD)
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Images that an attack on the label finds."""
-        return Perturbed(self.attack(model, batch.images, batch.labels, self.threat, self.generator))
+        return Perturbed(self.attack.run(model, batch.images, batch.labels, self.threat, self.generator).adversarial)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The cross-entropy, and the squared distance of the logits."""

@@ -1,7 +1,7 @@
 """AR-AT, asymmetric representation-regularised adversarial training."""
 
 import copy
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from toughen.attacks import PGD
 from toughen.batch import Batch
+from toughen.contracts import check_choice, of_kind
 from toughen.errors import InputError
 from toughen.hardware.precision import at_least_fp32
 from toughen.losses import cross_entropy, kl, squared_error
@@ -158,8 +159,7 @@ class ARAT(Method):
         if layers is not None and not layers:
             raise InputError("method.layers: expected at least one name, got none; leave it out for the default")
         for name, value, kind in (("direction", direction, Direction), ("distance", distance, Distance)):
-            if value not in get_args(kind):
-                raise InputError(f"method.{name}: expected one of {', '.join(get_args(kind))}, got {value!r}")
+            check_choice(f"method.{name}", value, kind)
         self.gamma = gamma
         self.layers = layers
         self.stop_gradient = stop_gradient
@@ -169,7 +169,7 @@ class ARAT(Method):
         self.distance: Distance = distance
         self.balance = balance
         self.noise_in_place = noise_in_place
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, PGD)
         self.names: list[str] = []
         self.shape: tuple[int, int, int] | None = None
         self.predictors = nn.ModuleList()
@@ -212,7 +212,7 @@ class ARAT(Method):
         attack = copy.copy(self.attack)
         attack.mode = "train"
         with buffers_kept(model):
-            return attack(model, batch.images, batch.labels, self.threat, self.generator)
+            return attack.run(model, batch.images, batch.labels, self.threat, self.generator).adversarial
 
     @property
     def attacks_outputs(self) -> bool:
@@ -224,7 +224,7 @@ class ARAT(Method):
         labels, generator = batch.labels, self.generator
         with branch(model, "adversarial"):
             if not self.noise_in_place:
-                return Perturbed(self.attack(model, batch.images, labels, self.threat, generator))
+                return Perturbed(self.attack.run(model, batch.images, labels, self.threat, generator).adversarial)
             noisy = self.attack.initial(batch.images, self.threat, generator)
             found = self.attack.run(model, noisy, labels, self.threat, generator, initial=noisy)
             return Perturbed(found.adversarial, noisy)

@@ -1,14 +1,14 @@
 """ARoW, anti-robust weighted regularization, and its ablation CoW."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor, nn
 
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
-from toughen.errors import InputError
+from toughen.contracts import check_choice, of_kind
 from toughen.losses import cross_entropy, kl
-from toughen.methods.inner import Inner, check_inner, inner_maximum
+from toughen.methods.inner import Inner, inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
 from toughen.numbers import check_number
 
@@ -74,14 +74,13 @@ class ARoW(Method):
         super().__init__()
         check_number("method.lam", lam, "a weight", least=0)
         check_number("method.smoothing", smoothing, least=0, below=1)
-        if weight not in get_args(Weight):
-            raise InputError(f"method.weight: expected one of {', '.join(get_args(Weight))}, got {weight!r}")
-        check_inner(inner)
+        check_choice("method.weight", weight, Weight)
+        check_choice("method.inner", inner, Inner)
         self.lam = lam
         self.smoothing = smoothing
         self.weight: Weight = weight
         self.inner: Inner = inner
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, GradientAttack)
 
     def own_smoothing(self) -> str | None:
         """The option that stops its label smoothing; None where that is 0."""

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from toughen.attacks import PGD
 from toughen.batch import Batch
+from toughen.contracts import check_choice, of_kind
 from toughen.losses import cross_entropy, kl, log_probabilities, lq_distance
 from toughen.methods.method import Method, Perturbed, Term, Terms
 from toughen.numbers import check_number
@@ -60,15 +61,17 @@ class ARR(Method):
         super().__init__()
         check_number("method.lam", lam, "a weight", least=0)
         check_number("method.q", q, "a norm's order", least=1)
+        check_choice("method.distance", distance, Distance)
+        check_choice("method.on", on, Outputs)
         self.lam = lam
         self.distance: Distance = distance
         self.on: Outputs = on
         self.q = q
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, PGD)
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Images that an attack on the label finds."""
-        return Perturbed(self.attack(model, batch.images, batch.labels, self.threat, self.generator))
+        return Perturbed(self.attack.run(model, batch.images, batch.labels, self.threat, self.generator).adversarial)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Cross-entropy of the clean images and the distance of the two outputs."""

@@ -1,13 +1,14 @@
 """D2R, dual regularization with collaborative adversarial generation."""
 
 from functools import partial
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
+from toughen.contracts import check_choice, of_kind
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl, log_probabilities, squared_error
 from toughen.methods.guide import Guide
@@ -142,7 +143,7 @@ class D2R(Method):
         self.gradient: Gradient = gradient
         self.guide_share = guide_share
         self.save_guide = save_guide
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, GradientAttack)
         self.guide_network: nn.Module | None = None
         for name in ("mse_weight", "clean_weight", "adversarial_weight", "log_offset"):
             check_number(f"method.{name}", getattr(self, name), least=0)
@@ -152,9 +153,7 @@ class D2R(Method):
             ("over_classes", OverClasses),
             ("gradient", Gradient),
         ):
-            if getattr(self, name) not in get_args(kind):
-                expected = ", ".join(get_args(kind))
-                raise InputError(f"method.{name}: expected one of {expected}, got {getattr(self, name)!r}")
+            check_choice(f"method.{name}", getattr(self, name), kind)
         check_number("method.guide_share", guide_share, "a share", least=0, most=1)
 
     def prepare(self, model: nn.Module) -> nn.Module:

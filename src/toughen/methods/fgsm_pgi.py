@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from toughen.attacks import GradientAttack
 from toughen.attacks.gradient import Objective
 from toughen.batch import Batch
+from toughen.contracts import of_kind
 from toughen.errors import InputError
 from toughen.hardware.precision import at_least_fp32
 from toughen.losses import cross_entropy, squared_error
@@ -95,7 +96,7 @@ class FGSMPGI(PriorGuided):
         check_number("method.factor", factor, above=0, most=1)
         self.lam = lam
         self.factor = factor
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, GradientAttack)
 
     def own_smoothing(self) -> str | None:
         """The option that leaves the true class all of its weight; None where it has it."""

@@ -4,6 +4,7 @@ from torch import nn
 
 from toughen.attacks import FGSM, PGD
 from toughen.batch import Batch
+from toughen.contracts import of_kind
 from toughen.losses import cross_entropy
 from toughen.methods.method import Method, Perturbed, Term, Terms
 
@@ -31,11 +32,11 @@ class FGSMRS(Method):
 
     def __init__(self, attack: PGD = FGSM(start="uniform")) -> None:
         super().__init__()
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, PGD)
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Images one step up the cross-entropy from a random start."""
-        return Perturbed(self.attack(model, batch.images, batch.labels, self.threat, self.generator))
+        return Perturbed(self.attack.run(model, batch.images, batch.labels, self.threat, self.generator).adversarial)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The cross-entropy of the adversarial images."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
+from toughen.contracts import of_kind
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl
 from toughen.methods.guide import trained_network
@@ -83,7 +84,7 @@ class HAT(Method):
         self.beta = beta
         self.gamma = gamma
         self.h = h
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, GradientAttack)
         self.helper: nn.Module | None = None
 
     def prepare(self, model: nn.Module) -> nn.Module:

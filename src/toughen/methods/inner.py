@@ -1,7 +1,7 @@
 """The inner maximum that several methods share."""
 
 from contextlib import nullcontext
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,23 +9,12 @@ from torch import Tensor, nn
 from toughen.attacks import GradientAttack, attacked
 from toughen.attacks.gradient import Objective
 from toughen.batch import Batch
-from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl_to
 from toughen.models.fold import exactly
 from toughen.threat import ThreatModel
 
 Inner = Literal["kl", "ce"]
 """What an inner maximum raises: the KL from the clean output, or the cross-entropy of the label."""
-
-
-def check_inner(inner: str) -> None:
-    """Raise unless `inner` is the name of an inner maximum of ours.
-
-    Raises:
-        InputError: naming those that we have.
-    """
-    if inner not in get_args(Inner):
-        raise InputError(f"method.inner: expected one of {', '.join(get_args(Inner))}, got {inner!r}")
 
 
 def inner_maximum(

@@ -5,10 +5,11 @@ from torch import Tensor, nn
 
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
+from toughen.contracts import check_choice, of_kind
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl, squared_error
 from toughen.methods.guide import Guide
-from toughen.methods.inner import Inner, check_inner, inner_maximum
+from toughen.methods.inner import Inner, inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
 from toughen.numbers import check_number
 
@@ -63,12 +64,12 @@ class LBGAT(Method):
     ) -> None:
         super().__init__()
         check_number("method.beta", beta, "a weight", least=0)
-        check_inner(inner)
+        check_choice("method.inner", inner, Inner)
         self.guide = guide
         self.beta = beta
         self.inner: Inner = inner
         self.save_guide = save_guide
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, GradientAttack)
         self.guide_network: nn.Module | None = None
 
     def prepare(self, model: nn.Module) -> nn.Module:

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from toughen.attacks import PGD
 from toughen.batch import Batch
+from toughen.contracts import of_kind
 from toughen.losses import cross_entropy, kl, log_probabilities
 from toughen.methods.method import Method, Perturbed, Term, Terms
 from toughen.numbers import check_number
@@ -64,11 +65,11 @@ class MART(Method):
         super().__init__()
         check_number("method.lam", lam, "a weight", least=0)
         self.lam = lam
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, PGD)
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Images that an attack on the label finds."""
-        return Perturbed(self.attack(model, batch.images, batch.labels, self.threat, self.generator))
+        return Perturbed(self.attack.run(model, batch.images, batch.labels, self.threat, self.generator).adversarial)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Boosted cross-entropy of the adversarial images, and the KL weighted by the doubt in the clean ones."""

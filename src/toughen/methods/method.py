@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
-from toughen.threat import ThreatModel
+from toughen.contracts import check_image_form, check_labels, check_model, of_kind
+from toughen.threat import ThreatModel, as_threat
 
 
 class Perturbed(NamedTuple):
@@ -72,7 +73,9 @@ class Method(nn.Module, ABC):
 
     def under(self, threat: ThreatModel, generator: torch.Generator | None = None) -> Self:
         """This method, training against `threat`, drawing from `generator`."""
-        self.threat, self.generator = threat, generator
+        if generator is not None:
+            of_kind("generator", generator, torch.Generator)
+        self.threat, self.generator = as_threat(threat), generator
         return self
 
     def prepare(self, model: nn.Module) -> nn.Module:
@@ -139,7 +142,16 @@ class Method(nn.Module, ABC):
         """Called once a step after its loss was computed; for memories that depend on how well the attack did."""
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The loss of a batch, inner maximum included, ready for `backward()`."""
+        """The loss of a batch, inner maximum included, ready for `backward()`.
+
+        Raises:
+            InputError: the model, or images and labels by type, shape or device, do not fit. What asks for values,
+                which a GPU would have to be waited for, is `Batch.check`.
+        """
+        check_model(model)
+        of_kind("batch", batch, Batch)
+        check_image_form(batch.images)
+        check_labels(batch.labels, batch.images)
         perturbed = self.perturb(model, batch)
         loss = total(self.terms(model, batch, perturbed))
         self.after_loss(batch, perturbed)

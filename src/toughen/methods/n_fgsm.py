@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from toughen.attacks import FGSM, PGD
 from toughen.batch import Batch
+from toughen.contracts import of_kind
 from toughen.errors import InputError
 from toughen.losses import cross_entropy
 from toughen.methods.method import Method, Perturbed, Term, Terms
@@ -40,7 +41,7 @@ class NFGSM(Method):
         super().__init__()
         check_number("method.k", k, least=0)
         self.k = k
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, PGD)
 
     def noisy(self, images: Tensor) -> Tensor:
         """The images with their noise, in [0, 1].
@@ -61,7 +62,7 @@ class NFGSM(Method):
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Images one step up the cross-entropy from the noisy ones, up to (k + 1) eps from the clean ones."""
         noisy = self.noisy(batch.images)
-        return Perturbed(self.attack(model, noisy, batch.labels, self.threat, self.generator), noisy)
+        return Perturbed(self.attack.run(model, noisy, batch.labels, self.threat, self.generator).adversarial, noisy)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The cross-entropy of the adversarial images."""

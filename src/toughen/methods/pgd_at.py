@@ -4,6 +4,7 @@ from torch import nn
 
 from toughen.attacks import PGD
 from toughen.batch import Batch
+from toughen.contracts import of_kind
 from toughen.losses import cross_entropy
 from toughen.methods.method import Method, Perturbed, Term, Terms
 
@@ -29,11 +30,11 @@ class PGDAT(Method):
 
     def __init__(self, attack: PGD = PGD(steps=10)) -> None:
         super().__init__()
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, PGD)
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Images that PGD on the label finds."""
-        return Perturbed(self.attack(model, batch.images, batch.labels, self.threat, self.generator))
+        return Perturbed(self.attack.run(model, batch.images, batch.labels, self.threat, self.generator).adversarial)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The cross-entropy of the adversarial images."""

@@ -1,13 +1,13 @@
 """RegMix, adversarial mutual and generalization regularization."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from toughen.attacks import FGSM, PGD
 from toughen.batch import Batch
-from toughen.errors import InputError
+from toughen.contracts import check_choice, of_kind
 from toughen.losses import LABELLED, cross_entropy, kl, squared_error
 from toughen.methods.method import Perturbed, Term, Terms
 from toughen.methods.prior import PriorGuided, failure_rate, initial_of
@@ -99,15 +99,14 @@ class RegMix(PriorGuided):
         super().__init__(momentum, reset)
         for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma), ("lam", lam)):
             check_number(f"method.{name}", value, "a weight", least=0)
-        if regularizer not in get_args(Regularizer):
-            raise InputError(f"method.regularizer: expected kl or mse, got {regularizer!r}")
+        check_choice("method.regularizer", regularizer, Regularizer)
         self.alpha = alpha
         self.beta = beta
         self.gamma = gamma
         self.regularizer: Regularizer = regularizer
         self.lam = lam
         self.prior = prior
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, PGD)
         self.register_buffer("held", torch.tensor(1.0))
 
     @property

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
+from toughen.contracts import of_kind
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl
 from toughen.methods.inner import inner_maximum
@@ -55,7 +56,7 @@ class TRADES(Method):
         self.beta = beta
         self.clean_passes = clean_passes
         self.adversarial_first = adversarial_first
-        self.attack = attack
+        self.attack = of_kind("method.attack", attack, GradientAttack)
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Images that an ascent on the KL between the clean and the perturbed output finds."""

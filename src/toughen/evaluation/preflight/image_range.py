@@ -1,4 +1,4 @@
-"""Images scaled down twice. Those outside [0, 1] are an error: see `toughen.batch.check_images`."""
+"""Images scaled down twice. Those outside [0, 1] are an error: see `toughen.contracts.check_images`."""
 
 from collections.abc import Iterator
 
