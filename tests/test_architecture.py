@@ -108,3 +108,17 @@ def test_every_module_that_may_decide_by_a_norm_does():
     trees = modules()
     for module, norms in DECIDES.items():
         assert norms & chosen_by(trees[f"toughen.{module}"]) == norms, module
+
+
+FOUND_BY_FILE = {("cli", "parser"), ("cli", "run"), ("reports", "build")}
+"""What each file of a room has under one name, because it is found by its file: a subcommand, a section of a page."""
+
+
+def test_no_two_public_names_are_the_same():
+    homes: dict[str, list[str]] = {}
+    for module, tree in modules().items():
+        public = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        for name in public:
+            if not name.startswith("_") and (room(module), name) not in FOUND_BY_FILE:
+                homes.setdefault(name, []).append(module)
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}

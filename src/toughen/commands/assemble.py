@@ -67,15 +67,15 @@ def assemble(
     """
     device, seed = accelerator.device, settings["seed"]
     method = copy.deepcopy(settings["method"])
-    generators = seeded(seed, accelerator.process_index, device)
+    generators = run_generators(seed, accelerator.process_index, device)
     method.under(settings["threat"], generators["attack"])
     images, filling = hold_with_extra(settings["extra"], training_set, folder, device)
     method.allocate_memory(len(images), images.shape)
     network = method.prepare(network)
     check_fit(network, method, training_set, settings)
     train_indices, val_indices = split_validation(training_set.labels, settings["val_images"], seed)
-    train_indices = draw(train_indices, training_set.labels, settings["train_images"], seed)
-    probe = draw(train_indices, training_set.labels, min(1000, len(train_indices)), seed)
+    train_indices = draw_training_images(train_indices, training_set.labels, settings["train_images"], seed)
+    probe = draw_training_images(train_indices, training_set.labels, min(1000, len(train_indices)), seed)
     train_loader = Loader(
         images,
         train_indices,
@@ -128,7 +128,7 @@ def ready(folder: RunFolder, settings: dict[str, Any], training_set: ImageSet) -
         return assemble(folder, settings, training_set, network, accelerator, Silent())
 
 
-def seeded(seed: int, process: int, device: torch.device) -> dict[str, torch.Generator]:
+def run_generators(seed: int, process: int, device: torch.device) -> dict[str, torch.Generator]:
     """The generators of one process's random numbers, which no other process repeats."""
     places = {"attack": device, "augment": device, "mix": torch.device("cpu")}
     generators = {name: torch.Generator(place) for name, place in places.items()}
@@ -156,7 +156,7 @@ def check_fit(network: nn.Module, method: Method, images: ImageSet, settings: di
             raise InputError(f"--image_size.first {settings['image_size'].first}: {error}; raise it") from error
 
 
-def draw(indices: torch.Tensor, labels: torch.Tensor, count: int | None, seed: int) -> torch.Tensor:
+def draw_training_images(indices: torch.Tensor, labels: torch.Tensor, count: int | None, seed: int) -> torch.Tensor:
     """So many of the indices, drawn by the classes of these images with the seed; sorted.
 
     Raises:

@@ -19,7 +19,7 @@ from toughen.data.source import ImageSet, Split
 from toughen.errors import InputError, ToughenWarning, did_you_mean
 from toughen.evaluation.analyses.base import Analysis
 from toughen.evaluation.checks.reattack import SelfChecks
-from toughen.evaluation.preflight import SAMPLE, Finding, Given, PreflightContext, preflight
+from toughen.evaluation.preflight import SAMPLE, Finding, ModelState, PreflightContext, preflight
 from toughen.evaluation.records.probe import of_own_draws, probe
 from toughen.evaluation.records.provenance import data_facts
 from toughen.evaluation.records.spec import EvaluationSpec, plain
@@ -130,7 +130,7 @@ def prepare(
     check_values(model)
     fresh = _copied(model)
     few = images.subset(chosen[:2])[0].to(where)
-    given, facts = Given.of(model), model_facts(model)
+    given, facts = ModelState.of(model), model_facts(model)
     answering = _answering(model, few)
     if answering is not model:
         model, fresh = answering, _copied(answering)

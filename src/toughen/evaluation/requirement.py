@@ -26,7 +26,7 @@ class RequirementResult:
 
 
 @dataclass(frozen=True)
-class Term:
+class Condition:
     """One comparison of a figure with a bound."""
 
     figure: str
@@ -88,7 +88,7 @@ class Requirement:
     'robust >= 0.45: robust 0.5000, exact 95 % interval 0.4174 to 0.5826 (n = 150): lower end 0.4174 below 0.45'
     """
 
-    terms: tuple[Term | Checks, ...]
+    terms: tuple[Condition | Checks, ...]
 
     @classmethod
     def parse(cls, text: str, attacks: Iterable[str]) -> "Requirement":
@@ -104,7 +104,7 @@ class Requirement:
                 (`>= 0`, `<= 1`) or none can (`<= 0`, `< 0`, `>= 1`, `> 1`).
         """
         known = ("robust", "clean", *attacks)
-        terms: list[Term | Checks] = []
+        terms: list[Condition | Checks] = []
         for part in re.split(r"\band\b", text):
             if part.strip() == "checks":
                 terms.append(Checks())
@@ -128,7 +128,7 @@ class Requirement:
                     f"require: {part.strip()!r} is met by {who}; "
                     f"expected a bound between 0 and 1, such as {figure} {sign} 0.45"
                 )
-            terms.append(Term(figure, sign, value))
+            terms.append(Condition(figure, sign, value))
         return cls(tuple(terms))
 
     def judge(self, result: Mapping[str, Any]) -> RequirementResult:

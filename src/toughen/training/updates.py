@@ -23,7 +23,7 @@ Moves = list[tuple[Tensor, Tensor]]
 """Weights, each with what adversarial weight perturbation added to it."""
 
 
-class Step(nn.Module):
+class TrainingStep(nn.Module):
     """All terms of a step as one forward, so that data parallelism sees one call whatever the method computes."""
 
     def __init__(self, model: nn.Module, method: Method) -> None:
@@ -67,7 +67,7 @@ class Updates:
                 lay_out(companion, images, self.layout, self.dtype)
         optimizer = settings.optimizer(parameter_groups(model, method, settings.decay_all, settings.layer_decay))
         self.rates = [float(group["lr"]) * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
-        self.step, self.optimizer = accelerator.prepare(Step(model, method), optimizer)
+        self.step, self.optimizer = accelerator.prepare(TrainingStep(model, method), optimizer)
         self.averaged = settings.average.build(model) if settings.average else None
         self.owed: Moves = []
         self.replica = None

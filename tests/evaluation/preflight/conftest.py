@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from toughen.data import ImageSet
-from toughen.evaluation.preflight import Finding, Given, PreflightContext, preflight
+from toughen.evaluation.preflight import Finding, ModelState, PreflightContext, preflight
 from toughen.models.inference import frozen
 from toughen.threat import ThreatModel
 
@@ -37,7 +37,7 @@ def look(digits: tuple[Tensor, Tensor]) -> Look:
             "batch_size": 250,
             **settings,
         }
-        state = Given.of(model)
+        state = ModelState.of(model)
         with frozen(model, "cpu") as judged:
             found = preflight(PreflightContext(judged, state, **about))
         assert len({finding.name for finding in found}) == len(found)

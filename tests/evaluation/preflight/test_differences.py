@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toughen.evaluation.preflight import Given, PreflightContext
+from toughen.evaluation.preflight import ModelState, PreflightContext
 from toughen.evaluation.preflight.differences import differences
 from toughen.models.inference import frozen
 from toughen.threat import Norm, ThreatModel
@@ -34,7 +34,7 @@ def test_a_multiple_of_the_gradient(times: float, error: float, norm: Norm):
     model = Slope(times)
     with frozen(model, "cpu") as judged:
         subject = PreflightContext(
-            judged, Given.of(model), images, labels, labels, labels, ("a", "b"), threat, batch_size=4
+            judged, ModelState.of(model), images, labels, labels, labels, ("a", "b"), threat, batch_size=4
         )
         found = differences(subject)
     for errors in (found.long, found.short):

@@ -6,7 +6,7 @@ from toughen.evaluation.checks import Check
 from toughen.evaluation.checks.evidence import CheckResult, Evidence, more_than_chance, of
 
 
-def judge(evidence: Evidence) -> CheckResult:
+def _judge(evidence: Evidence) -> CheckResult:
     """It fails where Square and transferred images break more of what the gradient attacks left than chance would."""
     again = _again(evidence)
     names = evidence.black_box
@@ -40,4 +40,4 @@ def _again(evidence: Evidence) -> CheckResult | None:
     return CheckResult(not failed, said + why, {"broken": {"square": count}, "together": count, "n": n})
 
 
-CHECK = Check("black_box_never_wins", 70, "Attacks without gradients break nothing that the others left", judge)
+CHECK = Check("black_box_never_wins", 70, "Attacks without gradients break nothing that the others left", _judge)

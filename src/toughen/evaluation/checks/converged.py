@@ -5,7 +5,7 @@ from toughen.evaluation.checks.evidence import CheckResult, Evidence, holds_more
 from toughen.evaluation.statistics.intervals import mcnemar
 
 
-def judge(evidence: Evidence) -> CheckResult:
+def _judge(evidence: Evidence) -> CheckResult:
     """It fails where PGD with more steps leaves significantly fewer images than all attacks of the evaluation."""
     assert evidence.again is not None
     robust, long = evidence.both("more_steps")
@@ -25,4 +25,4 @@ def judge(evidence: Evidence) -> CheckResult:
     return CheckResult(not failed, said + (": the attack has not converged" if failed else ""), figures)
 
 
-CHECK = Check("attack_converged", 50, "More steps break no more than the evaluation did", judge, again=True)
+CHECK = Check("attack_converged", 50, "More steps break no more than the evaluation did", _judge, again=True)

@@ -6,7 +6,7 @@ from toughen.evaluation.statistics.intervals import mcnemar
 from toughen.numbers import as_text
 
 
-def judge(evidence: Evidence) -> CheckResult:
+def _judge(evidence: Evidence) -> CheckResult:
     """It fails where PGD leaves significantly more images at twice the radius."""
     assert evidence.again is not None
     eps, twice = evidence.again["eps"], evidence.again["double_eps"]
@@ -22,4 +22,4 @@ def judge(evidence: Evidence) -> CheckResult:
     )
 
 
-CHECK = Check("eps_never_helps", 20, "A larger radius never helps the model", judge, again=True)
+CHECK = Check("eps_never_helps", 20, "A larger radius never helps the model", _judge, again=True)

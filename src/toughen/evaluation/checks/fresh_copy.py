@@ -4,7 +4,7 @@ from toughen.evaluation.checks import Check
 from toughen.evaluation.checks.evidence import CheckResult, Evidence, more_than_chance, of
 
 
-def judge(evidence: Evidence) -> CheckResult:
+def _judge(evidence: Evidence) -> CheckResult:
     """It fails where the copy, in another order and batch, answers otherwise for more images than chance would.
 
     A random model is asked with the same draws. It may have others than torch's: there it fails where the copy breaks a
@@ -25,4 +25,4 @@ def judge(evidence: Evidence) -> CheckResult:
     return CheckResult(not failed, said + why, dict(found))
 
 
-CHECK = Check("fresh_copy_agrees", 80, "A fresh copy of the model gives the same verdicts in other batches", judge)
+CHECK = Check("fresh_copy_agrees", 80, "A fresh copy of the model gives the same verdicts in other batches", _judge)

@@ -7,7 +7,7 @@ from toughen.evaluation.checks.evidence import CheckResult, Evidence, holds_more
 from toughen.evaluation.statistics.intervals import mcnemar
 
 
-def judge(evidence: Evidence) -> CheckResult:
+def _judge(evidence: Evidence) -> CheckResult:
     """It fails where the iterative attacks together leave significantly more images than the single step."""
     single, several = evidence.single_step, evidence.iterative
     if not single or not several:
@@ -24,4 +24,4 @@ def judge(evidence: Evidence) -> CheckResult:
     )
 
 
-CHECK = Check("iterative_beats_single_step", 10, "Several steps break at least as much as one", judge)
+CHECK = Check("iterative_beats_single_step", 10, "Several steps break at least as much as one", _judge)

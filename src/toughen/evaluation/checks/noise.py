@@ -4,7 +4,7 @@ from toughen.evaluation.checks import Check
 from toughen.evaluation.checks.evidence import CheckResult, Evidence, more_than_chance, of
 
 
-def judge(evidence: Evidence) -> CheckResult:
+def _judge(evidence: Evidence) -> CheckResult:
     """It fails where random points of the ball break more of the images that held than chance would."""
     assert evidence.again is not None
     robust, noise = evidence.both("noise")
@@ -17,4 +17,4 @@ def judge(evidence: Evidence) -> CheckResult:
     return CheckResult(not failed, said + (": the attacks search worse than chance" if failed else ""), figures)
 
 
-CHECK = Check("noise_never_wins", 60, "Random noise breaks nothing that the attacks left", judge, again=True)
+CHECK = Check("noise_never_wins", 60, "Random noise breaks nothing that the attacks left", _judge, again=True)

@@ -5,7 +5,7 @@ from toughen.evaluation.checks.evidence import CheckResult, Evidence, holds_more
 from toughen.evaluation.statistics.intervals import mcnemar
 
 
-def judge(evidence: Evidence) -> CheckResult:
+def _judge(evidence: Evidence) -> CheckResult:
     """It fails where PGD with more steps leaves significantly more images."""
     assert evidence.again is not None
     steps = [evidence.again["steps"], evidence.again["more_steps"]]
@@ -16,4 +16,4 @@ def judge(evidence: Evidence) -> CheckResult:
     return CheckResult(not failed, said + (": short steps lose their way" if failed else ""), figures)
 
 
-CHECK = Check("steps_never_help", 40, "More steps never help the model", judge, again=True)
+CHECK = Check("steps_never_help", 40, "More steps never help the model", _judge, again=True)

@@ -6,7 +6,7 @@ from toughen.evaluation.checks.evidence import CheckResult, Evidence, more_than_
 LOSSES = {"ce": "the cross-entropy", "margin": "the margin"}
 
 
-def judge(evidence: Evidence) -> CheckResult:
+def _judge(evidence: Evidence) -> CheckResult:
     """It fails where PGD from the clean image, whatever it may change, leaves more images than chance would.
 
     Images of every class can be reached then, so an attack that stops short has no gradient to go by. It must get there
@@ -20,4 +20,4 @@ def judge(evidence: Evidence) -> CheckResult:
     return CheckResult(not blind, f"PGD without a bound leaves {said}{why}", {"held": counts, "n": n})
 
 
-CHECK = Check("unbounded_reaches_zero", 30, "Without a bound on the radius no image holds", judge, again=True)
+CHECK = Check("unbounded_reaches_zero", 30, "Without a bound on the radius no image holds", _judge, again=True)

@@ -10,16 +10,25 @@ from pkgutil import iter_modules
 import torch
 
 from toughen.errors import InputError
-from toughen.evaluation.preflight.context import SAMPLE, Given, PreflightContext
-from toughen.evaluation.preflight.finding import Check, Finding, Severity
+from toughen.evaluation.preflight.context import SAMPLE, ModelState, PreflightContext
+from toughen.evaluation.preflight.finding import Finding, PreflightCheck, Severity
 from toughen.models.build import check_outputs
 from toughen.models.mode import buffers_kept
 from toughen.random_state import seeded
 
-__all__ = ["SAMPLE", "Check", "Finding", "Given", "PreflightContext", "Severity", "all_checks", "preflight"]
+__all__ = [
+    "SAMPLE",
+    "Finding",
+    "ModelState",
+    "PreflightCheck",
+    "PreflightContext",
+    "Severity",
+    "preflight",
+    "preflight_checks",
+]
 
 
-def all_checks() -> list[Check]:
+def preflight_checks() -> list[PreflightCheck]:
     """Every check, in the order of its findings."""
     modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
     return sorted((module.CHECK for module in modules if hasattr(module, "CHECK")), key=lambda check: check.place)
@@ -35,7 +44,7 @@ def preflight(subject: PreflightContext) -> tuple[Finding, ...]:
     # A model that refuses eval mode would move its BatchNorm statistics.
     with buffers_kept(subject.model):
         _check_pass(subject)
-        return tuple(finding for check in all_checks() for finding in check.find(subject))
+        return tuple(finding for check in preflight_checks() for finding in check.find(subject))
 
 
 def _check_pass(subject: PreflightContext) -> None:

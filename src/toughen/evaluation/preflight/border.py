@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from toughen.evaluation.preflight.context import PreflightContext
-from toughen.evaluation.preflight.finding import Check, Finding, share
+from toughen.evaluation.preflight.finding import Finding, PreflightCheck, share
 from toughen.evaluation.preflight.slopes import slopes
 from toughen.models.input_gradients import finite, inside
 from toughen.random_state import seeded
@@ -15,7 +15,7 @@ _PIXELS = 0.25
 _MANY = 0.01
 
 
-def find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(subject: PreflightContext) -> Iterator[Finding]:
     """A quarter of the pixels of 8 images are moved to 0 or 1: there the slope is 0 or none, and just inside it is not.
 
     A network's own rectifiers hardly ever turn within 1e-6; a clamp to [0, 1] or a root does at every such pixel.
@@ -43,4 +43,4 @@ def find(subject: PreflightContext) -> Iterator[Finding]:
         )
 
 
-CHECK = Check(115, find)
+CHECK = PreflightCheck(115, _find)

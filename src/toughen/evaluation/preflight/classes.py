@@ -7,14 +7,14 @@ import scipy
 
 from toughen.errors import InputError
 from toughen.evaluation.preflight.context import PreflightContext
-from toughen.evaluation.preflight.finding import Check, Finding, share
+from toughen.evaluation.preflight.finding import Finding, PreflightCheck, share
 
 _NAMED = 5
 _CHANCE = 1e-4
 """How seldom a sample drawn at random is taken for one that is unlike its set."""
 
 
-def find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(subject: PreflightContext) -> Iterator[Finding]:
     """Classes that the figure says nothing about.
 
     Raises:
@@ -69,4 +69,4 @@ def _unlike(subject: PreflightContext) -> Iterator[Finding]:
         )
 
 
-CHECK = Check(30, find)
+CHECK = PreflightCheck(30, _find)

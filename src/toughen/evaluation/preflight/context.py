@@ -18,7 +18,7 @@ _DIFFERENTIATED = 64
 
 
 @dataclass(frozen=True)
-class Given:
+class ModelState:
     """The state in which the caller handed the model over, before it was frozen.
 
     Attributes:
@@ -32,7 +32,7 @@ class Given:
     dtypes: tuple[torch.dtype, ...]
 
     @classmethod
-    def of(cls, model: nn.Module) -> "Given":
+    def of(cls, model: nn.Module) -> "ModelState":
         """The state of a model now."""
         modules = list(model.modules())
         tensors = (tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point())
@@ -58,7 +58,7 @@ class PreflightContext:
     """
 
     model: nn.Module
-    given: Given
+    given: ModelState
     images: Tensor
     labels: Tensor
     evaluated: Tensor

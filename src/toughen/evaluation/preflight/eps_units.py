@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import torch
 
 from toughen.evaluation.preflight.context import PreflightContext
-from toughen.evaluation.preflight.finding import Check, Finding
+from toughen.evaluation.preflight.finding import Finding, PreflightCheck
 from toughen.numbers import as_text
 
 
-def find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(subject: PreflightContext) -> Iterator[Finding]:
     """A ball that holds nothing but the image, or one that holds plain gray."""
     threat, image = subject.threat, subject.images[:1]
     values, diameter = image[0].numel(), float(threat.norm_of(torch.ones_like(image)))
@@ -38,4 +38,4 @@ def find(subject: PreflightContext) -> Iterator[Finding]:
         )
 
 
-CHECK = Check(20, find)
+CHECK = PreflightCheck(20, _find)

@@ -32,7 +32,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Check:
+class PreflightCheck:
     """One file of this package.
 
     Attributes:

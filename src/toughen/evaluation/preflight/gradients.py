@@ -7,7 +7,7 @@ from torch import Tensor
 
 from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.differences import differences
-from toughen.evaluation.preflight.finding import Check, Finding, share
+from toughen.evaluation.preflight.finding import Finding, PreflightCheck, share
 from toughen.evaluation.preflight.slopes import Slopes
 from toughen.hardware.precision import at_least_fp32
 from toughen.losses import margin
@@ -25,7 +25,7 @@ _STEPS = (1 / 8, 1 / 80)
 _FAR, _ROUGH = 0.25, 0.5
 
 
-def find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(subject: PreflightContext) -> Iterator[Finding]:
     """No gradient at all; zero or not finite for both losses; or one that says nothing of what the model does.
 
     Whether it does is asked along the gradient, and then in random directions.
@@ -136,4 +136,4 @@ def _astray(subject: PreflightContext) -> Iterator[Finding]:
         )
 
 
-CHECK = Check(110, find)
+CHECK = PreflightCheck(110, _find)

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from toughen.evaluation.preflight.context import PreflightContext
-from toughen.evaluation.preflight.finding import Check, Finding, share
+from toughen.evaluation.preflight.finding import Finding, PreflightCheck, share
 
 # With fewer images a good model may look like a guess.
 _ENOUGH = 50
 
 
-def find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(subject: PreflightContext) -> Iterator[Finding]:
     """The same class for every image, or an accuracy that guessing reaches as well (one-sided binomial test, 5 %)."""
     n, count = len(subject), len(subject.classes)
     if n < _ENOUGH:
@@ -56,4 +56,4 @@ def _likely(predictions: Tensor, labels: Tensor, count: int) -> str:
     return "check that the weights belong to the network, and the classes to the data"
 
 
-CHECK = Check(80, find)
+CHECK = PreflightCheck(80, _find)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from toughen.evaluation.preflight.context import PreflightContext
-from toughen.evaluation.preflight.finding import Check, Finding
+from toughen.evaluation.preflight.finding import Finding, PreflightCheck
 
 
-def find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(subject: PreflightContext) -> Iterator[Finding]:
     """A sample of images in which nothing is brighter than 2/255."""
     largest = float(subject.images.max())
     if largest <= 2 / 255:
@@ -19,4 +19,4 @@ def find(subject: PreflightContext) -> Iterator[Finding]:
         )
 
 
-CHECK = Check(10, find)
+CHECK = PreflightCheck(10, _find)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from toughen.evaluation.preflight.context import PreflightContext
-from toughen.evaluation.preflight.finding import Check, Finding, share
+from toughen.evaluation.preflight.finding import Finding, PreflightCheck, share
 from toughen.evaluation.statistics.intervals import mcnemar
 from toughen.models.build import Normalize
 
@@ -22,7 +22,7 @@ _GAIN = 0.05
 _LEVEL = 0.01
 
 
-def find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(subject: PreflightContext) -> Iterator[Finding]:
     """A rescaling under which clearly more images are right than as they are.
 
     Clearly: at least 5 points more, and p < 0.01 in exact McNemar tests against the images as they are (Bonferroni over
@@ -71,4 +71,4 @@ def _right_after(subject: PreflightContext, mean: list[float], std: list[float])
     return subject.classified(subject.outputs(rescaled)).cpu()
 
 
-CHECK = Check(70, find)
+CHECK = PreflightCheck(70, _find)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import torch
 
 from toughen.evaluation.preflight.context import PreflightContext
-from toughen.evaluation.preflight.finding import Check, Finding
+from toughen.evaluation.preflight.finding import Finding, PreflightCheck
 
 
-def find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(subject: PreflightContext) -> Iterator[Finding]:
     """The verdict is always fp32; what was not, is said."""
     others = [_name(dtype) for dtype in subject.given.dtypes if dtype != torch.float32]
     if others:
@@ -34,4 +34,4 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-CHECK = Check(50, find)
+CHECK = PreflightCheck(50, _find)

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from toughen.evaluation.checks.doubts import NAN
 from toughen.evaluation.preflight.context import PreflightContext
-from toughen.evaluation.preflight.finding import Check, Finding, share
+from toughen.evaluation.preflight.finding import Finding, PreflightCheck, share
 from toughen.models.build import PROBABILITIES, looks_like_probabilities
 
 
-def find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(subject: PreflightContext) -> Iterator[Finding]:
     """Attacks need logits, and a number for each class."""
     wrong = int((~subject.logits.isfinite()).any(dim=1).sum())
     if wrong:
@@ -24,4 +24,4 @@ def find(subject: PreflightContext) -> Iterator[Finding]:
         yield Finding("probabilities", "doubt", PROBABILITIES, {"n": len(subject)})
 
 
-CHECK = Check(60, find)
+CHECK = PreflightCheck(60, _find)

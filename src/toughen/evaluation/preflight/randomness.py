@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from toughen.evaluation.preflight.context import PreflightContext
-from toughen.evaluation.preflight.finding import Check, Finding, share
+from toughen.evaluation.preflight.finding import Finding, PreflightCheck, share
 
 
-def find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(subject: PreflightContext) -> Iterator[Finding]:
     """Two passes over the same images that differ by more than rounding."""
     if not subject.random:
         if subject.eot > 1:
@@ -39,4 +39,4 @@ def find(subject: PreflightContext) -> Iterator[Finding]:
         )
 
 
-CHECK = Check(90, find)
+CHECK = PreflightCheck(90, _find)

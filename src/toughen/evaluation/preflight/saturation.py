@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from toughen.evaluation.preflight.context import PreflightContext
-from toughen.evaluation.preflight.finding import Check, Finding, share
+from toughen.evaluation.preflight.finding import Finding, PreflightCheck, share
 from toughen.models.build import looks_like_probabilities
 
 _MANY = 0.05
 
 
-def find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(subject: PreflightContext) -> Iterator[Finding]:
     """Softmax probabilities that are 1 in fp32, and largest logits that several images share to the last bit."""
     logits = subject.usable
     if len(logits) and not looks_like_probabilities(logits):
@@ -65,4 +65,4 @@ def _clipped(logits: Tensor) -> Iterator[Finding]:
     )
 
 
-CHECK = Check(100, find)
+CHECK = PreflightCheck(100, _find)

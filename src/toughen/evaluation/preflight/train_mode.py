@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from torch import nn
 
 from toughen.evaluation.preflight.context import PreflightContext, differ
-from toughen.evaluation.preflight.finding import Check, Finding, share
+from toughen.evaluation.preflight.finding import Finding, PreflightCheck, share
 from toughen.hardware.precision import at_least_fp32
 
 _NAMED = 4
 
 
-def find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(subject: PreflightContext) -> Iterator[Finding]:
     """Flags as they were given, flags that `eval()` leaves on, and logits that change with the rest of the batch."""
     stubborn = [name or type(module).__name__ for name, module in subject.model.named_modules() if module.training]
     if stubborn:
@@ -65,4 +65,4 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
-CHECK = Check(40, find)
+CHECK = PreflightCheck(40, _find)
