@@ -37,10 +37,12 @@ class Still(Schedule):
 
 
 def numeric(function: Callable[..., Any]) -> list[str]:
+    """The settings that are numbers, those of a settings object included."""
     kinds = {name: (hint, *get_args(hint)) for name, hint in get_type_hints(function).items()}
+    inner = numeric(kinds["settings"][0]) if "settings" in kinds else []
     return [
         name for name in inspect.signature(function).parameters if any(kind in (int, float) for kind in kinds[name])
-    ]
+    ] + inner
 
 
 SETTINGS = [(function, name) for function in NEEDED for name in numeric(function)]
@@ -64,7 +66,7 @@ def test_the_walk_meets_every_setting() -> None:
         "workers", "seed", "checkpoint_every", "log_every", "test_images", "layer_decay",
     }  # fmt: skip
     assert {name for function, name in SETTINGS if function is evaluate} == {
-        "test_images", "seed", "batch_size", "eot", "time_limit",
+        "eps", "test_images", "seed", "batch_size", "eot", "time_limit",
     }  # fmt: skip
 
 

@@ -53,13 +53,13 @@ def test_the_area_is_the_mean_accuracy_over_the_radii(study, linear) -> None:
 
 def test_broken_images_are_not_attacked_again(study, linear, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    attack = PGD.__call__
+    attack = PGD.run
 
     def counted(self, model, images, *arguments, **settings):
         seen.append(len(images))
         return attack(self, model, images, *arguments, **settings)
 
-    monkeypatch.setattr(PGD, "__call__", counted)
+    monkeypatch.setattr(PGD, "run", counted)
     facts = study(EpsCurve(images=16), linear.model, linear.images, ThreatModel("linf", 0.01))
     held = [point["held"] for point in facts["points"]]
     assert held[-1] < held[0]

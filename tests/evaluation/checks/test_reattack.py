@@ -153,7 +153,7 @@ def test_time_that_is_up_is_said(network, images, monkeypatch):
 
             raise TimeUp
 
-    monkeypatch.setattr("toughen.evaluation.checks.reattack.SelfChecks", Late)
+    monkeypatch.setattr("toughen.evaluation.plan.SelfChecks", Late)
     result = evaluate_model(network, images, ThreatModel("linf", 0.08), time_limit=600, **SETTINGS).result
     assert result["complete"]
     assert any(warning.startswith("not run (time limit of 600 s): ") for warning in result["warnings"])
