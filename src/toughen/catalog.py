@@ -56,21 +56,13 @@ def classes(kind: str) -> dict[str, Entry]:
     """The public concrete classes of a kind (see `KINDS`), by name, in the alphabet's order."""
     base, entries = _last(KINDS[kind]), dict[str, Entry]()
     for folder, package in _folders(kind):
-        found: dict[str, tuple[ast.ClassDef, str]] = {}
-        for file in sorted(folder.glob("*.py")):
-            for node in ast.parse(file.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.ClassDef):
-                    found[node.name] = (node, f"{package}.{file.stem}.{node.name}")
-        for name, (node, path) in found.items():
-            hidden = name.startswith("_") or "ABC" in _bases(node) or path == KINDS["optimizers"]
+        found = _declared(folder, package)
+        for name, declared in found.items():
+            hidden = name.startswith("_") or "ABC" in declared.bases or declared.entry.path == KINDS["optimizers"]
             # A module of its own is a layer; one that is told the number of classes is a network.
-            if (
-                _descends(name, {base, *entries}, found)
-                and not hidden
-                and (kind != "models" or _takes(node, "num_classes"))
-            ):
-                summary = (ast.get_docstring(node) or f"see {package}.{name}").partition("\n")[0]
-                entries[name] = Entry(name, summary, path)
+            fits = kind != "models" or "num_classes" in declared.takes
+            if fits and not hidden and _descends(name, {base, *entries}, found):
+                entries[name] = declared.entry
     return dict(sorted(entries.items(), key=lambda item: item[0].lower()))
 
 
@@ -160,21 +152,38 @@ def _folders(kind: str) -> list[tuple[Path, str]]:
     return [(folder, ".".join(folder.relative_to(HERE.parent).parts))]
 
 
-def _descends(name: str, known: set[str], found: Mapping[str, tuple[ast.ClassDef, str]]) -> bool:
+@dataclass(frozen=True)
+class _Declared:
+    """A class as its file declares it: what names call it, the names of its bases, what its constructor takes."""
+
+    entry: Entry
+    bases: list[str]
+    takes: set[str]
+
+
+@cache
+def _declared(folder: Path, package: str) -> dict[str, _Declared]:
+    """The classes in the files of a folder by name. No syntax tree is kept: a large one slows whatever follows."""
+    found = {}
+    for file in sorted(folder.glob("*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                summary = (ast.get_docstring(node) or f"see {package}.{node.name}").partition("\n")[0]
+                makers = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+                takes = {each.arg for maker in makers for each in maker.args.args + maker.args.kwonlyargs}
+                bases = [_last(ast.unparse(base).partition("[")[0]) for base in node.bases]
+                found[node.name] = _Declared(
+                    Entry(node.name, summary, f"{package}.{file.stem}.{node.name}"), bases, takes
+                )
+    return found
+
+
+def _descends(name: str, known: set[str], found: Mapping[str, _Declared]) -> bool:
     """Whether a class is one of the known ones or a child of one."""
-    bases = _bases(found[name][0]) if name in found else []
+    bases = found[name].bases if name in found else []
     # Our SGD is a child of torch's.
     return name in known or any(_descends(each, known, found) for each in bases if each != name)
 
 
 def _last(path: str) -> str:
     return path.rpartition(".")[2]
-
-
-def _bases(node: ast.ClassDef) -> list[str]:
-    return [_last(ast.unparse(base).partition("[")[0]) for base in node.bases]
-
-
-def _takes(node: ast.ClassDef, argument: str) -> bool:
-    makers = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
-    return any(argument == each.arg for maker in makers for each in maker.args.args + maker.args.kwonlyargs)
