@@ -18,7 +18,7 @@ Toughen = Callable[..., Any]
 def asked(*words: str) -> list[Any]:
     request = Parser(evaluate, "run", skip=["progress"]).parse(["runs/a", *words])
     assert request is not None
-    return [describe(analysis) for analysis in request.settings["analyses"]]
+    return [describe(analysis) for analysis in request.settings["settings"].analyses]
 
 
 CURVE, NORMS = EpsCurve(), OtherNorms()

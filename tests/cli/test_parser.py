@@ -28,7 +28,9 @@ def asked(line: str, function: Callable[..., Any] = train) -> dict[str, Any]:
     """What a command line asks for, without the defaults that are always filled in."""
     request = Parser(function, "run" if function is evaluate else "", skip=["observer", "progress"]).parse(line.split())
     assert isinstance(request, Request)
-    return {name: value for name, value in request.settings.items() if name in request.asked}
+    within = request.settings.get("settings")
+    settings = {**request.settings, **(vars(within) if within else {})}
+    return {name: settings[name] for name in request.asked}
 
 
 def same(first: Any, second: Any) -> bool:
