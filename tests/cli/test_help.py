@@ -3,17 +3,20 @@
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, Literal
 
 import pytest
 
 from toughen.attacks import GradientAttack
 from toughen.catalog import classes
+from toughen.cli.evaluate import IN_PYTHON
 from toughen.cli.parser import Parser
 from toughen.commands.compare import compare
 from toughen.commands.evaluate import evaluate
 from toughen.commands.train import train
 from toughen.config import import_path
+from toughen.evaluation.settings import EvaluationSettings
 
 Toughen = Callable[..., Any]
 COMMANDS = {"train": train, "evaluate": evaluate, "compare": compare}
@@ -29,10 +32,14 @@ def options(text: str) -> list[str]:
 def test_help_names_every_parameter_with_its_docstring(toughen: Toughen, command: str) -> None:
     text = toughen(command, "--help").out
     words = " ".join(text.split())
-    parameters = set(inspect.signature(COMMANDS[command]).parameters) - {"observer", "progress"}
+    documentation = inspect.getdoc(COMMANDS[command]) or ""
+    parameters = set(inspect.signature(COMMANDS[command]).parameters) - {"observer", "progress", "changes"}
+    if command == "evaluate":
+        parameters -= {*IN_PYTHON, "settings"}
+        parameters |= {field.name for field in fields(EvaluationSettings)}
+        documentation += inspect.getdoc(EvaluationSettings) or ""
     shown = {option.partition(".")[0] for option in options(text)} | {"run" if " RUN " in text else "runs"}
     assert parameters <= shown
-    documentation = inspect.getdoc(COMMANDS[command]) or ""
     for name in parameters:
         described = re.search(rf"^    {name}: (.*)$", documentation, re.MULTILINE)
         assert described, name
