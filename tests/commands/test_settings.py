@@ -15,6 +15,7 @@ from toughen.commands.settings import check_settings, restore
 from toughen.commands.train import DEFAULTS
 from toughen.data import Digits
 from toughen.errors import InputError
+from toughen.evaluation import EvaluationSettings
 from toughen.methods import Standard
 from toughen.models import SmallCNN
 from toughen.training import AWP, SGD, Constant, Cosine, OneCycle, Schedule, own_randomness
@@ -39,7 +40,7 @@ class Still(Schedule):
 def numeric(function: Callable[..., Any]) -> list[str]:
     """The settings that are numbers, those of a settings object included."""
     kinds = {name: (hint, *get_args(hint)) for name, hint in get_type_hints(function).items()}
-    inner = numeric(kinds["settings"][0]) if "settings" in kinds else []
+    inner = [name for kind in kinds.values() if kind[0] is EvaluationSettings for name in numeric(kind[0])]
     return [
         name for name in inspect.signature(function).parameters if any(kind in (int, float) for kind in kinds[name])
     ] + inner
