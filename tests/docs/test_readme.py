@@ -11,6 +11,8 @@ import toughen
 from toughen.methods import TRADES
 from toughen.models import SmallCNN
 
+pytestmark = pytest.mark.usefixtures("short_autoattack")
+
 README = (Path(__file__).parents[2] / "README.md").read_text()
 SHORT = {"epochs=30": 'epochs=1, test_images=20, budget="quick"'}
 DOORS = dict(re.findall(r"\*\*([^*\n]+)\*\*[^`]*```python\n(.*?)```", README, re.DOTALL))
@@ -25,6 +27,7 @@ def at_hand() -> dict[str, Any]:
         "toughen": toughen,
         "TRADES": TRADES,
         "model": model,
+        "other": SmallCNN(10, 1, width=4),
         "images": images,
         "labels": labels,
         "loader": [(images, labels)],
@@ -39,7 +42,7 @@ def test_every_python_block_is_a_door() -> None:
 @pytest.mark.parametrize("door", DOORS)
 def test_a_door_opens(door: str, at_hand: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    code = DOORS[door]
+    code = f"{DOORS['Train']}\n{DOORS[door]}" if "toughen.load(" in DOORS[door] else DOORS[door]
     for written, run in SHORT.items():
         code = code.replace(written, run)
     exec(code, at_hand)
