@@ -6,7 +6,8 @@ metrics.csv          one row an epoch
 checkpoints/last/    everything needed to go on (state.json + tensors.safetensors)
 pseudo_labels.safetensors  labels that another run gave to extra images
 model.safetensors    the weights that are reported
-verdicts.parquet     one row a test image: what each attack achieved
+evaluations/NAME/    one evaluation a folder, with the four files below; see `evaluation.records.evaluations`
+verdicts.parquet     one row a test image: what each attack achieved; of the headline evaluation, like the next two
 result.json          the evaluation's figures and its whole protocol
 gallery.safetensors  a few clean and adversarial images for the report
 report.html          all of it, in one file that opens offline
@@ -14,6 +15,7 @@ report.html          all of it, in one file that opens offline
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -99,21 +101,29 @@ def _is_a_run(folder: Path) -> bool:
     return isinstance(config, dict) and {"data", "model"} <= set(config)
 
 
+EVALUATIONS = "evaluations"
+
+
 class RunFolder:
-    """Paths and small files of one run.
+    """Paths and small files of one run, or of one evaluation in it: what was trained is then the run's.
 
     >>> RunFolder("runs/arow").report.as_posix()
     'runs/arow/report.html'
+    >>> one = RunFolder("runs/arow/evaluations/quick-linf-8-255-0a1b2c3d")
+    >>> one.report.as_posix(), one.config.as_posix()
+    ('runs/arow/evaluations/quick-linf-8-255-0a1b2c3d/report.html', 'runs/arow/config.yaml')
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.config = self.path / "config.yaml"
-        self.classes = self.path / "classes.json"
-        self.metrics = self.path / "metrics.csv"
-        self.checkpoint = self.path / "checkpoints" / "last"
-        self.pseudo_labels = self.path / "pseudo_labels.safetensors"
-        self.model = self.path / "model.safetensors"
+        one = self.path.parent.name == EVALUATIONS and re.fullmatch(r"\w.*-[0-9a-f]{8}", self.path.name)
+        self.run = self.path.parent.parent if one else self.path
+        self.config = self.run / "config.yaml"
+        self.classes = self.run / "classes.json"
+        self.metrics = self.run / "metrics.csv"
+        self.checkpoint = self.run / "checkpoints" / "last"
+        self.pseudo_labels = self.run / "pseudo_labels.safetensors"
+        self.model = self.run / "model.safetensors"
         self.verdicts = self.path / "verdicts.parquet"
         self.result = self.path / "result.json"
         self.gallery = self.path / "gallery.safetensors"
@@ -124,8 +134,9 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
-        return self.path.name
+        """The run's own name, and that of the evaluation where it is one's."""
+        own = self.path.absolute().name
+        return own if self.run == self.path else f"{self.run.absolute().name}/{own}"
 
     def create(self) -> None:
         """Make the folder.
@@ -207,7 +218,7 @@ class RunFolder:
         for path in paths:
             if not path.exists():
                 if path in (self.result, self.verdicts, self.gallery, self.report):
-                    command = f"evaluate {self.path}"
+                    command = f"evaluate {self.run}"
                 else:
                     command = f"train {'--resume' if self.checkpoint.exists() else '--out'} {self.path}"
                 raise RunError(f"{self.path} has no {path.name}; make it with `toughen {command}`")
@@ -259,15 +270,20 @@ class RunFolder:
         """What `result.json` says.
 
         Raises:
-            RunError: it is missing or damaged.
+            RunError: it is missing or damaged, or has a schema that this version does not know.
         """
         self.require(self.result)
+        advice = f"`toughen evaluate {self.run} --overwrite`"
         try:
-            return json.loads(self.result.read_text())
+            result: dict[str, Any] = json.loads(self.result.read_text())
         except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {self.result}: {error}; make it again with {advice}") from error
+        if result.get("schema") != 1:
             raise RunError(
-                f"cannot read {self.result}: {error}; make it again with `toughen evaluate {self.path} --overwrite`"
-            ) from error
+                f"{self.result}: expected schema 1, got {result.get('schema')!r}; it comes from another version of "
+                f"toughen: evaluate again with {advice}"
+            )
+        return result
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Write result.json."""

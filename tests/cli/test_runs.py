@@ -1,6 +1,7 @@
 """Whole runs by the command line: the three doors agree, and what a run leaves goes back in."""
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -114,11 +115,13 @@ def test_train_evaluate_and_compare(toughen: Toughen, tmp_path: Path) -> None:
         assert (answer.status, answer.err) == (0, "")
         assert f"report: runs/{name}/report.html" in answer.out
         assert "PGD-20" in answer.out
-    refused = toughen("evaluate", "runs/a", "--budget", "quick", "--test_images", "30")
-    assert refused.status == 2
-    assert "--overwrite" in refused.err
-    answer = toughen("evaluate", "--budget", "quick", "--overwrite", "--test_images", "20", "--device", "cpu", "runs/a")
-    assert (answer.status, answer.err) == (0, "")
+    gate = ["--require", "robust >= 0.99", "--device", "cpu"]  # ten images cannot show it
+    answer = toughen("evaluate", "runs/a", "--budget", "quick", "--test_images", "10", *gate)
+    assert answer.status == 1
+    assert "requirement not met: robust >= 0.99" in answer.err
+    said = re.search(r"report: (runs/a/evaluations/quick-linf-0.1-[0-9a-f]{8}/report.html)\n", answer.out)
+    assert said, "where the report is"
+    assert (tmp_path / said[1]).is_file()
     answer = toughen("compare", "runs/a", "runs/b")
     assert (answer.status, answer.err) == (0, "")
     assert answer.out.splitlines()[-1] == "report: runs/compare.html"

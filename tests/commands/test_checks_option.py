@@ -15,6 +15,7 @@ from toughen.cli import main
 from toughen.config import describe
 from toughen.data import Digits
 from toughen.evaluation import Evaluation
+from toughen.evaluation.records.evaluations import Evaluations
 from toughen.models import SmallCNN, build_model
 from toughen.reports.terminal import show_result
 from toughen.run import RunFolder
@@ -61,9 +62,9 @@ def test_checks_are_added_to_a_finished_evaluation(run: RunFolder):
 
 def test_a_warning_that_they_did_not_run_goes_when_they_did(run: RunFolder):
     evaluate(str(run.path), checks=False, **QUICK)
-    result = run.read_result()
+    ((folder, result),) = Evaluations(run).all()
     kept = "something else"
-    run.write_result({**result, "warnings": ["not run (time limit of 5 s): self_checks", kept]})
+    folder.write_result({**result, "warnings": ["not run (time limit of 5 s): self_checks", kept]})
     assert evaluate(str(run.path), **QUICK).result["warnings"] == [kept]
 
 
@@ -73,8 +74,8 @@ def test_they_can_be_required(run: RunFolder, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == "toughen: requirement not met: checks: the self-checks did not run\n"
     assert main([*words, "--require", "robust < 1 and checks"]) == 0
     assert "checks: none failed" in capsys.readouterr().out
-    result = run.read_result()
-    run.write_result({**result, "masking_suspected": ["eps_never_helps"], "further": list(FURTHER)})
+    ((folder, result),) = Evaluations(run).all()
+    folder.write_result({**result, "masking_suspected": ["eps_never_helps"], "further": list(FURTHER)})
     assert main([*words, "--require", "checks"]) == 1
     said = capsys.readouterr()
     assert said.err.endswith("checks: gradient masking suspected: eps_never_helps\n")

@@ -1,6 +1,7 @@
 """`evaluate` on a run's folder and on a model from elsewhere: what it reads, writes and refuses."""
 
 import io
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from toughen.config import describe
 from toughen.data import Digits
 from toughen.errors import InputError, RunError
 from toughen.evaluation import Step, Verdicts, evaluate_model
+from toughen.evaluation.records.evaluations import Evaluations
 from toughen.models import SmallCNN, build_model
 from toughen.models.deadline import Deadline, TimeUp
 from toughen.reports.terminal import show_result
@@ -100,16 +102,37 @@ def test_the_threat_defaults_to_8_255(tmp_path: Path, model: nn.Module):
     assert result["threat"] == {"norm": "linf", "eps": 8 / 255}
 
 
-def test_the_result_of_another_evaluation_is_not_replaced_unasked(run: RunFolder):
-    first = evaluate(str(run.path), **QUICK).result
-    with pytest.raises(RunError, match=r"has a result already.*differs in n \(5, 12\).*--overwrite.*--out"):
-        evaluate(str(run.path), **{**QUICK, "test_images": 5})
-    with pytest.raises(RunError, match=r"differs in threat\.eps \(0\.5, 0\.4\)"):
-        evaluate(str(run.path), threat=ThreatModel("l2", 0.5), **QUICK)
-    assert run.read_result() == first
-    again = evaluate(str(run.path), overwrite=True, **{**QUICK, "test_images": 5}).result
-    assert run.read_result() == again
-    assert run.model.exists()
+def test_evaluations_lie_beside_each_other(run: RunFolder):
+    """None replaces another; the run shows the one of most images at its own threat model, until a longer one comes."""
+    few = evaluate(str(run.path), **{**QUICK, "test_images": 5})
+    more = evaluate(str(run.path), **QUICK)
+    assert run.read_result() == more.result
+    evaluate(str(run.path), threat=ThreatModel("l2", 0.5), **{**QUICK, "test_images": 20})
+    assert run.read_result() == more.result
+    assert Verdicts.read(run.verdicts).table.equals(more.verdicts.table)
+    kept = Evaluations(run).all()
+    assert [(result["n"], result["threat"]["eps"]) for _, result in kept] == [(12, 0.4), (5, 0.4), (20, 0.5)]
+    assert all(folder.report.is_file() for folder, _ in kept)
+    again = evaluate(str(run.path), **{**QUICK, "test_images": 5})
+    assert (again.reused, again.result) == (True, few.result)
+    assert again.report == kept[1][0].report
+    page = run.report.read_text()
+    assert all(f'href="evaluations/{folder.path.name}/report.html"' in page for folder, _ in kept)
+
+
+def test_an_earlier_versions_result_is_taken_in(run: RunFolder, tmp_path: Path):
+    """Its only result lies among the run's own files."""
+    first = evaluate(str(run.path), **QUICK)
+    shutil.rmtree(run.path / "evaluations")
+    evaluate(str(run.path), data=Digits(seed=1), **{**QUICK, "test_images": 20})
+    assert run.read_result() == first.result, "of the run's own data"
+    kept = Evaluations(run).all()
+    assert [result["n"] for _, result in kept] == [12, 20]
+    steps: list[Step] = []
+    again = evaluate(str(run.path), progress=steps.append, **QUICK)
+    assert steps == []
+    assert again.result == first.result
+    assert again.verdicts.table.equals(first.verdicts.table)
 
 
 def test_the_same_evaluation_is_not_computed_again(run: RunFolder):
@@ -132,8 +155,12 @@ def test_changed_weights_are_another_model(run: RunFolder):
     name = next(name for name in weights if name.endswith("bias"))
     weights[name][0] += 1e-6
     save_file(weights, run.model)
-    with pytest.raises(RunError, match=r"differs in model\.sha256"):
-        evaluate(str(run.path), **QUICK)
+    few = {**QUICK, "test_images": 5}
+    other = evaluate(str(run.path), **few)
+    assert not other.reused
+    assert run.read_result() == other.result, "the figures are those of the weights that the run has"
+    assert len(Evaluations(run).all()) == 2
+    assert "other weights" in run.report.read_text()
 
 
 class Stopped(Exception):

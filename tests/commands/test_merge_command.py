@@ -12,6 +12,7 @@ from toughen.cli import main
 from toughen.config import describe
 from toughen.data import Digits
 from toughen.errors import InputError, RunError, ToughenWarning
+from toughen.evaluation.records.evaluations import Evaluations
 from toughen.models import SmallCNN, build_model
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
@@ -84,10 +85,11 @@ def test_the_result_of_another_evaluation_stays(run: RunFolder):
     before = evaluate(str(run.path), **{**SETTINGS, "seed": 1}).result
     for number in (1, 2):
         evaluate(str(run.path), shard=f"{number}/2", **SETTINGS)
-    with pytest.raises(RunError, match=r"has a result already.*differs in seed \(0, 1\)"):
-        merge([str(run.path)])
-    assert run.read_result() == before
-    assert merge([str(run.path)], overwrite=True).result["seed"] == 0
+    merged = merge([str(run.path)])
+    kept = [result for _, result in Evaluations(run).all()]
+    assert sorted(kept, key=lambda result: result["seed"]) == [merged.result, before]
+    assert merged.report is not None
+    assert merged.report.is_file()
 
 
 def test_two_evaluations_in_one_folder(run: RunFolder):

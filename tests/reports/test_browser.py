@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from toughen.evaluation.analyses.transfer_matrix import TransferMatrix
+from toughen.evaluation.records.evaluations import Evaluations
 from toughen.reports import write_report
 from toughen.reports.comparison import compare_runs
 from toughen.reports.comparison_page import write_comparison
@@ -85,7 +86,18 @@ def pages(make_run: MakeRun, make_studies: Callable[..., dict[str, Any]]) -> Pag
     other = make_run("eps", seed=2, threat={"norm": "l2", "eps": 0.5})
     many.write_config(many.read_config() | {"seed": 1})
     full.write_config(full.read_config() | {"seed": 0})
-    reports = {"full": write_report(full), "many": write_report(many), "evaluated": write_report(bare)}
+    kept = Evaluations(full)
+    kept.take_in()
+    shown = full.read_result()
+    full.write_result({**shown, "budget": "quick", "complete": False})
+    kept.take_in()
+    kept.choose_headline()
+    reports = {
+        "full": write_report(full),
+        "one": write_report(kept.all()[1][0]),
+        "many": write_report(many),
+        "evaluated": write_report(bare),
+    }
     comparison = compare_runs([full, many, bare, other])
     held = np.random.default_rng(0).random((4, 4, 200)) < 0.5
     names = tuple(run.name for run in comparison.runs)
@@ -94,8 +106,8 @@ def pages(make_run: MakeRun, make_studies: Callable[..., dict[str, Any]]) -> Pag
     return {**reports, "comparison": page}
 
 
-KINDS = pytest.mark.parametrize("kind", ["full", "many", "evaluated", "comparison"])
-SECTIONS = {"full": 13, "many": 13, "evaluated": 4, "comparison": 5}
+KINDS = pytest.mark.parametrize("kind", ["full", "one", "many", "evaluated", "comparison"])
+SECTIONS = {"full": 14, "one": 13, "many": 13, "evaluated": 4, "comparison": 5}
 
 
 @KINDS

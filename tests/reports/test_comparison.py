@@ -11,6 +11,7 @@ from scipy.stats import binom
 
 from toughen.commands.compare import compare
 from toughen.errors import InputError, RunError
+from toughen.evaluation.records.evaluations import Evaluations
 from toughen.reports import write_report
 from toughen.reports.comparison import Comparison
 from toughen.run import RunFolder
@@ -244,3 +245,15 @@ def test_verdicts_of_other_images(make_run: MakeRun) -> None:
     pq.write_table(table.set_column(0, table.schema.field(0), index), folders[1].verdicts)
     with pytest.raises(RunError, match="record the same images but have verdicts of others"):
         compared(*folders)
+
+
+def test_evaluations_that_are_no_headline_are_compared_by_their_folders(make_run: MakeRun) -> None:
+    folders = []
+    for name, strength in (("a", 1.0), ("b", 0.8)):
+        run = make_run(name, strength=strength, budget="quick")
+        Evaluations(run).take_in()
+        folders.append(RunFolder(next(run.path.glob("evaluations/quick-*"))))
+    comparison = compared(*folders)
+    assert [run.name for run in comparison.ranked] == [folder.name for folder in folders]
+    assert [run.name.split("/")[0] for run in comparison.ranked] == ["a", "b"]
+    assert [run.method for run in comparison.ranked] == ["TRADES", "TRADES"], "as the run's configuration says"

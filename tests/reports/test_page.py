@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from toughen.errors import RunError
+from toughen.evaluation.records.evaluations import Evaluations
 from toughen.reports import write_report
 from toughen.reports.images import amplification
+from toughen.reports.page import write_reports
 from toughen.reports.run_data import read_run
 from toughen.reports.sections import all_sections
 from toughen.run import RunFolder
@@ -243,3 +245,33 @@ def test_sections_and_templates_belong_together() -> None:
     shared = {"base", "style.css", "macros", "report", "comparison", "comparison_seeds", "comparison_transfer"}
     templates = {name.removesuffix(".j2").removesuffix(".html") for name in environment().list_templates()}
     assert templates - shared == {section.name for section in sections}
+
+
+def test_pages_of_several_evaluations(make_run: MakeRun, self_contained: Callable[[str], Any]) -> None:
+    """The run's page names all of them, the headline first; each has a page that leads back."""
+    folder = make_run()
+    kept = Evaluations(folder)
+    kept.take_in()
+    first = write_reports(kept.all()[0][0])
+    assert "evaluations" not in sections_of(self_contained(folder.report.read_text())), "there is but one"
+    result = folder.read_result()
+    quick = {**result, "budget": "quick", "created": "2026-02-01T12:00:00+00:00", "complete": False}
+    folder.write_result(quick)
+    kept.take_in()
+    kept.choose_headline()
+    places = [place for place, _ in kept.all()]
+    assert list(map(write_reports, places)) == [first, places[1].report]
+    page = self_contained(folder.report.read_text())
+    assert "evaluations" in sections_of(page)
+    links = [a["href"] for a in page.all("a") if a["href"].endswith(".html")]
+    assert links == [f"evaluations/{place.path.name}/report.html" for place in places]
+    assert "quick linf 0.1 digits" in page.text
+    assert "incomplete 2026-02-01 12:00 UTC" in page.text
+    assert folder.read_result() == result
+    for place in places:
+        page = self_contained(place.report.read_text())
+        assert sections_of(page) == ["summary", "attacks", "gallery", "training", "protocol", "configuration"]
+        assert "../../report.html" in [a["href"] for a in page.all("a")]
+    before = [path.stat().st_mtime_ns for path in (folder.report, first)]
+    write_reports(places[0])
+    assert before == [path.stat().st_mtime_ns for path in (folder.report, first)], "what is up to date stays"

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from toughen.evaluation import Evaluation
 
 EXAMPLES = """examples:
-  toughen evaluate runs/digits-smallcnn-trades --budget quick --overwrite
-  toughen evaluate runs/arr --threat.eps 16/255 --out runs/arr-at-16
+  toughen evaluate runs/digits-smallcnn-trades --budget quick
+  toughen evaluate runs/arr --threat.eps 16/255
   toughen evaluate --model resnet18 --weights w.safetensors --data cifar10
   toughen evaluate runs/arr --budget quick --require 'robust >= 0.45'
   toughen evaluate runs/arr --budget thorough --transfer runs/trades,runs/mart
@@ -77,7 +77,10 @@ def report(evaluation: "Evaluation") -> int:
 
     if evaluation.reused:
         print("already evaluated: this is the result that was there (--overwrite computes it again)")
-    show_result(evaluation.result, Terminal())
+    console = Terminal()
+    show_result(evaluation.result, console)
+    if evaluation.report is not None:
+        console.print(f"report: {evaluation.report}", soft_wrap=True)
     if evaluation.ruling is None:
         return 0
     if evaluation.ruling.met:

@@ -28,7 +28,7 @@ def compare(
     with several seeds are tested against the best of them.
 
     Args:
-        runs: run folders, such as runs/*.
+        runs: run folders, such as runs/*, each by its headline; or evaluations, such as runs/*/evaluations/quick-*.
         transfer: also craft PGD-50 images on each run's model and show them to every other model.
         transfer_images: number of test images for that.
         device: where that is computed: auto, cpu, cuda or cuda:1.

@@ -12,12 +12,12 @@ from torch import nn
 from toughen.attacks.base import OwnAttacks
 from toughen.attacks.transfer import short_names
 from toughen.commands.classes import check_same_order, with_model_labels
-from toughen.commands.into_folder import check_place, check_replaced, finished, run_in
+from toughen.commands.into_folder import check_place, finished, run_in
 from toughen.config import describe, instantiate
 from toughen.data.source import DataSource, ImageSet
 from toughen.data.tensors import image_set
 from toughen.errors import InputError, RunError
-from toughen.evaluation.plan import EvaluationPlan, prepare
+from toughen.evaluation.plan import prepare
 from toughen.evaluation.progress import Progress
 from toughen.evaluation.records.shards import Shard
 from toughen.evaluation.records.store import VerdictStore
@@ -62,6 +62,9 @@ def evaluate(
 ) -> Evaluation:
     """Attack a model on test images, record a verdict an image, and write the report.
 
+    Evaluations of a run lie beside each other; none replaces another. The run's own result and report are those of the
+    one that compares with RobustBench, or comes nearest to it.
+
     Verdicts are written as they come. The same call goes on where an earlier one was stopped, and gives what is there
     where that had finished; anything that verdicts depend on (weights, images, threat, attacks, seed, batch size) makes
     it another evaluation, which never uses them. Started by torchrun, each process takes a shard, and the first one
@@ -88,7 +91,7 @@ def evaluate(
         shard: compute one of several parts, such as 2/3, and leave the rest to others; then `toughen merge`.
         require: what must be shown, such as 'robust >= 0.45 and checks', by the 95 % interval's worse end.
         out: folder for the result; default the run's folder, without a run runs/evaluate-<weights>.
-        overwrite: replace the result of another evaluation in that folder, or compute the same one again.
+        overwrite: compute the evaluation again where the folder has it already.
         keep_adversarial: with a network in hand: keep the images that the attacks ended with.
         progress: called as an attack starts on a batch; the command line passes its progress bar.
         changes: settings by name, such as budget="quick".
@@ -139,7 +142,7 @@ def evaluate(
             run_alone = Runner(plan, part or Shard(), progress=progress, keep_adversarial=keep_adversarial)
             evaluation = run_alone.carry_out().summary()
         else:
-            before = None if part else _earlier(subject.folder, plan, overwrite, processes)
+            before = None if part or overwrite else finished(subject.folder, plan.spec, processes)
             processes.wait()  # nobody writes before all have looked
             if processes.first and not subject.own:
                 if before is None:
@@ -150,7 +153,8 @@ def evaluate(
                 described |= {"transfer": transfer, "weights": subject.weights}
                 subject.folder.write_config({"model": subject.described, **describe(described)})
             processes.wait()
-            evaluation = run_in(subject.folder, plan, before, crew=processes, shard=part, progress=progress)
+            own = not subject.own or all(each is None for each in given.values())
+            evaluation = run_in(subject.folder, plan, before, own=own, crew=processes, shard=part, progress=progress)
     return evaluation if requirement is None else replace(evaluation, ruling=requirement.judge(evaluation.result))
 
 
@@ -249,21 +253,14 @@ def evaluate_into(
 ) -> Evaluation:
     """Evaluate a model that is at hand, and write verdicts, result, images and report into a folder.
 
-    An earlier result is replaced, unless it is the same evaluation's. The work is shared by the processes of `crew`,
-    which all call this; by default it is this process's alone.
+    Evaluations of before stay. The work is shared by the processes of `crew`, which all call this; by default it is
+    this process's alone.
     """
     plan = prepare(model, images, threat, settings)
     before = finished(folder, plan.spec, crew)
     if crew is not None:
         crew.wait()  # nobody writes before all have looked
     return run_in(folder, plan, before, crew=crew, progress=progress)
-
-
-def _earlier(folder: RunFolder, plan: EvaluationPlan, overwrite: bool, crew: Processes) -> Evaluation | None:
-    if overwrite:
-        return None
-    check_replaced(folder, plan.spec)
-    return finished(folder, plan.spec, crew)
 
 
 def _sources(transfer: list[str], images: ImageSet, by_name: bool) -> dict[str, nn.Module]:

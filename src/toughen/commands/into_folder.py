@@ -1,4 +1,4 @@
-"""An evaluation in a run's folder: whether it may go there, what is there already, and what is written."""
+"""An evaluation beside the others of a run: whether it may go there, what is there already, and what is written."""
 
 import os
 from collections.abc import Sequence
@@ -19,11 +19,12 @@ from toughen.evaluation import (
 )
 from toughen.evaluation.checks import run_checks
 from toughen.evaluation.checks.doubts import reasons
+from toughen.evaluation.records.evaluations import Evaluations
 from toughen.evaluation.records.spec import plain
-from toughen.evaluation.records.store import VerdictStore, has_parts, same_answers
+from toughen.evaluation.records.store import VerdictStore, has_parts
 from toughen.evaluation.runner import analyse
-from toughen.reports.page import write_report
-from toughen.run import RunFolder
+from toughen.reports.page import write_reports
+from toughen.run import EVALUATIONS, RunFolder
 
 
 def run_in(
@@ -31,6 +32,7 @@ def run_in(
     task: EvaluationPlan,
     before: Evaluation | None,
     *,
+    own: bool = True,
     crew: Processes | None = None,
     shard: Shard | None = None,
     progress: Progress | None = None,
@@ -41,6 +43,7 @@ def run_in(
         folder: a run's folder.
         task: what is to be evaluated.
         before: its complete result, where the folder has it already.
+        own: whether network and data are those of the folder's configuration, which the headline is of.
         crew: the processes that share the work, where there are several; each calls this.
         shard: one part only: then no result is written.
         progress: told of each step.
@@ -48,6 +51,8 @@ def run_in(
     crew, parts = crew or Processes(), VerdictStore(folder, task.spec)
     analyses, time_limit = task.analyses, task.settings.time_limit
     started = monotonic()
+    if own and crew.first:
+        Evaluations(folder).note_own(task.spec)
     if before is not None:
         before = _with_analyses(folder, task, before, analyses, crew, time_limit)
         if not reasons(before.result) or before.result.get("further"):
@@ -74,11 +79,11 @@ def run_in(
                 Runner(task, folder=folder, progress=progress, time_limit=left).carry_out()
             reason = "" if time_limit is None else f"time limit of {time_limit:g} s"
             evaluation = merge_parts([parts], partial=time_limit is not None, reason=reason)
-        finish(folder, evaluation)
+        evaluation = finish(folder, evaluation)
         if evaluation.result["complete"]:
             parts.remove()
     crew.wait()
-    return evaluation if crew.first else Evaluation.load(folder)
+    return evaluation if crew.first else Evaluations(folder).load(task.spec)
 
 
 def _with_analyses(
@@ -92,9 +97,9 @@ def _with_analyses(
     """A finished evaluation with the analyses that it lacks; a warning names those that time was not enough for."""
     known = before.result["analyses"]
     wanted = [a for a in analyses if known.get(a.name, {}).get("settings") != plain(a.settings())]
-    if not wanted:
-        return before
-    if crew.first:
+    if crew.first and not wanted:
+        before = finish(folder, before)
+    elif crew.first:
         made = analyse(task, wanted, time_limit=time_limit)
         late = [f"not run (time limit of {time_limit:g} s): {a.name}" for a in wanted if a.name not in made]
         found = {**known, **made}
@@ -104,19 +109,21 @@ def _with_analyses(
             "analyses": found,
         }
         result["warnings"] = [*late, *(text for text in result["warnings"] if not _was_skipped(text, wanted))]
-        finish(folder, Evaluation(before.verdicts, result, before.gallery))
+        before = finish(folder, Evaluation(before.verdicts, result, before.gallery))
     crew.wait()
-    return replace(Evaluation.load(folder), reused=False)
+    return before if crew.first else replace(Evaluations(folder).load(task.spec), reused=not wanted)
 
 
 def _was_skipped(warning: str, analyses: Sequence[Analysis]) -> bool:
     return warning.startswith("not run (") and warning.endswith(tuple(f": {analysis.name}" for analysis in analyses))
 
 
-def finish(folder: RunFolder, evaluation: Evaluation) -> None:
-    """Write verdicts, result, images and report."""
-    evaluation.save(folder)
-    write_report(folder)
+def finish(folder: RunFolder, evaluation: Evaluation) -> Evaluation:
+    """Keep an evaluation where it is not kept yet, choose the headline, and write its page and the run's."""
+    kept = Evaluations(folder)
+    place = kept.folder(evaluation.result) if evaluation.reused else kept.add(evaluation)
+    kept.choose_headline()
+    return replace(evaluation, report=write_reports(place))
 
 
 def finished(folder: RunFolder, spec: EvaluationSpec, crew: Processes | None = None) -> Evaluation | None:
@@ -128,35 +135,9 @@ def finished(folder: RunFolder, spec: EvaluationSpec, crew: Processes | None = N
         RunError: a result that cannot be read.
     """
     crew = crew or Processes()
-    there = crew.agree(crew.first and _is_finished(folder, spec))
-    return Evaluation.load(folder) if there else None
-
-
-def _is_finished(folder: RunFolder, spec: EvaluationSpec) -> bool:
-    if not folder.result.exists():
-        return False
-    result = folder.read_result()
-    if result.get("key") != spec.key or not result["complete"]:
-        return False
-    return same_answers(spec, result.get("probe", {}), folder.path)
-
-
-def check_replaced(folder: RunFolder, spec: EvaluationSpec) -> None:
-    """Raise where the folder has the result of another evaluation, which would be lost.
-
-    Raises:
-        RunError: naming what differs.
-    """
-    if not folder.result.exists():
-        return
-    result = folder.read_result()
-    if result.get("key") != spec.key:
-        there = EvaluationSpec({name: result.get(name) for name in spec.protocol})
-        differing = ", ".join(spec.differences(there)[:3]) or "the version of toughen that made it"
-        raise RunError(
-            f"{folder.path} has a result already, of another evaluation (it differs in {differing}); replace it with "
-            "--overwrite, or write this one to another folder with --out"
-        )
+    there = Evaluations(folder).finished(spec) if crew.first else None
+    found = crew.agree(there is not None)
+    return Evaluations(folder).load(spec) if found and there is None else there
 
 
 def check_place(folder: RunFolder, own: bool) -> None:
@@ -174,7 +155,7 @@ def check_place(folder: RunFolder, own: bool) -> None:
         raise RunError(f"{path} is a training run of its own; give another folder with --out")
     if not path.exists():
         return
-    ours = own or folder.result.exists() or has_parts(folder)
+    ours = own or folder.result.exists() or has_parts(folder) or (path / EVALUATIONS).is_dir()
     if not ours and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} exists and holds no evaluation; give another folder with --out")
     if not os.access(path, os.W_OK):

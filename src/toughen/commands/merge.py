@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from toughen.commands.into_folder import check_place, check_replaced, finish
+from toughen.commands.into_folder import check_place, finish
 from toughen.errors import InputError
 from toughen.evaluation import Evaluation, Requirement, find_parts, merge_parts
 from toughen.run import RunFolder
@@ -18,7 +18,6 @@ def merge(
     out: str | None = None,
     key: str | None = None,
     require: str | None = None,
-    overwrite: bool = False,
 ) -> Evaluation:
     """Join the shards of an evaluation, and write the result and the report that one process would have given.
 
@@ -31,7 +30,6 @@ def merge(
         out: folder for the result; default the folder, where it is only one.
         key: first digits of the evaluation's key, where the folders hold parts of several.
         require: what must be shown, such as 'robust >= 0.45 and checks', by the 95 % interval's worse end.
-        overwrite: replace the result of another evaluation there.
 
     Returns:
         Evaluation: verdicts, result and a few images; they lie in the folder too, with report.html.
@@ -50,13 +48,11 @@ def merge(
     place = RunFolder(out or folders[0])
     own = any(place.path.resolve() == run.path.resolve() for run in runs)
     check_place(place, own)
-    if not overwrite:
-        check_replaced(place, spec)
     evaluation = merge_parts(found, reason=_WITHOUT_A_MODEL)
     described = next((run for run in runs if run.config.exists()), None)
     if not place.config.exists() and described is not None:
         place.write_config(described.read_config())
-    finish(place, evaluation)
+    evaluation = finish(place, evaluation)
     for parts in found:
         if evaluation.result["complete"] and parts.path.resolve().is_relative_to(place.path.resolve()):
             parts.remove()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
@@ -63,6 +64,7 @@ class Evaluation:
         gallery: a few images for the report; see `gallery.gallery`.
         reused: whether it was there already and nothing was computed.
         ruling: whether it meets what was required of it; None where nothing was.
+        report: its page, where it lies in a folder.
         adversarial: like the evaluated images and in the order of the verdicts, where they were asked for: for each
             image the one that broke it, or the one that the last attack ended with; misclassified images stay as they
             are.
@@ -73,6 +75,7 @@ class Evaluation:
     gallery: dict[str, Tensor]
     reused: bool = False
     ruling: RequirementResult | None = None
+    report: Path | None = None
     adversarial: Tensor | None = None
 
     @property
@@ -106,14 +109,12 @@ class Evaluation:
         return f"<table><tr><th>attack</th><th>accuracy [95 % interval]</th></tr>{cells}</table>{doubts}"
 
     def save(self, folder: RunFolder) -> None:
-        """Write verdicts.parquet, gallery.safetensors and, last, result.json.
+        """Write verdicts.parquet, gallery.safetensors and, last, result.json into an empty folder.
 
         Raises:
             RunError: the disk cannot be written.
         """
-        folder.result.unlink(missing_ok=True)
         self.verdicts.write(folder.verdicts)
-        folder.gallery.unlink(missing_ok=True)
         if self.gallery:
             with atomic(folder.gallery) as path:
                 save_file(self.gallery, path)

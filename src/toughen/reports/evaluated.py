@@ -7,7 +7,6 @@ from typing import Any
 
 from toughen.evaluation.checks.doubts import reasons
 from toughen.reports.pairing import Paired
-from toughen.reports.run_data import read_config, read_result
 from toughen.reports.text import class_name, flatten, model_name, threat_short
 from toughen.run import RunFolder
 
@@ -55,9 +54,9 @@ def read_evaluated(folders: Sequence[RunFolder]) -> list[Evaluated]:
 
 
 def _evaluated(name: str, folder: RunFolder) -> Evaluated:
-    result = read_result(folder)
+    result = folder.read_result()
     folder.require(folder.verdicts)
-    config = read_config(folder)
+    config = folder.read_config() if folder.config.exists() else {}
     trained = "method" in config
     return Evaluated(
         name=name,
@@ -91,6 +90,6 @@ def _protocol(result: dict[str, Any]) -> dict[str, str]:
 
 def _names(folders: Sequence[RunFolder]) -> list[str]:
     """Folder names; whole paths where two folders have one name."""
-    names = [folder.path.absolute().name for folder in folders]
+    names = [folder.name for folder in folders]
     counts = Counter(names)
     return [name if counts[name] == 1 else folder.path.as_posix() for name, folder in zip(names, folders, strict=True)]

@@ -10,7 +10,7 @@ from toughen._version import __version__
 from toughen.errors import RunError
 from toughen.numbers import as_text
 from toughen.reports import text
-from toughen.reports.run_data import read_run
+from toughen.reports.run_data import RunData, read_run
 from toughen.reports.sections import all_sections
 from toughen.reports.text import moment
 from toughen.run import RunFolder, atomic
@@ -61,10 +61,11 @@ def write_page(path: Path, html: str) -> Path:
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Write `report.html` from the files of a run folder.
+    """Write `report.html` from the files of a run folder, or of one evaluation in it.
 
     The page loads nothing: styles, plots (SVG) and images (PNG) lie in it. A section whose files are missing
-    is left out, so a run that was only trained, or a model that was only evaluated, has a report too.
+    is left out, so a run that was only trained, or a model that was only evaluated, has a report too. A run's page has
+    the figures of its headline, and a table of all its evaluations.
 
     Returns:
         Path: where the report lies.
@@ -74,11 +75,49 @@ def write_report(folder: RunFolder) -> Path:
             ours.
     """
     run = read_run(folder)
+    return _write(folder, run, _sections(run))
+
+
+def write_reports(evaluation: RunFolder) -> Path:
+    """Write the pages of an evaluation and of its run, those of them that are older than what they show.
+
+    Returns:
+        Path: where the evaluation's page lies.
+
+    Raises:
+        RunError: as for `write_report`.
+    """
+    folder = RunFolder(evaluation.run)
+    beside = folder.path.glob("evaluations/*/result.json")
+    shared = []
+    if _older(folder.report, folder.result, folder.metrics, *beside):
+        run = read_run(folder)
+        sections = _sections(run)
+        _write(folder, run, sections)
+        if run.evaluations[0][0] == evaluation.path.name:  # drawing takes seconds
+            shared = [section for section in sections if section["name"] != "evaluations"]
+    if _older(evaluation.report, evaluation.result):
+        run = read_run(evaluation)
+        _write(evaluation, run, shared or _sections(run))
+    return evaluation.report
+
+
+def _older(page: Path, *files: Path) -> bool:
+    return not page.exists() or any(file.exists() and file.stat().st_mtime > page.stat().st_mtime for file in files)
+
+
+def _sections(run: RunData) -> list[dict[str, str]]:
     built = [(section, section.build(run)) for section in all_sections()]
-    shown = [
+    return [
         {"name": section.name, "entry": section.entry, "title": section.title, "html": render(section.name, **context)}
         for section, context in built
         if context is not None
     ]
+
+
+def _write(folder: RunFolder, run: RunData, sections: list[dict[str, str]]) -> Path:
+    run_page = "" if folder.path == folder.run else "../../report.html"
     created = moment(run.result.get("created", ""))
-    return write_page(folder.report, render("report", title=run.name, sections=shown, created=created))
+    return write_page(
+        folder.report, render("report", title=run.name, sections=sections, created=created, run_page=run_page)
+    )

@@ -1,19 +1,18 @@
 """The files of a run folder, read once for its report."""
 
 import csv
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from toughen.errors import RunError
+from toughen.evaluation.records.evaluations import Evaluations
 from toughen.evaluation.records.verdicts import Verdicts
 from toughen.run import RunFolder
 
@@ -35,6 +34,7 @@ class RunData:
         result: result.json.
         verdicts: verdicts.parquet; None where there is none.
         gallery: gallery.safetensors by tensor.
+        evaluations: all of a run's, as folder name and result, the headline first; empty for one of them.
     """
 
     name: str
@@ -43,6 +43,7 @@ class RunData:
     result: dict[str, Any]
     verdicts: Verdicts | None
     gallery: dict[str, NDArray[Any]]
+    evaluations: tuple[tuple[str, dict[str, Any]], ...] = ()
 
     def class_title(self, label: int) -> str:
         """Name of a class, or its number where the result does not name it; below 0 is no prediction."""
@@ -61,29 +62,16 @@ def read_run(folder: RunFolder) -> RunData:
     folder.require()
     if not folder.result.exists() and not folder.metrics.exists():
         folder.require(folder.result)
+    beside = Evaluations(folder).all() if folder.path == folder.run else []
     return RunData(
-        name=folder.path.absolute().name,
-        config=read_config(folder),
+        name=folder.name,
+        config=folder.read_config() if folder.config.exists() else {},
         metrics=read_metrics(folder.metrics) if folder.metrics.exists() else {},
-        result=read_result(folder) if folder.result.exists() else {},
+        result=folder.read_result() if folder.result.exists() else {},
         verdicts=Verdicts.read(folder.verdicts) if folder.verdicts.exists() else None,
-        gallery=_read_gallery(folder.gallery) if folder.gallery.exists() else {},
+        gallery=_read_gallery(folder) if folder.gallery.exists() else {},
+        evaluations=tuple((place.path.name, result) for place, result in beside),
     )
-
-
-def read_config(folder: RunFolder) -> dict[str, Any]:
-    """The configuration; empty where there is none.
-
-    Raises:
-        RunError: config.yaml is damaged.
-    """
-    if not folder.config.exists():
-        return {}
-    with _readable(folder.config, _RESTORE):
-        config = folder.read_config()
-        if not isinstance(config, dict):
-            raise ValueError(f"expected settings such as 'epochs: 30', got {config!r}")
-        return config
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:
@@ -98,26 +86,9 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
         return {name: [float(row[name]) if row[name] else float("nan") for row in rows] for name in names}
 
 
-def read_result(folder: RunFolder) -> dict[str, Any]:
-    """Contents of `result.json`.
-
-    Raises:
-        RunError: missing or damaged; a schema that this version does not know.
-    """
-    folder.require(folder.result)
-    with _readable(folder.result, f"make it again with `toughen evaluate {folder.path} --overwrite`"):
-        result: dict[str, Any] = json.loads(folder.result.read_text())
-    if result.get("schema") != 1:
-        raise RunError(
-            f"{folder.result}: expected schema 1, got {result.get('schema')!r}; it comes from another "
-            f"version of toughen: evaluate again with `toughen evaluate {folder.path} --overwrite`"
-        )
-    return result
-
-
-def _read_gallery(path: Path) -> dict[str, NDArray[Any]]:
-    with _readable(path, f"make it again with `toughen evaluate {path.parent} --overwrite`"):
-        tensors: dict[str, NDArray[Any]] = load_file(path)
+def _read_gallery(folder: RunFolder) -> dict[str, NDArray[Any]]:
+    with _readable(folder.gallery, f"make it again with `toughen evaluate {folder.run} --overwrite`"):
+        tensors: dict[str, NDArray[Any]] = load_file(folder.gallery)
         missing = [name for name in GALLERY if name not in tensors]
         if missing:
             raise ValueError(f"no tensor named {', '.join(missing)}")
@@ -128,5 +99,5 @@ def _read_gallery(path: Path) -> dict[str, NDArray[Any]]:
 def _readable(path: Path, advice: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, SafetensorError, yaml.YAMLError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise RunError(f"cannot read {path}: {error}; {advice}") from error
