@@ -12,10 +12,14 @@ import torch.nn.functional as F
 from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
-from toughen.attacks import PGD
+from toughen.attacks import PGD, Square
+from toughen.attacks.base import PlannedAttack
+from toughen.attacks.budgets import FURTHER
+from toughen.attacks.spsa import SPSA
 from toughen.data import Digits, ImageSet
 from toughen.data.source import Decoded
 from toughen.evaluation import Evaluation, evaluate_model
+from toughen.evaluation.checks.reattack import SelfChecks
 from toughen.threat import ThreatModel
 
 torch.set_num_threads(1)
@@ -106,6 +110,25 @@ def short_autoattack() -> Iterator[type[AutoAttack]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pyautoattack.AutoAttack", ShortAutoAttack)
         yield ShortAutoAttack
+
+
+@pytest.fixture(scope="module")
+def short_self_checks() -> Iterator[None]:
+    """While a test of the module runs, the self-checks attack four images, and ask each less often."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SelfChecks.__init__, "__defaults__", (4, 2, 20))
+        yield
+
+
+@pytest.fixture(scope="module")
+def short_further() -> Iterator[None]:
+    """While a test of the module runs, the attacks that follow a doubt ask the network less often."""
+    asked = zip(FURTHER, (Square(queries=200), SPSA(directions=2)), strict=True)
+    attacks = tuple(PlannedAttack(name, attack, True) for name, attack in asked)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("runner", "result"):
+            patch.setattr(f"toughen.evaluation.{module}.further_attacks", lambda protocol: attacks)
+        yield
 
 
 @pytest.fixture(scope="session")

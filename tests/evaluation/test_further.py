@@ -1,6 +1,5 @@
 """Where a figure is doubted, attacks without gradients follow, and the lower figure is the result."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ import zoo
 from torch import nn
 
 from toughen import merge
-from toughen.attacks import PGD, Square
-from toughen.attacks.base import PlannedAttack
+from toughen.attacks import PGD
 from toughen.attacks.budgets import FURTHER
-from toughen.attacks.spsa import SPSA, Estimated
+from toughen.attacks.spsa import Estimated
 from toughen.commands.into_folder import finished, run_in
 from toughen.data import ImageSet
 from toughen.errors import ToughenWarning
@@ -71,20 +69,7 @@ def with_settings(plan: EvaluationPlan, **changes: Any) -> EvaluationPlan:
 
 
 @pytest.fixture(scope="module")
-def short() -> Iterator[None]:
-    """The attacks that follow ask the network less often."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("runner", "result"):
-            attacks = tuple(
-                PlannedAttack(name, each, True)
-                for name, each in zip(FURTHER, (Square(queries=200), SPSA(directions=2)), strict=True)
-            )
-            patch.setattr(f"toughen.evaluation.{module}.further_attacks", lambda protocol, found=attacks: found)
-        yield
-
-
-@pytest.fixture(scope="module")
-def doubted(short: None, network, images: ImageSet) -> EvaluationPlan:
+def doubted(short_further: None, network, images: ImageSet) -> EvaluationPlan:
     """A noisy backward pass, of which the preflight knows."""
     settings = {"budget": "quick", "test_images": 8, "sample": "first", "batch_size": 4, "device": "cpu"}
     with pytest.warns(ToughenWarning, match="the gradient is not the model's own"):

@@ -31,6 +31,8 @@ from toughen.evaluation.runner import Runner, analyse
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
+pytestmark = pytest.mark.usefixtures("short_self_checks")
+
 THREAT = ThreatModel("linf", 0.08)
 SETTINGS = {"budget": "quick", "test_images": 45, "sample": "first", "batch_size": 10, "seed": 3, "device": "cpu"}
 
@@ -92,21 +94,21 @@ def test_nothing_is_computed_twice(tmp_path: Path, network, images, whole):
 
 def test_another_evaluation_starts_from_the_beginning(tmp_path: Path, network, images):
     """The folder holds all verdicts of one evaluation; each changed one computes all of its own."""
-    folder = RunFolder(tmp_path)
-    evaluate_model(network, images, THREAT, folder=folder, **SETTINGS)
+    folder, few = RunFolder(tmp_path), {**SETTINGS, "test_images": 15}
+    evaluate_model(network, images, THREAT, folder=folder, **few)
     changed = nn.Sequential(*network)
     changed[4] = nn.Linear(128, 10)
     changed[4].load_state_dict(network[4].state_dict())
     with torch.no_grad():
         changed[4].weight[0, 0] += 1e-6
     for model, threat, settings in [
-        (changed, THREAT, SETTINGS),
-        (network, ThreatModel("linf", 0.0801), SETTINGS),
-        (network, THREAT, {**SETTINGS, "seed": 4}),
+        (changed, THREAT, few),
+        (network, ThreatModel("linf", 0.0801), few),
+        (network, THREAT, {**few, "seed": 4}),
     ]:
         steps: list[Step] = []
         fresh = evaluate_model(model, images, threat, folder=folder, progress=steps.append, **settings)
-        assert len(steps) == 12
+        assert len(steps) == 4 + 2
         assert same(fresh, evaluate_model(model, images, threat, **settings))
     assert len(unfinished(folder)) == 4
 
@@ -329,13 +331,13 @@ def test_verdicts_of_a_model_that_answers_otherwise_are_not_used(tmp_path: Path,
     """A number in a file: the same key, other logits. What is true of it is what a fresh folder gives."""
     number = tmp_path / "number"
     number.write_text("1")
-    model = Hidden(network, lambda: float(number.read_text()))
-    first = evaluate_model(model, images, THREAT, folder=RunFolder(tmp_path / "run"), **SETTINGS)
-    assert first.verdicts.table.equals(whole.verdicts.table)
+    model, few = Hidden(network, lambda: float(number.read_text())), {**SETTINGS, "test_images": 10}
+    first = evaluate_model(model, images, THREAT, folder=RunFolder(tmp_path / "run"), **few)
+    assert first.verdicts.table.equals(whole.verdicts.table.slice(0, 10))
     number.write_text("2")
-    fresh = evaluate_model(model, images, THREAT, **SETTINGS)
+    fresh = evaluate_model(model, images, THREAT, **few)
     with pytest.warns(ToughenWarning, match="other logits .* begins anew"):
-        again = evaluate_model(model, images, THREAT, folder=RunFolder(tmp_path / "run"), **SETTINGS)
+        again = evaluate_model(model, images, THREAT, folder=RunFolder(tmp_path / "run"), **few)
     assert first.result["key"] == again.result["key"]
     assert not first.verdicts.table.equals(again.verdicts.table)
     assert again.verdicts.table.equals(fresh.verdicts.table)

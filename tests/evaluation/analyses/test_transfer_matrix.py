@@ -48,6 +48,7 @@ def test_a_cell_is_what_an_evaluation_with_that_source_finds(
             seed=5,
             batch_size=12,
             device="cpu",
+            checks=False,
             transfer={source: models[source]},
         )
         places = list(models).index(source), list(models).index(target)

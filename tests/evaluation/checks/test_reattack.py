@@ -121,12 +121,14 @@ def test_the_attacks_are_pgd_with_the_batchs_seed(network, images):
 
 
 def test_images_are_some_of_the_evaluations(network, images):
-    whole = again(network, images, ThreatModel("linf", 0.08), sample="random")
-    few = again(network, images, ThreatModel("linf", 0.08), SelfChecks(images=10), sample="random")
+    def of(count: int) -> dict:
+        return again(network, images, ThreatModel("linf", 0.08), SelfChecks(count, 2, 20), sample="random")
+
+    whole, few = of(30), of(10)
     assert len(few["indices"]) == 10
     assert [place for place in whole["indices"] if place in few["indices"]] == few["indices"]
-    assert few["settings"] == {"images": 10, "draws": 20, "queries": 500}
-    assert again(network, images, ThreatModel("linf", 0.08), sample="random") == whole
+    assert few["settings"] == {"images": 10, "draws": 2, "queries": 20}
+    assert of(30) == whole
 
 
 @pytest.mark.parametrize("settings", [{"images": 0}, {"draws": 0}, {"queries": 0}])
@@ -161,7 +163,7 @@ def test_time_that_is_up_is_said(network, images, monkeypatch):
     assert {check["passed"] for check in result["checks"] if check["name"] not in without} == {None}
 
 
-def test_shards_and_the_whole_have_the_same_checks(tmp_path: Path, network, images):
+def test_shards_and_the_whole_have_the_same_checks(tmp_path: Path, network, images, short_self_checks):
     threat = ThreatModel("linf", 0.08)
     whole: Evaluation = evaluate_model(network, images, threat, **SETTINGS)
     folder = RunFolder(tmp_path)
