@@ -44,7 +44,7 @@ def test_an_evaluation_judges_them_on_the_target(network, images):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
-    settings = {"budget": "quick", "test_images": 60, "device": "cpu", "batch_size": 40}
+    settings = {"budget": "quick", "test_images": 60, "device": "cpu", "batch_size": 40, "checks": False}
     result = evaluate_model(network, images, THREAT, transfer={"itself": network, "other": other}, **settings)
     figures = result.result["figures"]
     assert list(figures) == ["clean", "fgsm", "pgd20_margin", "transfer_itself", "transfer_other"]

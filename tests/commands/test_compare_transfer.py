@@ -20,9 +20,11 @@ from toughen.models.inference import predict
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
+pytestmark = pytest.mark.usefixtures("short_self_checks")
+
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def runs(short_self_checks: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Two methods, and one of them at another radius."""
     place = tmp_path_factory.mktemp("runs")
     common = {"epochs": 1, "budget": "quick", "test_images": 24, "trackers": [], "device": "cpu", "train_images": 400}

@@ -24,6 +24,8 @@ from toughen.reports.terminal import show_result
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
+pytestmark = pytest.mark.usefixtures("short_self_checks")
+
 QUICK = {"budget": "quick", "test_images": 12, "device": "cpu"}
 THREAT = ThreatModel("l2", 0.4)
 

@@ -18,7 +18,7 @@ from toughen.models import SmallCNN, build_model
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
-WORDS = ["--budget", "quick", "--test_images", "20", "--batch_size", "4", "--device", "cpu"]
+WORDS = ["--budget", "quick", "--test_images", "20", "--batch_size", "8", "--device", "cpu"]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def torchrun(folder: RunFolder, processes: int, *words: str) -> "subprocess.Comp
 
 
 def test_processes_share_the_evaluation(run: RunFolder, tmp_path: Path):
-    whole = evaluate(str(run.path), budget="quick", test_images=20, batch_size=4, device="cpu", out=str(tmp_path / "w"))
+    whole = evaluate(str(run.path), budget="quick", test_images=20, batch_size=8, device="cpu", out=str(tmp_path / "w"))
     answer = torchrun(run, 2, "--out", str(tmp_path / "shared"))
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("all together") == 1, "only the first process speaks"

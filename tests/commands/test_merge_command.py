@@ -17,6 +17,8 @@ from toughen.models import SmallCNN, build_model
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
+pytestmark = pytest.mark.usefixtures("short_self_checks")
+
 SETTINGS = {"budget": "quick", "test_images": 12, "batch_size": 4, "device": "cpu"}
 
 

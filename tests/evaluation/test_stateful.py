@@ -11,6 +11,8 @@ from toughen.errors import ToughenWarning
 from toughen.evaluation import Requirement, evaluate_model
 from toughen.threat import ThreatModel
 
+pytestmark = pytest.mark.usefixtures("short_self_checks", "short_further")
+
 
 def quick(model: nn.Module, images: ImageSet, n: int = 20) -> dict:
     threat = ThreatModel("linf", 0.1)

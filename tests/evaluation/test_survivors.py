@@ -29,7 +29,8 @@ ATTACKS: tuple[PlannedAttack, ...] = (
 def evaluation(network, images) -> Iterator[Evaluation]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("toughen.evaluation.plan.attacks_of", lambda budget, num_classes, norm: ATTACKS)
-        yield evaluate_model(network, images, THREAT, test_images=60, sample="first", batch_size=40, device="cpu")
+        settings = {"test_images": 60, "sample": "first", "batch_size": 40, "device": "cpu", "checks": False}
+        yield evaluate_model(network, images, THREAT, **settings)
 
 
 def test_held_means_under_this_and_all_before(evaluation: Evaluation):

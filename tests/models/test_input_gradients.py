@@ -87,7 +87,7 @@ class Roots(nn.Module):
 
 @pytest.mark.filterwarnings("ignore::toughen.errors.ToughenWarning")
 @pytest.mark.parametrize(("norm", "eps", "dual"), [("linf", 0.02, 1.0), ("l2", 0.1, 2.0), ("l1", 0.3, float("inf"))])
-def test_nan_in_a_gradient_against_the_closed_form(short_autoattack, norm: str, eps: float, dual: float):
+def test_nan_in_a_gradient_against_the_closed_form(short_autoattack, short_further, norm: str, eps: float, dual: float):
     """An image is held iff its |z| exceeds eps times the dual norm of the weights."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(64, 192, (40, 1, 6, 6), dtype=torch.uint8, generator=generator)
