@@ -93,6 +93,12 @@ def test_protocol_and_configuration_are_complete(make_run: MakeRun, report: Repo
         assert line.strip() in page.text
 
 
+def test_the_protocol_does_not_list_the_probes_numbers(make_run: MakeRun, report: Report) -> None:
+    _, page = report(make_run(probe={"logits": [[-2.97622]], "sha256": "ef" * 32}))
+    assert "-2.97622" not in page.text
+    assert "probe" not in page.text
+
+
 def test_warnings_come_before_the_figures(make_run: MakeRun, report: Report) -> None:
     _, page = report(make_run("warned", warnings=["the logits saturate", "the model is random"]))
     assert page.text.index("the logits saturate") < page.text.index("Robust accuracy (under attack)")

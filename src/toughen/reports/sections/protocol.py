@@ -22,6 +22,8 @@ SHOWN_ELSEWHERE = {
     "per_class",
     "confusion",
     "calibration",
+    # Logits and gradients of a few images, by which verdicts of another model are told: hundreds of numbers.
+    "probe",
 }
 
 
