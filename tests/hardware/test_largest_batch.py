@@ -49,7 +49,7 @@ def test_an_evaluation_finds_its_batches_and_says_them(network, images, monkeypa
     assert found.result["batch_size"] == 20
     given = evaluate_model(network, images, threat, batch_size=20, **settings)
     assert given.result["key"] == found.result["key"]
-    with pytest.raises(InputError, match="expected at least 1 or auto, got 0"):
+    with pytest.raises(InputError, match="batch_size: expected at least 1, got 0"):
         evaluate_model(network, images, threat, batch_size=0, **settings)
 
 

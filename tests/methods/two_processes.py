@@ -15,7 +15,7 @@ from toughen.data import Augment, Digits, Loader
 from toughen.methods import FGSMPGK, total
 from toughen.models import SmallCNN
 from toughen.threat import ThreatModel
-from toughen.training.updates import Step
+from toughen.training.updates import TrainingStep
 
 IMAGES, BATCH = 200, 40
 DATA = Digits().load("train")
@@ -44,7 +44,7 @@ def main(folder: Path, rank: int) -> None:
     for batch in Loader(DATA, **ORDER, rank=rank, world_size=2):
         together.perturb(model, batch)
 
-    step = DistributedDataParallel(Step(model, method))
+    step = DistributedDataParallel(TrainingStep(model, method))
     method.perturbation[-1] = rank
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     draws = torch.Generator().manual_seed(rank)
