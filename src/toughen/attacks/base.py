@@ -13,6 +13,7 @@ from toughen.config import path_of
 from toughen.contracts import check_attack_call
 from toughen.errors import InputError
 from toughen.models.fingerprint import fingerprint
+from toughen.models.mode import attacked, buffers_kept
 from toughen.numbers import Number
 from toughen.threat import Norm, ThreatModel
 
@@ -135,12 +136,11 @@ class CalledAttack(Attack):
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
     ) -> AttackResult:
         """Attack one batch; the images are checked as every attack's are, by who evaluates them."""
-        given: tuple[Any, ...] = (model, images, labels, threat, generator)
-        try:
-            inspect.signature(self.function).bind(*given)
-        except TypeError:
-            given = given[:3]
-        with torch.enable_grad():
+        given: tuple[Any, ...] = (model, images, labels)
+        if self._takes_threat():
+            given += (threat, generator)
+        # What it does to the model, such as model.train(), is undone before anything is judged.
+        with torch.enable_grad(), attacked(model), buffers_kept(model):
             found = self.function(*given)
         if not isinstance(found, Tensor) or found.shape != images.shape:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -148,6 +148,15 @@ class CalledAttack(Attack):
                 f"attacks: expected images of shape {tuple(images.shape)} from {self.function}, got {shape}"
             )
         return AttackResult(found.detach().to(images))
+
+    def _takes_threat(self) -> bool:
+        """Whether its fourth argument is needed or called `threat`; another with a default is a setting of its own."""
+        try:
+            parameters = list(inspect.signature(self.function).parameters.values())
+        except (TypeError, ValueError):  # of a function in C
+            return False
+        ordered = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+        return len(ordered) >= 5 and (ordered[3].name == "threat" or ordered[3].default is inspect.Parameter.empty)
 
 
 OwnAttacks = Mapping[str, Callable[..., Tensor]] | Sequence[Callable[..., Tensor]]
@@ -164,6 +173,11 @@ def own_attacks(attacks: OwnAttacks) -> tuple[PlannedAttack, ...]:
     >>> [each.name for each in own_attacks([PGD(steps=50), lambda model, images, labels: images])]
     ['pgd', 'attack_2']
     """
+    if not isinstance(attacks, Mapping | Sequence):
+        raise InputError(
+            f"attacks: expected a list of attacks, or a dict by name, got {type(attacks).__name__}; "
+            "write attacks=[PGD(steps=50)]"
+        )
     named = attacks.items() if isinstance(attacks, Mapping) else ((_name(a, n), a) for n, a in enumerate(attacks, 1))
     planned: list[PlannedAttack] = []
     for name, attack in named:
@@ -172,7 +186,7 @@ def own_attacks(attacks: OwnAttacks) -> tuple[PlannedAttack, ...]:
                 f"attacks: expected what can be called as (model, images, labels), got {attack!r}; "
                 "write for example attacks=[PGD(steps=50)], or attacks={'mine': my_function}"
             )
-        if not name.isidentifier() or name == "clean" or name in [each.name for each in planned]:
+        if not str(name).isidentifier() or name == "clean" or name in [each.name for each in planned]:
             raise InputError(
                 f"attacks: {name!r} is no name of a column, or is there twice; write attacks={{'name': ...}}"
             )

@@ -109,7 +109,7 @@ def evaluate(
         raise InputError("require: a shard is not the whole evaluation; use `toughen merge ... --require`")
     if keep_adversarial and (out is not None or not isinstance(run, nn.Module)):
         raise InputError("keep_adversarial: expected a network, images and labels, and no out; a folder has no images")
-    if threat is not None and (eps is not None or norm is not None):
+    if threat is not None:
         as_threat(threat, eps, norm)
     with Processes.from_environment() as processes:
         if part is not None and processes.size > 1:

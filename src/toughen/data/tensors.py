@@ -27,6 +27,8 @@ def image_set(images: Any, labels: Any = None, *, num_classes: int | None = None
     ('0', '1')
     """
     if labels is None:
+        if not isinstance(images, Iterable) and hasattr(images, "__getitem__") and hasattr(images, "__len__"):
+            images = list(map(images.__getitem__, range(len(images))))  # a data set of torch's need not be iterable
         if isinstance(images, Tensor) or not isinstance(images, Iterable):
             raise InputError(
                 f"labels: expected (N,), got none; give evaluate(model, images, labels), or pairs of images and labels "
@@ -35,6 +37,9 @@ def image_set(images: Any, labels: Any = None, *, num_classes: int | None = None
         parts = [_pair(item) for item in images]
         if not parts:
             raise InputError("images: expected pairs of images and labels, got none; the loader is empty")
+        sizes = list(dict.fromkeys(" x ".join(map(str, part[0].shape[1:])) for part in parts))
+        if len(sizes) > 1:
+            raise InputError(f"images: expected one size, got {' and '.join(sizes[:2])}; resize them in the loader")
         same = len({part[0].dtype for part in parts}) == 1
         pictures = torch.cat([part[0] if same else in_unit_range(part[0]) for part in parts])
         truth = torch.cat([part[1] for part in parts])
@@ -54,13 +59,20 @@ def _pair(item: Any) -> tuple[Tensor, Tensor]:
     """Images and labels of one part; an image alone becomes a batch of one."""
     if not isinstance(item, tuple | list) or len(item) < 2:
         raise InputError(f"images: expected pairs (images, labels), got {type(item).__name__}")
-    images, labels = torch.as_tensor(item[0]), torch.as_tensor(item[1])
+    images, labels = _tensor("images", item[0]), _tensor("labels", item[1])
     alone = images.ndim == 3
     return _images(images[None] if alone else images), _labels(labels.reshape(1) if alone else labels)
 
 
+def _tensor(name: str, given: Any) -> Tensor:
+    try:
+        return torch.as_tensor(given).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name}: expected a tensor or an array, got {type(given).__name__}: {error}") from error
+
+
 def _images(given: Any) -> Tensor:
-    images = torch.as_tensor(given).detach().cpu()
+    images = _tensor("images", given)
     if images.ndim != 4:
         raise InputError(f"images: expected N x C x H x W, got shape {tuple(images.shape)}")
     if images.dtype == torch.uint8:
@@ -84,7 +96,7 @@ def _compact(images: Tensor) -> Tensor:
 
 
 def _labels(given: Any) -> Tensor:
-    labels = torch.as_tensor(given).detach().cpu()
+    labels = _tensor("labels", given)
     if labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
         raise InputError(f"labels: expected whole numbers, (N,), got {labels.dtype} of shape {tuple(labels.shape)}")
     return labels.long()
