@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from scipy.stats import binomtest
 
 from toughen.errors import RunError
 from toughen.evaluation import Evaluation, evaluate_model, prepare
@@ -113,3 +114,17 @@ def test_an_analysis_that_did_not_run_is_named(task, units):
     made = summarise(task.spec, units, skipped=["curve"], reason="time limit of 5 s")
     assert made.result["warnings"] == ["not run (time limit of 5 s): curve"]
     assert made.result["complete"]
+
+
+def test_accuracies_are_floats_with_the_wilson_interval_of_scipy(whole):
+    table = whole.verdicts.table
+    columns = {"clean": table["clean"].to_pylist(), "fgsm": table["fgsm"].to_pylist()}
+    for name, held in columns.items():
+        found, expected = whole.accuracies[name], binomtest(sum(held), 25).proportion_ci(method="wilson")
+        assert isinstance(found, float)
+        assert (found, found.held, found.n) == (sum(held) / 25, sum(held), 25)
+        assert found.interval == pytest.approx((expected.low, expected.high))
+    assert float(whole.robust_accuracy) == whole.verdicts.robust().mean()
+    assert whole.clean_accuracy == whole.accuracies["clean"]
+    assert repr(whole.robust_accuracy) in repr(whole)
+    assert whole._repr_html_().count("<tr>") == 2 + len(whole.accuracies)

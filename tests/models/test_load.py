@@ -11,8 +11,11 @@ from torch import nn
 from toughen.config import describe
 from toughen.errors import InputError, RunError
 from toughen.evaluation import load_model, with_weights
+from toughen.evaluation.records.verdicts import SCHEMA
 from toughen.models import SmallCNN, build_model, with_facts
+from toughen.models.load import load
 from toughen.run import RunFolder
+from toughen.threat import ThreatModel
 
 IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -90,3 +93,20 @@ def test_a_network_with_a_normalize_of_its_own_loads_as_it_is(tmp_path: Path, sh
     saved, x = network(), torch.rand(2, 1, 8, 8)
     save_file(saved.state_dict(), tmp_path / "w.safetensors")
     assert torch.equal(with_weights(network(), tmp_path / "w.safetensors")(x), saved(x))
+
+
+def test_load_gives_a_network_that_is_ready_to_predict(tmp_path: Path):
+    folder, model = saved(tmp_path / "run", threat={"norm": "l2", "eps": 0.5})
+    found = load(tmp_path / "run")
+    assert torch.equal(found(IMAGES), model(IMAGES))
+    assert not found.training
+    assert not any(parameter.requires_grad for parameter in found.parameters())
+    assert found.threat == ThreatModel("l2", 0.5)
+    assert (found.classes, found.figures) == (None, {})
+    assert found.predict(IMAGES) == [str(label) for label in model(IMAGES).argmax(1).tolist()]
+    folder.write_result(
+        {"schema": SCHEMA, "robust_accuracy": {"accuracy": 0.25}, "figures": {"clean": {"accuracy": 0.5}}}
+    )
+    assert load(str(folder.path)).figures == {"clean": {"accuracy": 0.5}, "robust": {"accuracy": 0.25}}
+    with pytest.raises(RunError, match="no run folder"):
+        load(tmp_path / "none")
