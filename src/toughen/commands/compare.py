@@ -25,10 +25,11 @@ def compare(
     """Rank evaluated runs by robust accuracy and test each against the best on the same images.
 
     Runs that differ in nothing but the seed are also summed up: mean, standard deviation and 95 % interval; and methods
-    with several seeds are tested against the best of them.
+    with several seeds are tested against the best of them. Of a run its headline is compared; other evaluations are
+    named by their folders, such as runs/*/evaluations/quick-*.
 
     Args:
-        runs: run folders, such as runs/*, each by its headline; or evaluations, such as runs/*/evaluations/quick-*.
+        runs: run folders, such as runs/*.
         transfer: also craft PGD-50 images on each run's model and show them to every other model.
         transfer_images: number of test images for that.
         device: where that is computed: auto, cpu, cuda or cuda:1.
