@@ -90,3 +90,15 @@ def test_what_is_no_network_and_no_run_is_refused(pairs):
         evaluate("runs/x", *pairs)
     with pytest.raises(InputError, match="threat: expected a ThreatModel, got str 'l2'"):
         evaluate("runs/x", threat="l2")
+
+
+def test_the_image_that_broke_is_kept_though_a_later_attack_finds_nothing(robust_network, pairs):
+    def nothing(model, images, labels):
+        return images
+
+    given = {**QUICK, "budget": "none", "eps": 0.1, "sample": "first"}
+    found = evaluate(robust_network, *pairs, attacks=[PGD(steps=10), nothing], keep_adversarial=True, **given)
+    assert 0 < found.robust_accuracy < found.clean_accuracy
+    with torch.no_grad():
+        right = robust_network(found.adversarial).argmax(1) == pairs[1]
+    assert right.tolist() == found.verdicts.robust().tolist()
