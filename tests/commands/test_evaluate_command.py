@@ -227,9 +227,9 @@ def test_an_incomplete_result_is_gone_on_with(run: RunFolder, monkeypatch: pytes
 
 @pytest.mark.parametrize(("require", "met"), [("clean > 0 and robust < 1", True), ("robust >= 0.99", False)])
 def test_a_requirement_is_ruled_on(run: RunFolder, require: str, met: bool):
-    assert evaluate(str(run.path), require=require, **QUICK).ruling.met is met
-    assert evaluate(str(run.path), require=require, **QUICK).ruling.met is met, "also of a result that was there"
-    assert evaluate(str(run.path), **QUICK).ruling is None
+    assert evaluate(str(run.path), require=require, **QUICK).requirement.met is met
+    assert evaluate(str(run.path), require=require, **QUICK).requirement.met is met, "also of a result that was there"
+    assert evaluate(str(run.path), **QUICK).requirement is None
 
 
 def test_a_requirement_is_read_before_the_first_attack(run: RunFolder):

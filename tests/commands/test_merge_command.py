@@ -51,7 +51,7 @@ def test_shards_in_the_runs_folder(run: RunFolder, tmp_path: Path):
     assert run.read_result() == merged.result
     assert run.report.is_file()
     assert not (run.path / "verdicts").exists()
-    assert not merged.ruling.met
+    assert not merged.requirement.met
     # What was merged is the whole evaluation: asked for again, it is there.
     assert evaluate(str(run.path), **SETTINGS).reused
 

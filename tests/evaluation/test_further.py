@@ -94,8 +94,8 @@ def whole(passed: EvaluationPlan, tmp_path_factory: pytest.TempPathFactory) -> E
 
 def refused(evaluation: Evaluation) -> bool:
     """Whether a requirement that any of these figures meets is not met, for the attacks that are missing."""
-    ruling = Requirement.parse("robust < 1", []).judge({**evaluation.result, "robust_accuracy": {"held": 1, "n": 100}})
-    return not ruling.met and "further_square, further_spsa did not run" in ruling.reason
+    outcome = Requirement.parse("robust < 1", []).judge({**evaluation.result, "robust_accuracy": {"held": 1, "n": 100}})
+    return not outcome.met and "further_square, further_spsa did not run" in outcome.reason
 
 
 @pytest.mark.parametrize("late", ["self_checks", "further_square"])
@@ -141,8 +141,8 @@ def test_shards_give_the_figure_of_one_process_or_none(passed: EvaluationPlan, w
     merged = merge([str(tmp_path)], require="robust < 1")
     assert merged.result["complete"] is False
     assert refused(merged)
-    assert not merged.ruling.met
-    shared = run_in(folder, passed, None, crew=Others(0, 2))
+    assert not merged.requirement.met
+    shared = run_in(folder, passed, None, processes=Others(0, 2))
     assert shared.result["complete"]
     assert shared.verdicts.table.equals(whole.verdicts.table, check_metadata=True)
     assert shared.result["robust_accuracy"] == whole.result["robust_accuracy"]

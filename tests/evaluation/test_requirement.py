@@ -43,9 +43,9 @@ def doubt(name: str) -> dict[str, str]:
     ],
 )
 def test_the_worse_end_of_the_interval_counts(text: str, met: bool):
-    ruling = Requirement.parse(text, ATTACKS).judge(RESULT)
-    assert ruling.met is met
-    assert "\n" not in ruling.reason
+    outcome = Requirement.parse(text, ATTACKS).judge(RESULT)
+    assert outcome.met is met
+    assert "\n" not in outcome.reason
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_the_worse_end_of_the_interval_counts(text: str, met: bool):
     ],
 )
 def test_checks_must_have_run_and_none_may_have_failed(result: dict, met: bool, reason: str):
-    ruling = Requirement.parse("clean >= 0.8 and checks", ATTACKS).judge({**RESULT, **result})
-    assert ruling.met is met
-    assert ruling.reason.endswith(reason)
+    outcome = Requirement.parse("clean >= 0.8 and checks", ATTACKS).judge({**RESULT, **result})
+    assert outcome.met is met
+    assert outcome.reason.endswith(reason)
 
 
 def test_only_what_failed_is_the_reason():
@@ -95,9 +95,9 @@ def test_an_upper_bound_names_the_upper_end():
 
 def test_an_evaluation_without_all_attacks_meets_nothing():
     incomplete = {**RESULT, "planned": {"n": 100, "attacks": ["fgsm", "pgd20", "autoattack"]}}
-    ruling = Requirement.parse("robust >= 0.1", ATTACKS).judge(incomplete)
-    assert not ruling.met
-    assert ruling.reason == "the evaluation is incomplete: autoattack did not run"
+    outcome = Requirement.parse("robust >= 0.1", ATTACKS).judge(incomplete)
+    assert not outcome.met
+    assert outcome.reason == "the evaluation is incomplete: autoattack did not run"
 
 
 @pytest.mark.parametrize(

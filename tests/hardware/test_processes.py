@@ -12,20 +12,20 @@ from toughen.hardware.processes import Processes
 def test_a_process_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch):
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    with Processes.from_environment() as crew:
-        crew.wait()
-        assert (crew.first, crew.size, crew.device("auto")) == (True, 1, "auto")
+    with Processes.from_environment() as processes:
+        processes.wait()
+        assert (processes.first, processes.size, processes.device("auto")) == (True, 1, "auto")
 
 
 def test_torchruns_processes_know_their_place(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    crew = Processes.from_environment()
-    assert (crew.first, crew.rank, crew.size, crew.local_rank, crew.device("cpu")) == (False, 2, 4, 1, "cpu")
+    processes = Processes.from_environment()
+    assert (processes.first, processes.rank, processes.size, processes.local_rank, processes.device("cpu")) == (False, 2, 4, 1, "cpu")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
-    assert crew.device("auto") == "cuda:1"
+    assert processes.device("auto") == "cuda:1"
 
 
 def test_nobody_else_asks_the_environment():

@@ -81,12 +81,12 @@ def report(evaluation: "Evaluation") -> int:
     show_result(evaluation.result, console)
     if evaluation.report is not None:
         console.print(f"report: {evaluation.report}", soft_wrap=True)
-    if evaluation.ruling is None:
+    if evaluation.requirement is None:
         return 0
-    if evaluation.ruling.met:
-        print(f"requirement met: {evaluation.ruling.reason}")
+    if evaluation.requirement.met:
+        print(f"requirement met: {evaluation.requirement.reason}")
         return 0
-    print(f"toughen: requirement not met: {evaluation.ruling.reason}", file=sys.stderr)
+    print(f"toughen: requirement not met: {evaluation.requirement.reason}", file=sys.stderr)
     return 1
 
 

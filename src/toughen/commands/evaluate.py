@@ -97,8 +97,8 @@ def evaluate(
         changes: settings by name, such as budget="quick".
 
     Returns:
-        Evaluation: verdicts, result and a few images, which lie in the folder too, with report.html; and the ruling
-        where something was required. For a shard only its own part, of which the folder holds the verdicts.
+        Evaluation: verdicts, result and a few images, which lie in the folder too, with report.html; and whether what was required was
+        met. For a shard only its own part, of which the folder holds the verdicts.
 
     Raises:
         ToughenError: a setting, the model, the data or the folder is not usable; the message says what to do.
@@ -154,8 +154,8 @@ def evaluate(
                 subject.folder.write_config({"model": subject.described, **describe(described)})
             processes.wait()
             own = not subject.own or all(each is None for each in given.values())
-            evaluation = run_in(subject.folder, plan, before, own=own, crew=processes, shard=part, progress=progress)
-    return evaluation if requirement is None else replace(evaluation, ruling=requirement.judge(evaluation.result))
+            evaluation = run_in(subject.folder, plan, before, own=own, processes=processes, shard=part, progress=progress)
+    return evaluation if requirement is None else replace(evaluation, requirement=requirement.judge(evaluation.result))
 
 
 @dataclass(frozen=True)
@@ -248,19 +248,19 @@ def evaluate_into(
     threat: ThreatModel,
     settings: EvaluationSettings,
     *,
-    crew: Processes | None = None,
+    processes: Processes | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluate a model that is at hand, and write verdicts, result, images and report into a folder.
 
-    Evaluations of before stay. The work is shared by the processes of `crew`, which all call this; by default it is
+    Evaluations of before stay. The work is shared by the processes of `processes`, which all call this; by default it is
     this process's alone.
     """
     plan = prepare(model, images, threat, settings)
-    before = finished(folder, plan.spec, crew)
-    if crew is not None:
-        crew.wait()  # nobody writes before all have looked
-    return run_in(folder, plan, before, crew=crew, progress=progress)
+    before = finished(folder, plan.spec, processes)
+    if processes is not None:
+        processes.wait()  # nobody writes before all have looked
+    return run_in(folder, plan, before, processes=processes, progress=progress)
 
 
 def _sources(transfer: list[str], images: ImageSet, by_name: bool) -> dict[str, nn.Module]:

@@ -29,11 +29,11 @@ from toughen.run import EVALUATIONS, RunFolder
 
 def run_in(
     folder: RunFolder,
-    task: EvaluationPlan,
+    plan: EvaluationPlan,
     before: Evaluation | None,
     *,
     own: bool = True,
-    crew: Processes | None = None,
+    processes: Processes | None = None,
     shard: Shard | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -41,66 +41,66 @@ def run_in(
 
     Args:
         folder: a run's folder.
-        task: what is to be evaluated.
+        plan: what is to be evaluated.
         before: its complete result, where the folder has it already.
         own: whether network and data are those of the folder's configuration, which the headline is of.
-        crew: the processes that share the work, where there are several; each calls this.
+        processes: the processes that share the work, where there are several; each calls this.
         shard: one part only: then no result is written.
         progress: told of each step.
     """
-    crew, parts = crew or Processes(), VerdictStore(folder, task.spec)
-    analyses, time_limit = task.analyses, task.settings.time_limit
+    processes, store = processes or Processes(), VerdictStore(folder, plan.spec)
+    analyses, time_limit = plan.analyses, plan.settings.time_limit
     started = monotonic()
-    if own and crew.first:
-        Evaluations(folder).note_own(task.spec)
+    if own and processes.first:
+        Evaluations(folder).note_own(plan.spec)
     if before is not None:
-        before = _with_analyses(folder, task, before, analyses, crew, time_limit)
+        before = _with_analyses(folder, plan, before, analyses, processes, time_limit)
         if not reasons(before.result) or before.result.get("further"):
             return before
         # A check that was made later doubts the figure: what follows a doubt follows it here too.
-        if crew.first:
-            parts.restore(before.verdicts, before.result)
-    if crew.size > 1:
-        if crew.first:
-            parts.begin()
-        crew.wait()  # nobody takes up verdicts before the first one has looked whether they may be used
-    mine = shard or Shard(crew.rank + 1, crew.size)
-    work = Runner(task, mine, folder, progress, begun=crew.size > 1).carry_out()
+        if processes.first:
+            store.restore(before.verdicts, before.result)
+    if processes.size > 1:
+        if processes.first:
+            store.begin()
+        processes.wait()  # nobody takes up verdicts before the first one has looked whether they may be used
+    mine = shard or Shard(processes.rank + 1, processes.size)
+    run = Runner(plan, mine, folder, progress, begun=processes.size > 1).carry_out()
     if shard is not None:
-        return work.summary()
-    crew.wait()
-    if crew.first:
-        if crew.size == 1:
-            evaluation = work.summary()
+        return run.summary()
+    processes.wait()
+    if processes.first:
+        if processes.size == 1:
+            evaluation = run.summary()
         else:
             left = None if time_limit is None else time_limit - (monotonic() - started)
             if left is None or left > 0:
                 # All of it is there now; only the whole shows a doubt, which asks for further attacks.
-                Runner(task, folder=folder, progress=progress, time_limit=left).carry_out()
+                Runner(plan, folder=folder, progress=progress, time_limit=left).carry_out()
             reason = "" if time_limit is None else f"time limit of {time_limit:g} s"
-            evaluation = merge_parts([parts], partial=time_limit is not None, reason=reason)
+            evaluation = merge_parts([store], partial=time_limit is not None, reason=reason)
         evaluation = finish(folder, evaluation)
         if evaluation.result["complete"]:
-            parts.remove()
-    crew.wait()
-    return evaluation if crew.first else Evaluations(folder).load(task.spec)
+            store.remove()
+    processes.wait()
+    return evaluation if processes.first else Evaluations(folder).load(plan.spec)
 
 
 def _with_analyses(
     folder: RunFolder,
-    task: EvaluationPlan,
+    plan: EvaluationPlan,
     before: Evaluation,
     analyses: Sequence[Analysis],
-    crew: Processes,
+    processes: Processes,
     time_limit: float | None,
 ) -> Evaluation:
     """A finished evaluation with the analyses that it lacks; a warning names those that time was not enough for."""
     known = before.result["analyses"]
     wanted = [a for a in analyses if known.get(a.name, {}).get("settings") != plain(a.settings())]
-    if crew.first and not wanted:
+    if processes.first and not wanted:
         before = finish(folder, before)
-    elif crew.first:
-        made = analyse(task, wanted, time_limit=time_limit)
+    elif processes.first:
+        made = analyse(plan, wanted, time_limit=time_limit)
         late = [f"not run (time limit of {time_limit:g} s): {a.name}" for a in wanted if a.name not in made]
         found = {**known, **made}
         result = {
@@ -110,8 +110,8 @@ def _with_analyses(
         }
         result["warnings"] = [*late, *(text for text in result["warnings"] if not _was_skipped(text, wanted))]
         before = finish(folder, Evaluation(before.verdicts, result, before.gallery))
-    crew.wait()
-    return before if crew.first else replace(Evaluations(folder).load(task.spec), reused=not wanted)
+    processes.wait()
+    return before if processes.first else replace(Evaluations(folder).load(plan.spec), reused=not wanted)
 
 
 def _was_skipped(warning: str, analyses: Sequence[Analysis]) -> bool:
@@ -126,17 +126,17 @@ def finish(folder: RunFolder, evaluation: Evaluation) -> Evaluation:
     return replace(evaluation, report=write_reports(place))
 
 
-def finished(folder: RunFolder, spec: EvaluationSpec, crew: Processes | None = None) -> Evaluation | None:
+def finished(folder: RunFolder, spec: EvaluationSpec, processes: Processes | None = None) -> Evaluation | None:
     """The complete result of this evaluation, where the folder has it.
 
-    The first process of `crew` decides for all, which call this together: a random model may look another to each.
+    The first process of `processes` decides for all, which call this together: a random model may look another to each.
 
     Raises:
         RunError: a result that cannot be read.
     """
-    crew = crew or Processes()
-    there = Evaluations(folder).finished(spec) if crew.first else None
-    found = crew.agree(there is not None)
+    processes = processes or Processes()
+    there = Evaluations(folder).finished(spec) if processes.first else None
+    found = processes.agree(there is not None)
     return Evaluations(folder).load(spec) if found and there is None else there
 
 

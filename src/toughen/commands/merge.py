@@ -56,4 +56,4 @@ def merge(
     for parts in found:
         if evaluation.result["complete"] and parts.path.resolve().is_relative_to(place.path.resolve()):
             parts.remove()
-    return evaluation if requirement is None else replace(evaluation, ruling=requirement.judge(evaluation.result))
+    return evaluation if requirement is None else replace(evaluation, requirement=requirement.judge(evaluation.result))

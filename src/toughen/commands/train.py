@@ -303,7 +303,7 @@ def _evaluate(
 ) -> Evaluation | None:
     if test_set is None:
         return None
-    with Processes.from_environment() as crew:
+    with Processes.from_environment() as processes:
         return evaluate_into(
             folder,
             network,
@@ -316,6 +316,6 @@ def _evaluate(
                 seed=settings["seed"],
                 device=str(device),
             ),
-            crew=crew,
+            processes=processes,
             progress=progress,
         )

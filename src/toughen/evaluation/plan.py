@@ -156,10 +156,10 @@ def prepare(
     batch = _spread(images, chosen).to(where)
     with frozen(model, where) as still:
         looked_at = (batch.images, batch.labels, images.labels[chosen], images.labels, images.classes)
-        subject = PreflightContext(still, given, *looked_at, threat, batch_size, eot)
-        findings = preflight(subject)
+        context = PreflightContext(still, given, *looked_at, threat, batch_size, eot)
+        findings = preflight(context)
         # The model was asked already: nothing is computed for this, but for a random one.
-        answers = probe(subject.logits, subject.slopes.margin) if subject.repeatable else of_own_draws()
+        answers = probe(context.logits, context.slopes.margin) if context.repeatable else of_own_draws()
         for name, source in transfer.items():
             check_source(name, source, batch.images[:batch_size], num_classes)
     for finding in findings:

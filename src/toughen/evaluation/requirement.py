@@ -136,6 +136,6 @@ class Requirement:
         missing = [name for name in result.get("planned", {}).get("attacks", []) if name not in result["figures"]]
         if missing:
             return RequirementResult(False, f"the evaluation is incomplete: {', '.join(missing)} did not run")
-        rulings = [term.judge(result) for term in self.terms]
-        failed = [ruling.reason for ruling in rulings if not ruling.met]
-        return RequirementResult(not failed, "; ".join(failed or [ruling.reason for ruling in rulings]))
+        outcomes = [term.judge(result) for term in self.terms]
+        failed = [outcome.reason for outcome in outcomes if not outcome.met]
+        return RequirementResult(not failed, "; ".join(failed or [outcome.reason for outcome in outcomes]))

@@ -63,7 +63,7 @@ class Evaluation:
         result: figures with intervals and the whole protocol, as plain data for `result.json`.
         gallery: a few images for the report; see `gallery.gallery`.
         reused: whether it was there already and nothing was computed.
-        ruling: whether it meets what was required of it; None where nothing was.
+        requirement: whether it meets what was required of it; None where nothing was.
         report: its page, where it lies in a folder.
         adversarial: like the evaluated images and in the order of the verdicts, where they were asked for: for each
             image the one that broke it, or the one that the last attack ended with; misclassified images stay as they
@@ -74,7 +74,7 @@ class Evaluation:
     result: dict[str, Any]
     gallery: dict[str, Tensor]
     reused: bool = False
-    ruling: RequirementResult | None = None
+    requirement: RequirementResult | None = None
     report: Path | None = None
     adversarial: Tensor | None = None
 

@@ -103,8 +103,8 @@ def test_a_gradient_that_leads_astray_does_not_pass_the_gate(network, images, de
     with torch.no_grad():
         truth = float(((masked(pictures).argmax(1) == labels) & (masked(shown).argmax(1) == labels)).float().mean())
     reported = evaluation.result["robust_accuracy"]["accuracy"]
-    ruling = Requirement.parse("checks", []).judge(evaluation.result)
-    assert reported <= truth + 0.03 or not ruling.met, (reported, truth, ruling.reason)
+    outcome = Requirement.parse("checks", []).judge(evaluation.result)
+    assert reported <= truth + 0.03 or not outcome.met, (reported, truth, outcome.reason)
 
 
 @pytest.mark.parametrize(

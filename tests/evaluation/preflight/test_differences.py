@@ -33,9 +33,9 @@ def test_a_multiple_of_the_gradient(times: float, error: float, norm: Norm):
     threat = ThreatModel(norm, {"linf": 0.1, "l2": 0.5, "l1": 4.0}[norm])
     model = Slope(times)
     with frozen(model, "cpu") as judged:
-        subject = PreflightContext(
+        context = PreflightContext(
             judged, ModelState.of(model), images, labels, labels, labels, ("a", "b"), threat, batch_size=4
         )
-        found = differences(subject)
+        found = differences(context)
     for errors in (found.long, found.short):
         torch.testing.assert_close(errors, torch.full((6,), error), rtol=0.03, atol=0.02)

@@ -88,8 +88,8 @@ class Analysis(ABC):
         return describe(self)["init_args"]
 
     @abstractmethod
-    def run(self, scene: AnalysisContext) -> dict[str, Any]:
-        """What it found, as plain data for result.json; all randomness comes from `scene.seed`."""
+    def run(self, context: AnalysisContext) -> dict[str, Any]:
+        """What it found, as plain data for result.json; all randomness comes from `context.seed`."""
 
 
 def check_names(analyses: Sequence[Analysis]) -> None:

@@ -71,29 +71,29 @@ class Corruptions(Analysis):
         self.corruptions = corruptions
         self.images = images
 
-    def run(self, scene: AnalysisContext) -> dict[str, Any]:
+    def run(self, context: AnalysisContext) -> dict[str, Any]:
         """A figure for each corruption and severity, and the mean."""
         rows, held = [], []
         for corruption in self.corruptions or COMMON:
             for severity in self.severities:
-                right = self._right(scene, corruption, severity)
+                right = self._right(context, corruption, severity)
                 rows.append({"corruption": corruption, "severity": severity, **figure(right)})
                 held.append(right)
         return {
             "library": "imagecorruptions-imaug",
-            "enlarged": _factor(scene.images.shape),
+            "enlarged": _factor(context.images.shape),
             "rows": rows,
             "mean": mean_share(np.mean(held, axis=0)),
         }
 
-    def _right(self, scene: AnalysisContext, corruption: str, severity: int) -> NDArray[np.bool_]:
+    def _right(self, context: AnalysisContext, corruption: str, severity: int) -> NDArray[np.bool_]:
         right = []
-        for places in scene.batches(self.images):
-            labels = scene.images.labels[places].to(scene.device)
-            seeds = [(scene.seed % 2**32, COMMON.index(corruption), severity, place) for place in places.tolist()]
-            given = (in_unit_range(scene.images.images.take(places)) * 255).round().to(torch.uint8)
+        for places in context.batches(self.images):
+            labels = context.images.labels[places].to(context.device)
+            seeds = [(context.seed % 2**32, COMMON.index(corruption), severity, place) for place in places.tolist()]
+            given = (in_unit_range(context.images.images.take(places)) * 255).round().to(torch.uint8)
             damaged = torch.stack([corrupted(*each, corruption, severity) for each in zip(given, seeds, strict=True)])
-            right.append((predict(scene.model, damaged.to(scene.device).float() / 255) == labels).cpu())
+            right.append((predict(context.model, damaged.to(context.device).float() / 255) == labels).cpu())
         return torch.cat(right).numpy()
 
 

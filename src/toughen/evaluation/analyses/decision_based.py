@@ -40,13 +40,13 @@ class DecisionBased(Analysis):
         self.images = images
         self.queries = queries
 
-    def run(self, scene: AnalysisContext) -> dict[str, Any]:
+    def run(self, context: AnalysisContext) -> dict[str, Any]:
         """The figure under the attack."""
-        attack = PlannedAttack("hop_skip_jump", HopSkipJump(self.queries, scene.starting_points()), survivors_only=True)
-        size = max(1, min(scene.batch_size, _PIXELS_AT_ONCE // scene.images.images.take(torch.tensor([0])).numel()))
-        batches = scene.judged(self.images, size)
-        outcomes = [judge(scene.model, clean, attack, scene.threat, seed=seed) for seed, clean in batches]
+        attack = PlannedAttack("hop_skip_jump", HopSkipJump(self.queries, context.starting_points()), survivors_only=True)
+        size = max(1, min(context.batch_size, _PIXELS_AT_ONCE // context.images.images.take(torch.tensor([0])).numel()))
+        batches = context.judged(self.images, size)
+        outcomes = [judge(context.model, clean, attack, context.threat, seed=seed) for seed, clean in batches]
         held = np.concatenate([outcome.held.numpy() for outcome in outcomes])
         doubts = list(dict.fromkeys(doubt for outcome in outcomes for doubt in outcome.warnings))
-        facts = {"attack": "HopSkipJump", "library": "foolbox", "norm": scene.threat.norm, "eps": scene.threat.radius}
+        facts = {"attack": "HopSkipJump", "library": "foolbox", "norm": context.threat.norm, "eps": context.threat.radius}
         return {**facts, "queries": self.queries, **figure(held), "warnings": doubts}

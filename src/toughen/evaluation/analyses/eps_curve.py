@@ -47,22 +47,22 @@ class EpsCurve(Analysis):
         self.steps = steps
         self.restarts = restarts
 
-    def run(self, scene: AnalysisContext) -> dict[str, Any]:
+    def run(self, context: AnalysisContext) -> dict[str, Any]:
         """The curve's points, each a figure, and the area."""
-        radii = self.radii(scene.threat)
-        attack = search(scene.threat.norm, self.steps, self.restarts)
+        radii = self.radii(context.threat)
+        attack = search(context.threat.norm, self.steps, self.restarts)
         batches = []
-        for seed, clean in scene.judged(self.images):
+        for seed, clean in context.judged(self.images):
             left = [clean.right.cpu()]
             for eps in radii[1:]:
-                threat = ThreatModel(scene.threat.norm, eps)
-                left.append(judge(scene.model, clean, attack, threat, seed=seed, survivors=left[-1]).held)
+                threat = ThreatModel(context.threat.norm, eps)
+                left.append(judge(context.model, clean, attack, threat, seed=seed, survivors=left[-1]).held)
             batches.append(torch.stack(left))
         held = torch.cat(batches, dim=1).numpy()
         area = mean_share(scipy.integrate.trapezoid(held.astype(float), radii, axis=0) / radii[-1])
         return {
             "attack": attack.name,
-            "norm": scene.threat.norm,
+            "norm": context.threat.norm,
             "points": [{"eps": eps, **figure(row)} for eps, row in zip(radii, held, strict=True)],
             "area": area["accuracy"],
             "area_interval": area["interval"],

@@ -46,21 +46,21 @@ class MinimumNorm(Analysis):
         self.images = images
         self.steps = steps
 
-    def run(self, scene: AnalysisContext) -> dict[str, Any]:
+    def run(self, context: AnalysisContext) -> dict[str, Any]:
         """A norm for each image, their quantiles, and what they say of the threat model's radius."""
-        found, others = [], scene.starting_points()
-        for seed, clean in scene.judged(self.images):
+        found, others = [], context.starting_points()
+        for seed, clean in context.judged(self.images):
             with seeded(seed):
-                found.append(self._smallest(scene, clean, others).cpu())
+                found.append(self._smallest(context, clean, others).cpu())
         norms = torch.cat(found).numpy().astype(float)
         # Rounded before rounding up: 0.05 * 140 is 7.000000000000001.
         places = {share: math.ceil(round(share * len(norms), 9)) - 1 for share in _SHARES}
         sizes = {str(share): _known(np.sort(norms)[place]) for share, place in places.items()}
-        limit = scene.threat.radius + scene.threat.slack(torch.empty(1, *scene.images.shape))
+        limit = context.threat.radius + context.threat.slack(torch.empty(1, *context.images.shape))
         return {
-            "attack": "DDN" if _by_ddn(scene.threat) else "FMN",
+            "attack": "DDN" if _by_ddn(context.threat) else "FMN",
             "library": "foolbox",
-            "norm": scene.threat.norm,
+            "norm": context.threat.norm,
             "n": len(norms),
             "median": sizes["0.5"],
             "quantiles": sizes,
@@ -68,28 +68,28 @@ class MinimumNorm(Analysis):
             "held_at_eps": figure(norms > limit),
         }
 
-    def _smallest(self, scene: AnalysisContext, clean: Clean, others: Tensor) -> Tensor:
+    def _smallest(self, context: AnalysisContext, clean: Clean, others: Tensor) -> Tensor:
         """The norm for each image of a batch, infinite where nothing was found."""
-        images, labels, threat = clean.batch.images, clean.batch.labels, scene.threat
+        images, labels, threat = clean.batch.images, clean.batch.labels, context.threat
         norms = torch.where(clean.right, math.inf, 0.0)
         rows = clean.right.nonzero().squeeze(1)
         runs: list[tuple[Tensor, Tensor | None]] = [(rows, None)]
         if not _by_ddn(threat):
-            starts = nearest_wrong(scene.model, images[rows], labels[rows], others, threat)
+            starts = nearest_wrong(context.model, images[rows], labels[rows], others, threat)
             runs.append((rows[starts >= 0], others[starts[starts >= 0]]))
         for some, starting_points in runs:
             if len(some):
-                given = self._run(scene, images[some], labels[some], starting_points).clamp(0, 1)
-                wrong = predict(scene.model, given) != labels[some]
+                given = self._run(context, images[some], labels[some], starting_points).clamp(0, 1)
+                wrong = predict(context.model, given) != labels[some]
                 sizes = torch.where(wrong, threat.norm_of(given - images[some]), math.inf)
                 norms[some] = torch.minimum(norms[some], sizes)
         return norms
 
-    def _run(self, scene: AnalysisContext, images: Tensor, labels: Tensor, starting_points: Tensor | None) -> Tensor:
+    def _run(self, context: AnalysisContext, images: Tensor, labels: Tensor, starting_points: Tensor | None) -> Tensor:
         """What the library makes of some images."""
-        foolbox, eagerpy, threat = library("foolbox", "foolbox"), library("eagerpy", "foolbox"), scene.threat
+        foolbox, eagerpy, threat = library("foolbox", "foolbox"), library("eagerpy", "foolbox"), context.threat
         # The library warns of modules in train mode, which a fresh wrapper of the frozen model is.
-        model = foolbox.PyTorchModel(scene.model.eval(), bounds=(0, 1), device=scene.device)
+        model = foolbox.PyTorchModel(context.model.eval(), bounds=(0, 1), device=context.device)
         broken = foolbox.criteria.Misclassification(eagerpy.astensor(labels))
         if _by_ddn(threat):
             return foolbox.attacks.DDNAttack(steps=self.steps, init_epsilon=threat.radius).run(model, images, broken)

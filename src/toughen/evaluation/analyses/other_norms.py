@@ -40,14 +40,14 @@ class OtherNorms(Analysis):
         self.restarts = restarts
         self._threats = [ThreatModel(norm, (eps or {}).get(norm)) for norm in get_args(Norm)]
 
-    def run(self, scene: AnalysisContext) -> dict[str, Any]:
+    def run(self, context: AnalysisContext) -> dict[str, Any]:
         """A figure for each other norm."""
         rows = []
         for threat in self._threats:
-            if threat.norm == scene.threat.norm:
+            if threat.norm == context.threat.norm:
                 continue
-            attack, batches = search(threat.norm, self.steps, self.restarts), scene.judged(self.images)
-            held = [judge(scene.model, clean, attack, threat, seed=seed).held.numpy() for seed, clean in batches]
+            attack, batches = search(threat.norm, self.steps, self.restarts), context.judged(self.images)
+            held = [judge(context.model, clean, attack, threat, seed=seed).held.numpy() for seed, clean in batches]
             row = {"norm": threat.norm, "eps": threat.radius, "attack": attack.name}
             rows.append({**row, **figure(np.concatenate(held))})
         return {"rows": rows}

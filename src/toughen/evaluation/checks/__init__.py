@@ -29,7 +29,7 @@ class Check:
         name: in the result.
         place: checks are listed in ascending order of it.
         title: what holds where it passes.
-        judge: from the evidence to the judgement.
+        judge: from the evidence to the outcome.
         again: whether it needs `Evidence.again`.
     """
 
@@ -69,12 +69,12 @@ def run_checks(
         {
             "name": check.name,
             "title": check.title,
-            "passed": judgement.passed,
-            "message": judgement.message,
-            "figures": dict(judgement.figures),
+            "passed": outcome.passed,
+            "message": outcome.message,
+            "figures": dict(outcome.figures),
         }
         for check in all_checks()
-        for judgement in [_judge(check, evidence)]
+        for outcome in [_judge(check, evidence)]
     ]
     if all(row["passed"] is None for row in rows):
         return {"checks": rows}

@@ -52,41 +52,41 @@ class SelfChecks(Analysis):
         self.draws = draws
         self.queries = queries
 
-    def run(self, scene: AnalysisContext) -> dict[str, Any]:
+    def run(self, context: AnalysisContext) -> dict[str, Any]:
         """Whether each image held under each of the attacks, with their loss, steps and radii."""
-        loss, steps = _of_the_evaluation(scene)
+        loss, steps = _of_the_evaluation(context)
         more = max(4 * steps, 40)
         held: dict[str, str] = {}
-        for seed, clean in scene.judged(self.images):
-            for name, rows in self._batch(scene, clean, loss, steps, more, seed).items():
+        for seed, clean in context.judged(self.images):
+            for name, rows in self._batch(context, clean, loss, steps, more, seed).items():
                 held[name] = held.get(name, "") + "".join("01"[row] for row in rows.int().tolist())
         return {
-            "indices": scene.sample(self.images).tolist(),
+            "indices": context.sample(self.images).tolist(),
             "loss": loss,
             "steps": steps,
             "more_steps": more,
-            "eps": scene.threat.radius,
-            "double_eps": scene.threat.scaled(2).radius,
+            "eps": context.threat.radius,
+            "double_eps": context.threat.scaled(2).radius,
             "held": held,
         }
 
     def _batch(
-        self, scene: AnalysisContext, clean: Clean, loss: LabelledLoss, steps: int, more: int, seed: int
+        self, context: AnalysisContext, clean: Clean, loss: LabelledLoss, steps: int, more: int, seed: int
     ) -> dict[str, Tensor]:
-        images, labels, threat = clean.batch.images, clean.batch.labels, scene.threat
+        images, labels, threat = clean.batch.images, clean.batch.labels, context.threat
         generator = torch.Generator(images.device).manual_seed(seed)
 
         def under(attack: PGD, radius: ThreatModel, left: Tensor = clean.right) -> Tensor:
             """Which of the images that are left hold."""
             held, rows = left.clone(), left.nonzero().squeeze(1)
             if len(rows):
-                found = attack(scene.model, images[rows], labels[rows], radius, generator)
-                held[rows] = predict(scene.model, found) == labels[rows]
+                found = attack(context.model, images[rows], labels[rows], radius, generator)
+                held[rows] = predict(context.model, found) == labels[rows]
             return held
 
         found = {
             "clean": clean.right,
-            "noise": self._noise(scene, clean, generator),
+            "noise": self._noise(context, clean, generator),
             "eps": under(PGD(steps, keep_best=True, loss=loss), threat),
             "double_eps": under(PGD(steps, keep_best=True, loss=loss), threat.scaled(2)),
             "more_steps": under(PGD(more, keep_best=True, loss=loss), threat),
@@ -98,35 +98,35 @@ class SelfChecks(Analysis):
                 attack = PGD(count, start="clean", keep_best=True, loss=climbed)
                 left = under(attack, threat.unbounded(images), left)
             found[f"unbounded_{climbed}"] = left
-        found["square"] = self._square(scene, clean, found["eps"] & found["more_steps"], seed)
+        found["square"] = self._square(context, clean, found["eps"] & found["more_steps"], seed)
         return found
 
-    def _square(self, scene: AnalysisContext, clean: Clean, left: Tensor, seed: int) -> Tensor:
+    def _square(self, context: AnalysisContext, clean: Clean, left: Tensor, seed: int) -> Tensor:
         images, labels = clean.batch.images, clean.batch.labels
         held, rows = clean.right.clone(), left.nonzero().squeeze(1)
         if len(rows):
             x, y = images[rows], labels[rows]
             generator = torch.Generator(x.device).manual_seed(seed)
-            found = Square(self.queries)(scene.model, x, y, scene.threat, generator)
-            held[rows] = predict(scene.model, scene.threat.project(found, x)) == y
+            found = Square(self.queries)(context.model, x, y, context.threat, generator)
+            held[rows] = predict(context.model, context.threat.project(found, x)) == y
         return held
 
-    def _noise(self, scene: AnalysisContext, clean: Clean, generator: torch.Generator) -> Tensor:
+    def _noise(self, context: AnalysisContext, clean: Clean, generator: torch.Generator) -> Tensor:
         images, labels = clean.batch.images, clean.batch.labels
         worst, held = images.clone(), clean.right.clone()
         for _ in range(self.draws):
-            points = scene.threat.random_start(images, generator)
-            broken = held & (predict(scene.model, points) != labels)
+            points = context.threat.random_start(images, generator)
+            broken = held & (predict(context.model, points) != labels)
             worst[broken] = points[broken]
             held &= ~broken
         # Looked at once more, as every attack's images are: one unlucky pass of a random model is not enough.
-        return clean.right & (held | (predict(scene.model, worst) == labels))
+        return clean.right & (held | (predict(context.model, worst) == labels))
 
 
-def _of_the_evaluation(scene: AnalysisContext) -> tuple[LabelledLoss, int]:
+def _of_the_evaluation(context: AnalysisContext) -> tuple[LabelledLoss, int]:
     """Loss and steps of its first attack of several steps that sees all images."""
-    for attack in scene.attacks:
-        settings = attack.settings(scene.threat)
+    for attack in context.attacks:
+        settings = attack.settings(context.threat)
         if settings["attack"] == "PGD" and settings["steps"] > 1 and not attack.survivors_only:
             return settings["loss"], settings["steps"]
     return "margin", 20

@@ -34,7 +34,7 @@ def preflight_checks() -> list[PreflightCheck]:
     return sorted((module.CHECK for module in modules if hasattr(module, "CHECK")), key=lambda check: check.place)
 
 
-def preflight(subject: PreflightContext) -> tuple[Finding, ...]:
+def preflight(context: PreflightContext) -> tuple[Finding, ...]:
     """Everything that the checks find; the model and the global random numbers are left as they were.
 
     Raises:
@@ -42,16 +42,16 @@ def preflight(subject: PreflightContext) -> tuple[Finding, ...]:
             classes.
     """
     # A model that refuses eval mode would move its BatchNorm statistics.
-    with buffers_kept(subject.model):
-        _check_pass(subject)
-        return tuple(finding for check in preflight_checks() for finding in check.find(subject))
+    with buffers_kept(context.model):
+        _check_pass(context)
+        return tuple(finding for check in preflight_checks() for finding in check.find(context))
 
 
-def _check_pass(subject: PreflightContext) -> None:
-    images = subject.images[: subject.batch_size]
+def _check_pass(context: PreflightContext) -> None:
+    images = context.images[: context.batch_size]
     shown = images.clone()
     with seeded(0):
-        check_outputs(subject.model, shown, len(subject.classes))
+        check_outputs(context.model, shown, len(context.classes))
     if not torch.equal(shown, images):
         raise InputError(
             "the model changes the images that it is given, and nothing can be said of images that do not stay as they "

@@ -15,21 +15,21 @@ _PIXELS = 0.25
 _MANY = 0.01
 
 
-def _find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(context: PreflightContext) -> Iterator[Finding]:
     """A quarter of the pixels of 8 images are moved to 0 or 1: there the slope is 0 or none, and just inside it is not.
 
     A network's own rectifiers hardly ever turn within 1e-6; a clamp to [0, 1] or a root does at every such pixel.
     """
-    if subject.slopes.obstacle:
+    if context.slopes.obstacle:
         return
-    images = subject.images[:_IMAGES]
+    images = context.images[:_IMAGES]
     draws = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images.device)
     moved = draws < _PIXELS
     border = torch.where(moved, images.round(), images)
     found = []
     for points in (border, inside(border)):
         with seeded(0):
-            found.append(finite(slopes(subject.model, points, subject.labels[:_IMAGES], subject.batch_size).margin))
+            found.append(finite(slopes(context.model, points, context.labels[:_IMAGES], context.batch_size).margin))
     flat = moved & (found[0] == 0) & (found[1] != 0)
     part = float(flat.sum()) / max(1, int(moved.sum()))
     if part > _MANY:

@@ -41,7 +41,7 @@ class Differences:
         return torch.fmin(self.long, self.short)
 
 
-def differences(subject: PreflightContext) -> Differences:
+def differences(context: PreflightContext) -> Differences:
     """For a few images x and directions u, the margin's `m(x + u) - m(x - u)` against `2 g(x) u`.
 
     Of each image `sum (m(x + u) - m(x - u) - 2 g u)^2 / sum max(|m(x + u) - m(x - u)|, |2 g u|)^2`, where an error that
@@ -49,27 +49,27 @@ def differences(subject: PreflightContext) -> Differences:
     are images, and the gradient is of the point between them. On digits, random weights and three norms a sound
     network has at most 0.05 in the median over a long step, and 0.03 over a short one.
     """
-    return Differences(_disagreement(subject, _LONG, coarse=True), _disagreement(subject, _SHORT, coarse=False))
+    return Differences(_disagreement(context, _LONG, coarse=True), _disagreement(context, _SHORT, coarse=False))
 
 
-def _disagreement(subject: PreflightContext, length: float, coarse: bool) -> Tensor:
+def _disagreement(context: PreflightContext, length: float, coarse: bool) -> Tensor:
     """Over steps of one length; where `coarse`, of at least 1/255, for models that round their images to 8 bits."""
-    images, labels = subject.images[:_IMAGES], subject.labels[:_IMAGES]
+    images, labels = context.images[:_IMAGES], context.labels[:_IMAGES]
     generator = torch.Generator().manual_seed(0)
     draws = [torch.randn(images.shape, generator=generator).to(images) for _ in range(_DIRECTIONS)]
-    units = [subject.threat.radius * subject.threat.steepest(draw, images) for draw in draws]
+    units = [context.threat.radius * context.threat.steepest(draw, images) for draw in draws]
     reach = max(float(unit.abs().amax()) for unit in units)
     if coarse:
         length = min(1.0, max(length, 1 / 255 / reach))
     between = images.clamp(min(length * reach, 0.5), max(1 - length * reach, 0.5))
     with seeded(0):
-        gradient = finite(slopes(subject.model, between, labels, subject.batch_size).margin)
+        gradient = finite(slopes(context.model, between, labels, context.batch_size).margin)
     error, size = torch.zeros(len(images)).to(images), torch.zeros(len(images)).to(images)
     for unit in units:
-        ends = [margin(at_least_fp32(subject.outputs(between + sign * length * unit)), labels) for sign in (1, -1)]
+        ends = [margin(at_least_fp32(context.outputs(between + sign * length * unit)), labels) for sign in (1, -1)]
         moved, promised = ends[0] - ends[1], 2 * length * (gradient * unit).flatten(1).sum(1)
-        error += ((moved - promised).abs() - _ROUNDING * subject.spread).clamp(min=0) ** 2
+        error += ((moved - promised).abs() - _ROUNDING * context.spread).clamp(min=0) ** 2
         size += torch.maximum(moved.abs(), promised.abs()) ** 2
-    enough = size > _DIRECTIONS * (_LITTLE * max(subject.spread, 1e-30)) ** 2
+    enough = size > _DIRECTIONS * (_LITTLE * max(context.spread, 1e-30)) ** 2
     seen = (gradient.flatten(1) != 0).any(dim=1)
     return torch.where(enough & seen, error / size, torch.nan)

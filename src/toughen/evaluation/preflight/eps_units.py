@@ -9,9 +9,9 @@ from toughen.evaluation.preflight.finding import Finding, PreflightCheck
 from toughen.numbers import as_text
 
 
-def _find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(context: PreflightContext) -> Iterator[Finding]:
     """A ball that holds nothing but the image, or one that holds plain gray."""
-    threat, image = subject.threat, subject.images[:1]
+    threat, image = context.threat, context.images[:1]
     values, diameter = image[0].numel(), float(threat.norm_of(torch.ones_like(image)))
     figures = {"eps": threat.radius, "diameter": diameter, "values": values}
     if threat.radius < threat.smallest_likely:

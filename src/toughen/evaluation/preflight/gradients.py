@@ -25,12 +25,12 @@ _STEPS = (1 / 8, 1 / 80)
 _FAR, _ROUGH = 0.25, 0.5
 
 
-def _find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(context: PreflightContext) -> Iterator[Finding]:
     """No gradient at all; zero or not finite for both losses; or one that says nothing of what the model does.
 
     Whether it does is asked along the gradient, and then in random directions.
     """
-    found = subject.slopes
+    found = context.slopes
     if found.obstacle:
         yield Finding(
             "not_differentiable",
@@ -71,27 +71,27 @@ def _find(subject: PreflightContext) -> Iterator[Finding]:
             f"logarithm at 0, 0 times infinity): these pixels count as 0, and attacks do not move them; {_INSTEAD}",
             {"share": part, "n": n},
         )
-    if not subject.random:
-        along = list(_false(subject, found, ~blind["margin"] & found.judged))
-        yield from along or _astray(subject)
+    if not context.random:
+        along = list(_false(context, found, ~blind["margin"] & found.judged))
+        yield from along or _astray(context)
 
 
 def _blind(gradient: Tensor) -> Tensor:
     return (finite(gradient).flatten(1) == 0).all(dim=1)
 
 
-def _false(subject: PreflightContext, slopes: Slopes, rows: Tensor) -> Iterator[Finding]:
+def _false(context: PreflightContext, slopes: Slopes, rows: Tensor) -> Iterator[Finding]:
     """A step up the gradient must raise the margin by a tenth of what the gradient promises, at one length of two."""
     images, gradient = slopes.images[rows], finite(slopes.margin[rows])
     labels, before = slopes.labels[rows], slopes.margins[rows]
     clear, kept = torch.zeros(len(images), dtype=torch.bool, device=images.device), torch.zeros_like(before)
     for length in _STEPS:
-        direction = subject.threat.steepest(gradient, images)
-        moved = subject.threat.project(images + length * subject.threat.radius * direction, images)
+        direction = context.threat.steepest(gradient, images)
+        moved = context.threat.project(images + length * context.threat.radius * direction, images)
         promised = (gradient * (moved - images)).flatten(1).sum(1)
-        risen = margin(at_least_fp32(subject.outputs(moved)), labels) - before
+        risen = margin(at_least_fp32(context.outputs(moved)), labels) - before
         # Below this, fp32 rounding decides.
-        certain = promised > 1e-4 * max(subject.spread, 1e-30)
+        certain = promised > 1e-4 * max(context.spread, 1e-30)
         clear |= certain
         kept = torch.where(certain, torch.maximum(kept, risen / promised), kept)
     n = int(clear.sum())
@@ -108,9 +108,9 @@ def _false(subject: PreflightContext, slopes: Slopes, rows: Tensor) -> Iterator[
     )
 
 
-def _astray(subject: PreflightContext) -> Iterator[Finding]:
+def _astray(context: PreflightContext) -> Iterator[Finding]:
     """In random directions the gradient must promise what the model does, nearby and over a step of an attack."""
-    found = differences(subject)
+    found = differences(context)
     smaller = found.smaller[~found.smaller.isnan()]
     n, wrong = len(smaller), int((smaller > _FAR).sum())
     if n >= 4 and wrong > _DISAGREE * n:

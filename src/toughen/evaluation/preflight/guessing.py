@@ -13,20 +13,20 @@ from toughen.evaluation.preflight.finding import Finding, PreflightCheck, share
 _ENOUGH = 50
 
 
-def _find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(context: PreflightContext) -> Iterator[Finding]:
     """The same class for every image, or an accuracy that guessing reaches as well (one-sided binomial test, 5 %)."""
-    n, count = len(subject), len(subject.classes)
+    n, count = len(context), len(context.classes)
     if n < _ENOUGH:
         return
-    predictions = subject.predicted(subject.logits)
-    right = int((predictions == subject.labels).sum())
+    predictions = context.predicted(context.logits)
+    right = int((predictions == context.labels).sum())
     figures = {"right": right, "n": n, "chance": 1 / count}
-    if len(predictions.unique()) == 1 and len(subject.labels.unique()) > 1 and int(predictions[0]) >= 0:
+    if len(predictions.unique()) == 1 and len(context.labels.unique()) > 1 and int(predictions[0]) >= 0:
         yield Finding(
             "constant_predictions",
             "doubt",
-            f"the model says {subject.classes[int(predictions[0])]!r} to each of {n} images, which are of "
-            f"{len(subject.labels.unique())} classes: check its weights, and the range of the images it was trained on",
+            f"the model says {context.classes[int(predictions[0])]!r} to each of {n} images, which are of "
+            f"{len(context.labels.unique())} classes: check its weights, and the range of the images it was trained on",
             figures,
         )
     elif scipy.stats.binomtest(right, n, 1 / count, alternative="greater").pvalue > 0.05:
@@ -34,7 +34,7 @@ def _find(subject: PreflightContext) -> Iterator[Finding]:
             "chance_level",
             "doubt",
             f"{right} of {n} clean images are right ({share(right / n)}), which guessing among {count} classes reaches "
-            f"too ({share(1 / count)}): {_likely(predictions, subject.labels, count)}",
+            f"too ({share(1 / count)}): {_likely(predictions, context.labels, count)}",
             figures,
         )
 

@@ -22,22 +22,22 @@ _GAIN = 0.05
 _LEVEL = 0.01
 
 
-def _find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(context: PreflightContext) -> Iterator[Finding]:
     """A rescaling under which clearly more images are right than as they are.
 
     Clearly: at least 5 points more, and p < 0.01 in exact McNemar tests against the images as they are (Bonferroni over
     the rescalings) and against naming the most frequent class.
     """
-    before = subject.classified(subject.logits).cpu()
+    before = context.classified(context.logits).cpu()
     if float(before.float().mean()) > 1 - _GAIN:
         return
-    rescalings = _rescalings(subject.images)
-    after = {name: _right_after(subject, *statistics) for name, statistics in rescalings.items()}
+    rescalings = _rescalings(context.images)
+    after = {name: _right_after(context, *statistics) for name, statistics in rescalings.items()}
     name = max(after, key=lambda key: int(after[key].sum()))
     gain = float(after[name].float().mean() - before.float().mean())
     if gain < _GAIN or min(1.0, mcnemar(before, after[name]) * len(after)) >= _LEVEL:
         return
-    labels = subject.labels.cpu()
+    labels = context.labels.cpu()
     constant = labels == Counter(labels.tolist()).most_common(1)[0][0]
     if int(after[name].sum()) <= int(constant.sum()) or mcnemar(constant, after[name]) >= _LEVEL:
         return
@@ -66,9 +66,9 @@ def _rescalings(images: Tensor) -> dict[str, tuple[list[float], list[float]]]:
     return {name: (mean, std) for name, (mean, std) in found.items()} | {"the data's own mean and deviation": own}
 
 
-def _right_after(subject: PreflightContext, mean: list[float], std: list[float]) -> Tensor:
-    rescaled = Normalize(mean, std).to(subject.images.device)(subject.images)
-    return subject.classified(subject.outputs(rescaled)).cpu()
+def _right_after(context: PreflightContext, mean: list[float], std: list[float]) -> Tensor:
+    rescaled = Normalize(mean, std).to(context.images.device)(context.images)
+    return context.classified(context.outputs(rescaled)).cpu()
 
 
 CHECK = PreflightCheck(70, _find)

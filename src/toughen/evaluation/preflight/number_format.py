@@ -8,9 +8,9 @@ from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.finding import Finding, PreflightCheck
 
 
-def _find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(context: PreflightContext) -> Iterator[Finding]:
     """The verdict is always fp32; what was not, is said."""
-    others = [_name(dtype) for dtype in subject.given.dtypes if dtype != torch.float32]
+    others = [_name(dtype) for dtype in context.given.dtypes if dtype != torch.float32]
     if others:
         yield Finding(
             "dtype",
@@ -19,14 +19,14 @@ def _find(subject: PreflightContext) -> Iterator[Finding]:
             "model may decide differently where two classes are close",
             {"dtypes": others},
         )
-    if subject.output.dtype in (torch.float16, torch.bfloat16):
+    if context.output.dtype in (torch.float16, torch.bfloat16):
         yield Finding(
             "half_precision",
             "doubt",
-            f"the logits come out in {_name(subject.output.dtype)}, though the weights are float32: the forward pass "
+            f"the logits come out in {_name(context.output.dtype)}, though the weights are float32: the forward pass "
             "casts, small changes of an image are rounded away, and attacks miss them; take the cast out "
             "(precision=bf16 lets the attacks search in bf16)",
-            {"dtype": _name(subject.output.dtype)},
+            {"dtype": _name(context.output.dtype)},
         )
 
 

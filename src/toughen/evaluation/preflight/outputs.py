@@ -8,20 +8,20 @@ from toughen.evaluation.preflight.finding import Finding, PreflightCheck, share
 from toughen.models.build import PROBABILITIES, looks_like_probabilities
 
 
-def _find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(context: PreflightContext) -> Iterator[Finding]:
     """Attacks need logits, and a number for each class."""
-    wrong = int((~subject.logits.isfinite()).any(dim=1).sum())
+    wrong = int((~context.logits.isfinite()).any(dim=1).sum())
     if wrong:
-        part = wrong / len(subject)
+        part = wrong / len(context)
         yield Finding(
             "nan",
             "doubt",
-            f"{NAN}: {wrong} of {len(subject)} ({share(part)}); look for a division by zero, a logarithm of zero or an "
+            f"{NAN}: {wrong} of {len(context)} ({share(part)}); look for a division by zero, a logarithm of zero or an "
             "overflow in the forward pass",
-            {"share": part, "n": len(subject)},
+            {"share": part, "n": len(context)},
         )
-    if looks_like_probabilities(subject.logits):
-        yield Finding("probabilities", "doubt", PROBABILITIES, {"n": len(subject)})
+    if looks_like_probabilities(context.logits):
+        yield Finding("probabilities", "doubt", PROBABILITIES, {"n": len(context)})
 
 
 CHECK = PreflightCheck(60, _find)

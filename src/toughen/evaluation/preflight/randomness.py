@@ -6,26 +6,26 @@ from toughen.evaluation.preflight.context import PreflightContext
 from toughen.evaluation.preflight.finding import Finding, PreflightCheck, share
 
 
-def _find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(context: PreflightContext) -> Iterator[Finding]:
     """Two passes over the same images that differ by more than rounding."""
-    if not subject.random:
-        if subject.eot > 1:
+    if not context.random:
+        if context.eot > 1:
             yield Finding(
                 "randomness",
                 "note",
-                f"two passes over {len(subject)} images are equal: the model is not random, and eot={subject.eot} only "
+                f"two passes over {len(context)} images are equal: the model is not random, and eot={context.eot} only "
                 "makes the evaluation slower",
-                {"flipped": 0.0, "n": len(subject), "eot": subject.eot},
+                {"flipped": 0.0, "n": len(context), "eot": context.eot},
             )
         return
-    flips = float((subject.predicted(subject.logits) != subject.predicted(subject.again)).float().mean())
-    seen = f"the model is random: a second pass gives another class to {share(flips)} of {len(subject)} images"
-    figures = {"flipped": flips, "n": len(subject), "eot": subject.eot}
-    if subject.eot > 1:
+    flips = float((context.predicted(context.logits) != context.predicted(context.again)).float().mean())
+    seen = f"the model is random: a second pass gives another class to {share(flips)} of {len(context)} images"
+    figures = {"flipped": flips, "n": len(context), "eot": context.eot}
+    if context.eot > 1:
         yield Finding(
             "randomness",
             "note",
-            f"{seen}; attacks see the mean of {subject.eot} passes (EOT), the verdict is one, and the figure compares "
+            f"{seen}; attacks see the mean of {context.eot} passes (EOT), the verdict is one, and the figure compares "
             "with others of that kind",
             figures,
         )

@@ -12,9 +12,9 @@ from toughen.models.build import looks_like_probabilities
 _MANY = 0.05
 
 
-def _find(subject: PreflightContext) -> Iterator[Finding]:
+def _find(context: PreflightContext) -> Iterator[Finding]:
     """Softmax probabilities that are 1 in fp32, and largest logits that several images share to the last bit."""
-    logits = subject.usable
+    logits = context.usable
     if len(logits) and not looks_like_probabilities(logits):
         yield from _saturated(logits)
         yield from _clipped(logits)
