@@ -22,7 +22,13 @@ def test_torchruns_processes_know_their_place(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "1")
     processes = Processes.from_environment()
-    assert (processes.first, processes.rank, processes.size, processes.local_rank, processes.device("cpu")) == (False, 2, 4, 1, "cpu")
+    assert (processes.first, processes.rank, processes.size, processes.local_rank, processes.device("cpu")) == (
+        False,
+        2,
+        4,
+        1,
+        "cpu",
+    )
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
     assert processes.device("auto") == "cuda:1"

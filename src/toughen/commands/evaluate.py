@@ -97,8 +97,8 @@ def evaluate(
         changes: settings by name, such as budget="quick".
 
     Returns:
-        Evaluation: verdicts, result and a few images, which lie in the folder too, with report.html; and whether what was required was
-        met. For a shard only its own part, of which the folder holds the verdicts.
+        Evaluation: verdicts, result and a few images, which lie in the folder too, with report.html; and whether
+        what was required was met. For a shard only its own part, of which the folder holds the verdicts.
 
     Raises:
         ToughenError: a setting, the model, the data or the folder is not usable; the message says what to do.
@@ -154,7 +154,9 @@ def evaluate(
                 subject.folder.write_config({"model": subject.described, **describe(described)})
             processes.wait()
             own = not subject.own or all(each is None for each in given.values())
-            evaluation = run_in(subject.folder, plan, before, own=own, processes=processes, shard=part, progress=progress)
+            evaluation = run_in(
+                subject.folder, plan, before, own=own, processes=processes, shard=part, progress=progress
+            )
     return evaluation if requirement is None else replace(evaluation, requirement=requirement.judge(evaluation.result))
 
 
@@ -253,7 +255,7 @@ def evaluate_into(
 ) -> Evaluation:
     """Evaluate a model that is at hand, and write verdicts, result, images and report into a folder.
 
-    Evaluations of before stay. The work is shared by the processes of `processes`, which all call this; by default it is
+    Evaluations of before stay. `processes` share the work and all call this; by default it is
     this process's alone.
     """
     plan = prepare(model, images, threat, settings)

@@ -42,11 +42,18 @@ class DecisionBased(Analysis):
 
     def run(self, context: AnalysisContext) -> dict[str, Any]:
         """The figure under the attack."""
-        attack = PlannedAttack("hop_skip_jump", HopSkipJump(self.queries, context.starting_points()), survivors_only=True)
+        attack = PlannedAttack(
+            "hop_skip_jump", HopSkipJump(self.queries, context.starting_points()), survivors_only=True
+        )
         size = max(1, min(context.batch_size, _PIXELS_AT_ONCE // context.images.images.take(torch.tensor([0])).numel()))
         batches = context.judged(self.images, size)
         outcomes = [judge(context.model, clean, attack, context.threat, seed=seed) for seed, clean in batches]
         held = np.concatenate([outcome.held.numpy() for outcome in outcomes])
         doubts = list(dict.fromkeys(doubt for outcome in outcomes for doubt in outcome.warnings))
-        facts = {"attack": "HopSkipJump", "library": "foolbox", "norm": context.threat.norm, "eps": context.threat.radius}
+        facts = {
+            "attack": "HopSkipJump",
+            "library": "foolbox",
+            "norm": context.threat.norm,
+            "eps": context.threat.radius,
+        }
         return {**facts, "queries": self.queries, **figure(held), "warnings": doubts}
