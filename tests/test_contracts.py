@@ -1,6 +1,8 @@
 """Misuse from Python says what was wrong, what came, what was expected and what to write."""
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from toughen import compare, evaluate, load, train
 from toughen.attacks import FGSM, PGD, GradientAttack
 from toughen.batch import Batch
-from toughen.contracts import check_generator
+from toughen.contracts import check_arguments, check_generator
+from toughen.data import Digits
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, dlr, kl, lq_distance, margin, squared_error
 from toughen.methods import ARAT, ARR, D2R, LBGAT, MART, PGDAT, TRADES, ARoW, RegMix
@@ -55,6 +59,38 @@ def test_an_attack_called_with_something_else(attack: PGD, changed: dict[str, An
     given = {"model": MODEL, "images": IMAGES, "labels": LABELS, **changed}
     with pytest.raises(InputError, match=message):
         attack(**given)
+
+
+@pytest.mark.parametrize(
+    ("call", "argument", "write"),
+    [
+        (lambda: train(data="digits"), "data", "Digits"),
+        (lambda: train(data=Digits), "data", "Digits"),
+        (lambda: train(method="trades"), "method", "TRADES"),
+        (lambda: train(method=TRADES), "method", "TRADES"),
+        (lambda: train(model="resnet_18"), "model", "ResNet18"),
+        (lambda: train(schedule="cosine"), "schedule", "Cosine"),
+        (lambda: train(out=3), "out", "path"),
+        (lambda: evaluate(MODEL, data="cifar10"), "data", "CIFAR10"),
+        (lambda: evaluate(MODEL, IMAGES, LABELS, settings={"budget": "quick"}), "settings", "EvaluationSettings"),
+        (lambda: evaluate(MODEL, IMAGES, LABELS, out=3), "out", "path"),
+        (lambda: evaluate(nn.Linear, IMAGES, LABELS), "images", "Linear"),
+        (lambda: load(MODEL), "run", "path"),
+        (lambda: compare([MODEL]), "path", "path"),
+    ],
+)
+def test_an_argument_of_another_class_is_told_what_to_write(
+    call: Callable[[], Any], argument: str, write: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"^{argument}: .*{write}"):
+        call()
+    assert not list(tmp_path.iterdir()), "nothing was begun"
+
+
+def test_a_network_may_be_a_class_a_function_a_partial_or_an_object() -> None:
+    for model in (SmallCNN, lambda num_classes: MODEL, partial(SmallCNN, width=4), MODEL):
+        check_arguments(train, {"model": model})
 
 
 def test_an_attack_takes_a_threat_or_eps_and_norm() -> None:

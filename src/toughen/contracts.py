@@ -4,11 +4,14 @@ Shapes, types and devices are free to ask. `check_images` and `check_classes` re
 its work: they belong where a person calls, not into a step of training.
 """
 
-from typing import Any, TypeVar, get_args
+from collections.abc import Callable, Mapping
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
 
+from toughen import catalog
 from toughen.errors import InputError
 from toughen.numbers import Number
 from toughen.threat import Norm, ThreatModel, as_threat
@@ -187,8 +190,61 @@ def of_kind(name: str, value: Kind, kind: type) -> Kind:
         InputError: naming what came.
     """
     if not isinstance(value, kind):
-        raise InputError(f"{name}: expected a {kind.__name__} such as {kind.__name__}(...), got {_described(value)}")
+        raise InputError(
+            f"{name}: expected {_article(kind)} such as {_such(value, kind)}(...), got {_described(value)}"
+        )
     return value
+
+
+def check_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Raise unless every argument that a function's annotations want an object of some class for is one.
+
+    Numbers, choices, callables and the threat model are left to checks of their own, which say more.
+
+    Raises:
+        InputError: naming the first other argument, what came and what to write.
+
+    >>> def fit(method: "toughen.methods.Method") -> None: ...
+    >>> import toughen.methods
+    >>> check_arguments(fit, {"method": "trades"})
+    Traceback (most recent call last):
+        ...
+    toughen.errors.InputError: method: expected a Method such as TRADES(...), got str 'trades'
+    """
+    hints = get_type_hints(function)
+    for name, value in given.items():
+        kinds = _classes(hints.get(name, Any))
+        if not kinds or isinstance(value, kinds) or (Callable in kinds and callable(value)):
+            continue
+        kind = next(each for each in kinds if each is not NoneType)
+        text = f"{_article(kind)} such as {_such(value, kind)}(...)"
+        if kind is str:
+            text = "a path as text"
+        elif Callable in kinds:
+            text = f"a class such as {_such(value, kind)}, or a functools.partial of one"
+        raise InputError(f"{name}: expected {text}, got {_described(value)}")
+
+
+def _classes(hint: Any) -> tuple[Any, ...]:
+    """The classes that a hint is made of, with `Callable` for those to be; none where something else is allowed too."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    made = [get_args(each)[1] for each in parts if get_origin(each) is Callable]
+    parts = (*made, *([Callable] if made else []), *(each for each in parts if get_origin(each) is not Callable))
+    plain = all(isinstance(each, type) and not get_args(each) for each in parts if each is not Callable)
+    protocols = any(getattr(each, "_is_protocol", False) for each in parts)
+    return parts if plain and not protocols and not {Any, bool, int, float, object, ThreatModel} & {*parts} else ()
+
+
+def _such(value: Any, kind: type) -> str:
+    """An example of this kind: the class that the value names, if it names one."""
+    names = catalog.kind_of(kind)
+    known = {} if names is None else {catalog.folded(name): name for name in catalog.classes(names)}
+    asked = value.__name__ if isinstance(value, type) else value if isinstance(value, str) else ""
+    return known.get(catalog.folded(asked), next(iter(known.values()), kind.__name__))
+
+
+def _article(kind: type) -> str:
+    return f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
 
 
 def _described(value: Any) -> str:

@@ -25,12 +25,13 @@ class HopSkipJump(Attack):
 
     Attributes:
         queries: for each image, after the start was chosen.
-        candidates: images to start from, M x C x H x W, on the model's device; each image starts from the nearest one
-            that the model takes for another class, and is left alone where there is none.
+        candidates: images to start from, M x C x H x W, on the model's device; by default those that are attacked. Each
+            image starts from the nearest one that the model takes for another class than the image's label, and is left
+            alone where there is none.
     """
 
-    queries: int
-    candidates: Tensor
+    queries: int = 5000
+    candidates: Tensor | None = None
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
         """The number of queries."""
@@ -41,14 +42,15 @@ class HopSkipJump(Attack):
     ) -> AttackResult:
         """Attack one batch."""
         adversarial, doubts = images.clone(), []
-        starts = nearest_wrong(model, images, labels, self.candidates, threat)
+        candidates = images if self.candidates is None else self.candidates
+        starts = nearest_wrong(model, images, labels, candidates, threat)
         rows = (starts >= 0).nonzero().squeeze(1)
         if len(rows) < len(images):
             doubts.append(f"{len(images) - len(rows)} images were left alone: nothing to start from was misclassified")
         if len(rows):
             oracle = _Oracle(model, images[rows], labels[rows], threat, self.queries)
             with attacked(model), seeded(generator.initial_seed()):
-                whole = _walk(oracle, self.candidates[starts[rows]])
+                whole = _walk(oracle, candidates[starts[rows]])
             if not whole:
                 doubts.append("the attack ended early: the model answers the same question differently")
             inside = threat.contains(oracle.nearest, images[rows])

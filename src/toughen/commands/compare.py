@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from toughen.commands.transfer import matrix_of_runs
+from toughen.contracts import check_arguments
 from toughen.errors import InputError
 from toughen.reports.comparison import Comparison, compare_runs
 from toughen.reports.comparison_page import write_comparison
@@ -44,6 +45,9 @@ def compare(
         InputError: no run was named; for `transfer`, runs evaluated on other images or under another threat model.
         RunError: a folder without a result; the message says the command that makes it.
     """
+    runs = [runs] if isinstance(runs, str | Path) else runs
+    for run in runs:
+        check_arguments(RunFolder.__init__, {"path": run})
     # `runs/*` also names the page that an earlier comparison left there.
     paths = [Path(run) for run in runs if not is_ours(Path(run))]
     folders = [RunFolder(path) for path in {path.resolve(): path for path in paths}.values()]

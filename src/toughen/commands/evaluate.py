@@ -14,6 +14,7 @@ from toughen.attacks.transfer import short_names
 from toughen.commands.classes import check_same_order, with_model_labels
 from toughen.commands.into_folder import check_place, finished, run_in
 from toughen.config import describe, instantiate
+from toughen.contracts import check_arguments
 from toughen.data.source import DataSource, ImageSet
 from toughen.data.tensors import image_set
 from toughen.errors import InputError, RunError
@@ -103,6 +104,7 @@ def evaluate(
     Raises:
         ToughenError: a setting, the model, the data or the folder is not usable; the message says what to do.
     """
+    check_arguments(evaluate, {name: value for name, value in locals().items() if name != "run"})  # a network too
     settings = settings.changed(**changes)
     part = None if shard is None else Shard.parse(shard)
     if part is not None and require is not None:
@@ -122,7 +124,9 @@ def evaluate(
             subject = _in_hand(run, images, labels, given, as_threat(threat, eps, norm), out)
         else:
             if images is not None or labels is not None:
-                raise InputError("images: they go with a network in hand: evaluate(network, images, labels)")
+                raise InputError(
+                    f"images: they go with a network in hand: evaluate(network, images, labels), got {run!r:.60}"
+                )
             subject = _in_files(run, model, weights, data, threat, eps, norm, out)
         plan = prepare(
             subject.network,

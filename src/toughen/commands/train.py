@@ -16,6 +16,7 @@ from toughen.commands.evaluate import evaluate_into
 from toughen.commands.images import read_images
 from toughen.commands.settings import check_settings, default_name, extended, restore, with_data_facts
 from toughen.config import describe
+from toughen.contracts import check_arguments
 from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages, ImageSet, Split
 from toughen.errors import InputError
 from toughen.evaluation import Budget, Evaluation, EvaluationSettings, Processes, Progress, Sample
@@ -180,6 +181,7 @@ def train(
         ToughenError: a setting, the data or the run folder is not usable; the message says what to do.
     """
     given = locals()
+    check_arguments(train, given)
     if resume is not None:
         folder = RunFolder(resume)
         settings = {**DEFAULTS, **restore(folder.read_config())}

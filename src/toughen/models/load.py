@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from toughen.config import instantiate
+from toughen.contracts import check_arguments
 from toughen.errors import RunError
 from toughen.models.build import load_weights
 from toughen.run import RunFolder
@@ -78,6 +79,7 @@ def load(run: str | Path) -> LoadedClassifier:
     Raises:
         RunError: no run folder there, a file is missing or damaged, or the weights do not fit the network.
     """
+    check_arguments(load, {"run": run})
     folder = RunFolder(run)
     network = load_model(folder).requires_grad_(False)
     described = folder.read_config().get("threat")
