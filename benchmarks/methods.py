@@ -22,9 +22,9 @@ import torch
 
 import toughen
 from toughen import catalog
-from toughen.config import describe, import_path
 from toughen.data import DataSource, Digits, FashionMNIST
 from toughen.models import SmallCNN
+from toughen.settings.description import describe, import_path
 
 RESULTS = Path(__file__).parent / "results"
 

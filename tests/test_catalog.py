@@ -16,9 +16,9 @@ from torch import nn
 from toughen import attacks, data, evaluation, methods, models, training
 from toughen.batch import Batch
 from toughen.catalog import KINDS, RECIPES, classes, find, find_recipe, kind_of, recipes
-from toughen.config import import_path, path_of
 from toughen.errors import InputError
 from toughen.evaluation import analyses
+from toughen.settings.description import import_path, path_of
 
 BASES: dict[str, tuple[ModuleType, type]] = {
     "methods": (methods, methods.Method),

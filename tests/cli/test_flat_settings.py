@@ -10,8 +10,8 @@ from torch import nn
 
 from toughen.attacks import FGSM, PGD, GradientAttack
 from toughen.cli.parser import Parser
-from toughen.config import describe
 from toughen.errors import InputError
+from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 

@@ -15,8 +15,8 @@ from toughen.cli.parser import Parser
 from toughen.commands.compare import compare
 from toughen.commands.evaluate import evaluate
 from toughen.commands.train import train
-from toughen.config import import_path
 from toughen.evaluation.settings import EvaluationSettings
+from toughen.settings.description import import_path
 
 Toughen = Callable[..., Any]
 COMMANDS = {"train": train, "evaluate": evaluate, "compare": compare}

@@ -8,9 +8,9 @@ import pytest
 
 from toughen.cli.parser import Parser
 from toughen.commands.evaluate import evaluate
-from toughen.config import describe
 from toughen.errors import InputError
 from toughen.evaluation.analyses import Corruptions, EpsCurve, OtherNorms
+from toughen.settings.description import describe
 
 Toughen = Callable[..., Any]
 

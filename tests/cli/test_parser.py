@@ -16,10 +16,10 @@ from toughen.cli.parser import Parser, Request
 from toughen.cli.train import GROUPS, parser
 from toughen.commands.evaluate import evaluate
 from toughen.commands.train import train
-from toughen.config import describe
 from toughen.data import CIFAR10, Augment, Digits, FashionMNIST, ImageFolder
 from toughen.methods import ARR, TRADES, Method, Standard
 from toughen.models import ResNet18, SmallCNN, Timm
+from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 from toughen.training import EMA, SGD, MultiStep, OneCycle, Schedule
 

@@ -8,8 +8,8 @@ import yaml
 
 from toughen.cli.parser import Parser, Request
 from toughen.commands.train import train
-from toughen.config import describe
 from toughen.data import CutMix, ExtraImages
+from toughen.settings.description import describe
 from toughen.training import AWP, GrowingSize, GrowingSteps
 
 OPTIONS = [

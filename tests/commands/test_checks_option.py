@@ -12,13 +12,13 @@ from safetensors.torch import save_file
 from toughen import evaluate
 from toughen.attacks.budgets import FURTHER
 from toughen.cli import main
-from toughen.config import describe
 from toughen.data import Digits
 from toughen.evaluation import Evaluation
 from toughen.evaluation.records.evaluations import Evaluations
 from toughen.models import SmallCNN, build_model
 from toughen.reports.terminal import show_result
 from toughen.run import RunFolder
+from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 QUICK = {"budget": "quick", "test_images": 40, "device": "cpu"}

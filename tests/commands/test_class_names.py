@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from toughen import compare, evaluate, train
-from toughen.config import describe
 from toughen.data import DataSource, Decoded, ImageFolder, ImageSet, Split
 from toughen.errors import InputError, RunError
 from toughen.methods import Standard
 from toughen.run import RunFolder
+from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 LEVELS = {"cat": 0.2, "dog": 0.5, "eel": 0.8}

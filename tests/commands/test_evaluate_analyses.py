@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import save_file
 
 from toughen import evaluate
-from toughen.config import describe
 from toughen.data import Digits
 from toughen.errors import InputError
 from toughen.evaluation import Analysis, AnalysisContext, Step
 from toughen.evaluation.analyses import EpsCurve, OtherNorms
 from toughen.models import SmallCNN, build_model
 from toughen.run import RunFolder
+from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 QUICK: dict[str, Any] = {"budget": "quick", "test_images": 12, "device": "cpu", "checks": False}

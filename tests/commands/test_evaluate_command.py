@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from toughen import evaluate
-from toughen.config import describe
 from toughen.data import Digits
 from toughen.errors import InputError, RunError
 from toughen.evaluation import Step, Verdicts, evaluate_model
@@ -22,6 +21,7 @@ from toughen.models import SmallCNN, build_model
 from toughen.models.deadline import Deadline, TimeUp
 from toughen.reports.terminal import show_result
 from toughen.run import RunFolder
+from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 pytestmark = pytest.mark.usefixtures("short_self_checks")

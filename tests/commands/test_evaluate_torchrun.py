@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 
 from toughen import evaluate
-from toughen.config import describe
 from toughen.data import Digits
 from toughen.evaluation import Evaluation
 from toughen.models import SmallCNN, build_model
 from toughen.run import RunFolder
+from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 WORDS = ["--budget", "quick", "--test_images", "20", "--batch_size", "8", "--device", "cpu"]

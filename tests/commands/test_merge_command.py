@@ -9,12 +9,12 @@ from safetensors.torch import save_file
 
 from toughen import evaluate, merge
 from toughen.cli import main
-from toughen.config import describe
 from toughen.data import Digits
 from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.evaluation.records.evaluations import Evaluations
 from toughen.models import SmallCNN, build_model
 from toughen.run import RunFolder
+from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 pytestmark = pytest.mark.usefixtures("short_self_checks")

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from toughen import catalog
 from toughen.batch import Batch
-from toughen.config import import_path
 from toughen.methods import Method, RegMix
 from toughen.models import SmallCNN
+from toughen.settings.description import import_path
 from toughen.threat import ThreatModel
 
 NAMES = sorted(catalog.classes("methods"))

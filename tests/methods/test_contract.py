@@ -9,9 +9,9 @@ from torch import nn
 
 from toughen import catalog
 from toughen.batch import Batch
-from toughen.config import describe, instantiate
 from toughen.methods import Method, total
 from toughen.models import SmallCNN
+from toughen.settings.description import describe, instantiate
 from toughen.threat import ThreatModel
 
 THREATS = [ThreatModel("linf", 8 / 255), ThreatModel("l2", 0.5), ThreatModel("l1", 2.0)]

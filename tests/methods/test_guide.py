@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from toughen.config import describe, instantiate
 from toughen.errors import InputError, RunError
 from toughen.methods import Guide
 from toughen.methods.guide import class_count, fresh_copy, trained_network
 from toughen.models import Classifier, Normalize, ResNet18, SmallCNN, build_model
 from toughen.run import RunFolder
+from toughen.settings.description import describe, instantiate
 
 
 def classifier(classes: int = 5) -> nn.Module:

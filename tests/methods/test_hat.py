@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
-from toughen.config import describe
 from toughen.errors import InputError, RunError
 from toughen.methods import HAT, total
 from toughen.methods.hat import hat_terms
 from toughen.methods.method import Perturbed
 from toughen.models import SmallCNN
 from toughen.run import RunFolder
+from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 from toughen.training import SGD
 from toughen.training.optimizer import parameter_groups

@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from toughen.config import describe
 from toughen.errors import InputError, RunError
 from toughen.evaluation import load_model, with_weights
 from toughen.evaluation.records.verdicts import SCHEMA
 from toughen.models import SmallCNN, build_model, with_facts
 from toughen.models.load import load
 from toughen.run import RunFolder
+from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from toughen.config import path_of
 from toughen.contracts import check_attack_call
 from toughen.errors import InputError
 from toughen.models.fingerprint import fingerprint
 from toughen.models.mode import attacked, buffers_kept
 from toughen.numbers import Number
+from toughen.settings.description import path_of
 from toughen.threat import Norm, ThreatModel
 
 SURVIVORS = "what the attacks before it left"

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from toughen.attacks.base import Attack, AttackResult
 from toughen.attacks.gradient import GradientAttack, Start
-from toughen.config import describe
 from toughen.contracts import check_choice
 from toughen.losses import LABELLED, LabelledLoss, margin
 from toughen.models.mode import Mode
 from toughen.numbers import Number
+from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 

@@ -40,9 +40,9 @@ def script(shell: str) -> str:
     import shtab
 
     from toughen.cli import COMMANDS, summary
-    from toughen.cli.build import walk
     from toughen.cli.list import KINDS
-    from toughen.cli.signature import choices
+    from toughen.settings.build import walk
+    from toughen.settings.signature import choices
 
     if shell not in shtab.SUPPORTED_SHELLS:
         raise InputError(f"completion: unknown shell {shell!r}; {did_you_mean(shell, shtab.SUPPORTED_SHELLS)}")

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, get_origin
 
 from toughen import catalog
-from toughen.cli.build import choose, walk
-from toughen.cli.given import Given, by_name
-from toughen.cli.signature import REQUIRED, WORDS, Setting, choices
 from toughen.errors import InputError
+from toughen.settings.build import choose, walk
+from toughen.settings.given import Given, by_name
+from toughen.settings.signature import REQUIRED, WORDS, Setting, choices
 
 if TYPE_CHECKING:
     from toughen.cli.parser import Parser

@@ -14,12 +14,12 @@ from typing import Any, get_origin
 import yaml
 
 from toughen import catalog
-from toughen.cli.build import build, walk
-from toughen.cli.given import BARE, Given, by_name, from_file, from_options, split
 from toughen.cli.help import class_help, page
-from toughen.cli.signature import LISTS, REQUIRED, packed, settings_of
-from toughen.config import describe, path_of
 from toughen.errors import InputError, did_you_mean
+from toughen.settings.build import build, walk
+from toughen.settings.description import describe, path_of
+from toughen.settings.given import BARE, Given, by_name, from_file, from_options, split
+from toughen.settings.signature import LISTS, REQUIRED, packed, settings_of
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 from toughen.cli.console import Terminal
 from toughen.cli.parser import Parser
-from toughen.cli.signature import settings_of
 from toughen.errors import InputError
+from toughen.settings.signature import settings_of
 
 EXAMPLES = """examples:
   toughen train

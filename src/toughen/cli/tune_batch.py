@@ -3,10 +3,10 @@
 import shlex
 from typing import TYPE_CHECKING
 
-from toughen.cli.given import BARE, split
 from toughen.cli.parser import Parser
-from toughen.cli.signature import settings_of
 from toughen.cli.train import GROUPS as OF_TRAIN
+from toughen.settings.given import BARE, split
+from toughen.settings.signature import settings_of
 
 if TYPE_CHECKING:
     from toughen.commands.tune_batch import Tuned

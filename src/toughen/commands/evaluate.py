@@ -13,7 +13,6 @@ from toughen.attacks.base import OwnAttacks
 from toughen.attacks.transfer import short_names
 from toughen.commands.classes import check_same_order, with_model_labels
 from toughen.commands.into_folder import check_place, finished, run_in
-from toughen.config import describe, instantiate
 from toughen.contracts import check_arguments
 from toughen.data.source import DataSource, ImageSet
 from toughen.data.tensors import image_set
@@ -36,6 +35,7 @@ from toughen.models.state import copied
 from toughen.numbers import Number
 from toughen.random_state import seeded
 from toughen.run import RunFolder
+from toughen.settings.description import describe, instantiate
 from toughen.threat import Norm, ThreatModel, as_threat
 
 

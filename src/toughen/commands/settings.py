@@ -6,12 +6,12 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from toughen.config import describe, import_path, instantiate
 from toughen.data import Augment, ImageSet
 from toughen.errors import InputError, did_you_mean
 from toughen.evaluation import Budget, Sample
 from toughen.models import with_facts
 from toughen.numbers import check_number
+from toughen.settings.description import describe, import_path, instantiate
 from toughen.threat import ThreatModel
 from toughen.training.optimizer import trial, with_defaults
 from toughen.training.setup import check_trackers

@@ -15,7 +15,6 @@ from toughen.commands.assemble import assemble, fresh_model, precision_of
 from toughen.commands.evaluate import evaluate_into
 from toughen.commands.images import read_images
 from toughen.commands.settings import check_settings, default_name, extended, restore, with_data_facts
-from toughen.config import describe
 from toughen.contracts import check_arguments
 from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages, ImageSet, Split
 from toughen.errors import InputError
@@ -27,6 +26,7 @@ from toughen.methods.trades import TRADES
 from toughen.models import SmallCNN, load_weights
 from toughen.reports.text import bounds, percent
 from toughen.run import RunFolder
+from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 from toughen.training import (
     AWP,

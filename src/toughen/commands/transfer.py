@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from toughen.config import instantiate
 from toughen.data import sample_by_class
 from toughen.data.source import ImageSet
 from toughen.errors import InputError, RunError
@@ -15,6 +14,7 @@ from toughen.evaluation.analyses.transfer_matrix import TransferMatrix, transfer
 from toughen.numbers import check_number
 from toughen.reports.evaluated import Evaluated
 from toughen.run import RunFolder
+from toughen.settings.description import instantiate
 from toughen.threat import ThreatModel
 
 # What must agree before one run's images can be shown to another's model.

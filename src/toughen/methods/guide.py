@@ -7,12 +7,12 @@ from typing import Any
 from torch import nn
 
 from toughen import catalog
-from toughen.config import import_path, instantiate, path_of
 from toughen.errors import InputError, RunError
 from toughen.models.build import Classifier, Normalize, load_weights, with_facts
 from toughen.models.initialise import initialise
 from toughen.models.state import copied
 from toughen.run import RunFolder
+from toughen.settings.description import import_path, instantiate, path_of
 
 
 class Guide:

@@ -12,12 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from toughen.config import arguments_of, path_of
 from toughen.errors import InputError, RunError
 from toughen.hardware.speed import FlopCounter
 from toughen.models.mode import evaluating
 from toughen.models.outputs import hint, kind
 from toughen.models.state import split_state
+from toughen.settings.description import arguments_of, path_of
 
 
 class Normalize(nn.Module):

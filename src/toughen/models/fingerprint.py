@@ -17,9 +17,9 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from toughen.config import path_of
 from toughen.models.outputs import give_logits
 from toughen.models.state import split_state
+from toughen.settings.description import path_of
 
 _LIBRARIES = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib"))
 # The train/eval flag is no part of a model that is judged in eval mode; the others say how it was built.

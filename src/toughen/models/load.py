@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toughen.config import instantiate
 from toughen.contracts import check_arguments
 from toughen.errors import RunError
 from toughen.models.build import load_weights
 from toughen.run import RunFolder
+from toughen.settings.description import instantiate
 from toughen.threat import ThreatModel
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from toughen.config import arguments_of
 from toughen.errors import InputError, ToughenError
 from toughen.numbers import check_number
+from toughen.settings.description import arguments_of
 
 MakeOptimizer = Callable[[Any], torch.optim.Optimizer]
 """An optimiser that waits for its parameters: a class of `torch.optim`, a `functools.partial` of one, a function."""

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from toughen.attacks.base import PlannedAttack
 from toughen.batch import Batch
-from toughen.config import describe
 from toughen.data.order import sample_by_class
 from toughen.data.source import ImageSet
 from toughen.errors import InputError
 from toughen.evaluation.verify import Clean, judge_clean
 from toughen.numbers import check_number
+from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 

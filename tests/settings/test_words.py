@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from toughen.cli.given import BARE, from_options, load_yaml, split
 from toughen.errors import InputError
+from toughen.settings.given import BARE, from_options, load_yaml, split
 
 
 @pytest.mark.parametrize(

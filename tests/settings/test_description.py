@@ -15,11 +15,11 @@ import yaml
 
 from toughen.attacks import FGSM, PGD, GradientAttack
 from toughen.catalog import classes
-from toughen.config import arguments_of, describe, import_path, instantiate, path_of
 from toughen.data import Augment, ImageFolder, Parquet
 from toughen.errors import InputError
 from toughen.methods import ARR, PGDAT, TRADES, Standard
 from toughen.models import ResNet18, WideResNet
+from toughen.settings.description import arguments_of, describe, import_path, instantiate, path_of
 from toughen.threat import ThreatModel
 from toughen.training import EMA, SWA, Constant, Cosine, MultiStep, OneCycle
 
@@ -172,7 +172,7 @@ def test_class_waits_for_all_its_arguments() -> None:
 
 
 def test_function_is_described_by_its_path() -> None:
-    assert describe(path_of) == {"class_path": "toughen.config.path_of", "init_args": {}}
+    assert describe(path_of) == {"class_path": "toughen.settings.description.path_of", "init_args": {}}
     assert import_path(path_of(path_of)) is path_of
 
 

@@ -10,8 +10,8 @@ import pytest
 from torch import nn
 
 from toughen.attacks import PGD, GradientAttack
-from toughen.cli.signature import REQUIRED, Setting, expected, settings_of, takes_anything
 from toughen.methods import Method, Standard
+from toughen.settings.signature import REQUIRED, Setting, expected, settings_of, takes_anything
 from toughen.threat import ThreatModel
 
 

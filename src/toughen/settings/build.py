@@ -12,10 +12,10 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from toughen import catalog
 from toughen.catalog import folded
-from toughen.cli.given import BARE, Given, by_name
-from toughen.cli.signature import LISTS, REQUIRED, Setting, choices, expected, settings_of, takes_anything
-from toughen.config import import_path
 from toughen.errors import InputError, did_you_mean
+from toughen.settings.description import import_path
+from toughen.settings.given import BARE, Given, by_name
+from toughen.settings.signature import LISTS, REQUIRED, Setting, choices, expected, settings_of, takes_anything
 
 DEPTH = 4
 """How many classes deep settings are shown and searched: a class may take another of its own kind."""
