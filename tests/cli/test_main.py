@@ -112,7 +112,7 @@ def test_module_is_the_command(process: Callable[..., Any]) -> None:
 def test_a_reader_that_has_gone_hears_nothing(process: Callable[..., Any]) -> None:
     """As `toughen list | head -0`: the pipe is closed before anything is written."""
     tables = (
-        "import sys; from toughen.cli import list, main; from toughen.cli.console import Terminal\n"
+        "import sys; from toughen.cli import list, main; from toughen.cli.terminal import Terminal\n"
         "list.run = lambda words: Terminal().print('figures') or 0\n"
         "sys.exit(main(['list']))"
     )

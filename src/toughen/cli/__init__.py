@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toughen._version import __version__
+from toughen.cli.console import say, visible
 from toughen.errors import InputError, ToughenError, ToughenWarning, did_you_mean
 
 COMMANDS = ("train", "tune-batch", "evaluate", "merge", "compare", "list", "completion")
@@ -29,10 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except ToughenError as error:
-        print(f"toughen: {error}", file=sys.stderr)
+        say(f"toughen: {error}", error=True)
         return 2
     except KeyboardInterrupt:
-        print("toughen: stopped", file=sys.stderr)
+        say("toughen: stopped", error=True)
         return 130
     except BrokenPipeError:
         # The reader (head, less) has gone: nothing to say. Python would complain when it flushes at its end.
@@ -45,10 +46,10 @@ def _run(arguments: list[str]) -> int:
     if first == "help" and rest:
         first, rest = rest[0], ["--help"]
     if first in ("-h", "--help", "help"):
-        print(overview())
+        say(overview())
         return 0
     if first in ("-V", "--version"):
-        print(__version__)
+        say(__version__)
         return 0
     if first not in COMMANDS:
         what = "option" if first.startswith("-") else "command"
@@ -92,7 +93,7 @@ def _surroundings() -> Iterator[None]:
 
     def plain(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> str:
         ours = issubclass(category, ToughenWarning)
-        return f"toughen: warning: {message}\n" if ours else usual(message, category, *rest, **more)
+        return visible(f"toughen: warning: {message}\n" if ours else usual(message, category, *rest, **more))
 
     warnings.formatwarning = plain
     # For `--method my_package.MyMethod`; last, so that it hides no other.

@@ -1,7 +1,9 @@
 """Rank runs by robust accuracy, with a paired test against the best."""
 
-from toughen.cli.console import Terminal
+from rich.text import Text
+
 from toughen.cli.parser import Parser
+from toughen.cli.terminal import Terminal
 
 EXAMPLES = """examples:
   toughen compare runs/*
@@ -27,7 +29,7 @@ def run(arguments: list[str]) -> int:
         return 0
     console = Terminal()
     with console.status("comparing") as status:
-        progress = {"progress": lambda name: status.update(f"crafting images on {name}")}
+        progress = {"progress": lambda name: status.update(Text(f"crafting images on {name}"))}
         comparison = command.function(**request.settings, **progress)
     show_comparison(comparison, console)
     console.print(f"report: {comparison.page}", soft_wrap=True)

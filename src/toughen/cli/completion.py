@@ -15,6 +15,7 @@ import importlib
 from importlib.util import find_spec
 
 from toughen import catalog
+from toughen.cli.console import say
 from toughen.errors import InputError, did_you_mean
 
 OTHERS = ("--config", "--print_config", "--help")
@@ -23,9 +24,9 @@ OTHERS = ("--config", "--print_config", "--help")
 def run(arguments: list[str]) -> int:
     """Print the script, or the help."""
     if not arguments or {"-h", "--help"} & set(arguments):
-        print((__doc__ or "").rstrip())
+        say((__doc__ or "").rstrip())
         return 0
-    print(script(" ".join(arguments)))
+    say(script(" ".join(arguments)))
     return 0
 
 

@@ -1,10 +1,10 @@
 """Attack a model and say on how many images it holds, with intervals."""
 
-import sys
 from typing import TYPE_CHECKING
 
-from toughen.cli.console import Terminal
+from toughen.cli.console import say
 from toughen.cli.parser import Parser
+from toughen.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from toughen.evaluation import Evaluation
@@ -61,13 +61,13 @@ def run(arguments: list[str]) -> int:
         with EvaluationProgress(Terminal(quiet=not first)) as progress:
             evaluation = command.function(**request.settings, progress=progress)
     except KeyboardInterrupt:
-        print("toughen: stopped; the same command goes on from here", file=sys.stderr)
+        say("toughen: stopped; the same command goes on from here", error=True)
         return 130
     if not first:
         return 0
     status = report(evaluation)
     if request.settings["shard"]:
-        print(f"shard {request.settings['shard']} is done; when all are: toughen merge FOLDER...")
+        say(f"shard {request.settings['shard']} is done; when all are: toughen merge FOLDER...")
     return status
 
 
@@ -76,7 +76,7 @@ def report(evaluation: "Evaluation") -> int:
     from toughen.reports.terminal import show_result
 
     if evaluation.reused:
-        print("already evaluated: this is the result that was there (--overwrite computes it again)")
+        say("already evaluated: this is the result that was there (--overwrite computes it again)")
     console = Terminal()
     show_result(evaluation.result, console)
     if evaluation.report is not None:
@@ -84,9 +84,9 @@ def report(evaluation: "Evaluation") -> int:
     if evaluation.requirement is None:
         return 0
     if evaluation.requirement.met:
-        print(f"requirement met: {evaluation.requirement.reason}")
+        say(f"requirement met: {evaluation.requirement.reason}")
         return 0
-    print(f"toughen: requirement not met: {evaluation.requirement.reason}", file=sys.stderr)
+    say(f"toughen: requirement not met: {evaluation.requirement.reason}", error=True)
     return 1
 
 

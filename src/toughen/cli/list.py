@@ -17,6 +17,7 @@ import textwrap
 from collections.abc import Iterable
 
 from toughen import catalog
+from toughen.cli.console import say
 from toughen.errors import InputError, did_you_mean
 
 KINDS = (*catalog.KINDS, "recipes")
@@ -25,15 +26,15 @@ KINDS = (*catalog.KINDS, "recipes")
 def run(arguments: list[str]) -> int:
     """Print one line for everything that can be named."""
     if {"-h", "--help"} & set(arguments):
-        print((__doc__ or "").rstrip())
+        say((__doc__ or "").rstrip())
         return 0
     for kind in arguments:
         if kind not in KINDS:
             raise InputError(f"list: unknown kind {kind!r}; {did_you_mean(kind, KINDS)}")
     kinds = list(dict.fromkeys(arguments)) or KINDS
-    print("\n\n".join(_listed(kind) for kind in kinds))
+    say("\n\n".join(_listed(kind) for kind in kinds))
     if not arguments:
-        print("\nNames ignore case and underscores (--model resnet18). A class of your own goes by its import path.")
+        say("\nNames ignore case and underscores (--model resnet18). A class of your own goes by its import path.")
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any, get_origin
 import yaml
 
 from toughen import catalog
+from toughen.cli.console import say
 from toughen.cli.help import class_help, page
 from toughen.errors import InputError, did_you_mean
 from toughen.settings.build import build, walk
@@ -68,16 +69,16 @@ class Parser:
         free, options = split(arguments, [name for name, setting in self.settings.items() if bool in setting.kinds])
         names = [name for name, _ in options]
         if "help" in names:
-            print(page(self))
+            say(page(self))
             return None
         given = self._given(free, options)
         for name, value in options:
             if name.endswith(".help"):
-                print(class_help(self.settings, given, tuple(name.split(".")[:-1]), None if value is BARE else value))
+                say(class_help(self.settings, given, tuple(name.split(".")[:-1]), None if value is BARE else value))
                 return None
         settings = self._build(given)
         if "print_config" in names:
-            print(self._configuration(settings), end="")
+            say(self._configuration(settings), end="")
             return None
         return Request(packed(self.function, settings), frozenset(each.path[0] for each in given))
 

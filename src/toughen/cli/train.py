@@ -1,12 +1,12 @@
 """Train a classifier, attack it, and write its report."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from toughen.cli.console import Terminal
+from toughen.cli.console import say
 from toughen.cli.parser import Parser
+from toughen.cli.terminal import Terminal
 from toughen.errors import InputError
 from toughen.settings.signature import settings_of
 
@@ -62,7 +62,7 @@ def run(arguments: list[str]) -> int:
         if status:
             return status
     if seeds is not None:
-        print(f"compare: toughen compare {' '.join(own['out'] for own in runs)}")
+        say(f"compare: toughen compare {' '.join(own['out'] for own in runs)}")
     return 0
 
 
@@ -85,13 +85,13 @@ def _train(settings: dict[str, Any]) -> int:
             trained = train(**settings, observer=TrainingProgress(console), progress=progress)
     except Interrupted as stopped:
         if first:
-            print(f"toughen: {stopped}", file=sys.stderr)
+            say(f"toughen: {stopped}", error=True)
         return 130
     except KeyboardInterrupt:
         # In the final evaluation: the loop itself saves the run and raises Interrupted.
         folder = RunFolder(settings["resume"] or settings["out"] or f"runs/{default_name(*map(settings.get, PARTS))}")
         hint = f"; go on with: toughen train --resume {folder.path}" if folder.checkpoint.exists() else ""
-        print(f"toughen: stopped{hint}", file=sys.stderr)
+        say(f"toughen: stopped{hint}", error=True)
         return 130
     if trained.evaluation is not None:
         show_result(trained.evaluation.result, console)

@@ -3,6 +3,7 @@
 import shlex
 from typing import TYPE_CHECKING
 
+from toughen.cli.console import say
 from toughen.cli.parser import Parser
 from toughen.cli.train import GROUPS as OF_TRAIN
 from toughen.settings.given import BARE, split
@@ -38,17 +39,17 @@ def run(arguments: list[str]) -> int:
     request = command.parse(arguments)
     if request is None:
         return 0
-    print(f"{'batch':>8}{'memory':>12}{'images/s':>12}")
+    say(f"{'batch':>8}{'memory':>12}{'images/s':>12}")
     found = command.function(**request.settings, tried=_show)
-    print(_conclusion(found))
-    print(f"use: {_command(arguments, found.batch_size)}")
+    say(_conclusion(found))
+    say(f"use: {_command(arguments, found.batch_size)}")
     return 0
 
 
 def _show(trial: "Trial") -> None:
     memory = f"{trial.memory / 1e9:.2f} GB"
     speed = "does not fit" if trial.images_per_second is None else f"{trial.images_per_second:,.0f}"
-    print(f"{trial.batch_size:>8,}{memory:>12}{speed:>{12 if trial.fits else 14}}", flush=True)
+    say(f"{trial.batch_size:>8,}{memory:>12}{speed:>{12 if trial.fits else 14}}")
 
 
 def _conclusion(found: "Tuned") -> str:

@@ -78,8 +78,8 @@ def _show_transfer(matrix: TransferMatrix, console: Console) -> None:
     columns = [str(number) for number in range(1, len(matrix.names) + 1)]
     table = table_of(("", "crafted on", *columns), text_columns=2)
     for source, (number, name) in enumerate(zip(columns, matrix.names, strict=True)):
-        cells = [f"{100 * matrix.figure(source, target)['accuracy']:.1f}" for target in range(len(columns))]
-        cells[source] = f"[bold]{cells[source]}[/bold]"
+        cells = [Text(f"{100 * matrix.figure(source, target)['accuracy']:.1f}") for target in range(len(columns))]
+        cells[source].stylize("bold")
         table.add_row(number, Text(name, overflow="fold"), *cells)
     table.add_section()
     clean = [f"{100 * matrix.clean_figure(target)['accuracy']:.1f}" for target in range(len(columns))]
