@@ -3,6 +3,7 @@
 config.yaml          the complete configuration, to be given to `toughen train --config`
 classes.json         the names of the classes, in the order of the model's logits
 metrics.csv          one row an epoch
+events.json          what the guards of the training found and did; not there where nothing was
 checkpoints/last/    everything needed to go on (state.json + tensors.safetensors)
 pseudo_labels.safetensors  labels that another run gave to extra images
 model.safetensors    the weights that are reported
@@ -121,6 +122,7 @@ class RunFolder:
         self.config = self.run / "config.yaml"
         self.classes = self.run / "classes.json"
         self.metrics = self.run / "metrics.csv"
+        self.events = self.run / "events.json"
         self.checkpoint = self.run / "checkpoints" / "last"
         self.pseudo_labels = self.run / "pseudo_labels.safetensors"
         self.model = self.run / "model.safetensors"

@@ -14,7 +14,7 @@ from torch import nn
 from toughen import train
 from toughen.attacks import GradientAttack
 from toughen.data import Augment, Digits, split_validation
-from toughen.errors import DivergedError, InputError, RunError
+from toughen.errors import DivergedError, InputError, RunError, ToughenWarning
 from toughen.evaluation import load_model
 from toughen.methods import TRADES, Method, Perturbed, Standard, Term, Terms
 from toughen.models import Normalize, SmallCNN
@@ -217,7 +217,10 @@ class Explodes(Method):
 
 
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match=r"'boom' became NaN or infinite at step 8.*is kept.*--optimizer.lr"):
+    with (
+        pytest.warns(ToughenWarning),
+        pytest.raises(DivergedError, match=r"'boom' became NaN or infinite at step 8.*is kept.*--optimizer.lr"),
+    ):
         train(model=small, method=Explodes(8), out=str(tmp_path / "a"), **QUICK)
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "a").values())
     assert RunFolder(tmp_path / "a").metrics.read_text().count("\n") == 2

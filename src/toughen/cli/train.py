@@ -29,7 +29,7 @@ GROUPS = {
     ),
     "which weights are reported": ("val_images", "select"),
     "final evaluation": ("budget", "test_images", "sample"),
-    "the run": ("out", "overwrite", "resume", "seed", "seeds", "checkpoint_every", "log_every", "trackers"),
+    "the run": ("out", "overwrite", "resume", "seed", "seeds", "checkpoint_every", "log_every", "guards", "trackers"),
     "the machine": ("device", "precision", "fast", "compile", "channels_last", "workers"),
 }  # fmt: skip
 

@@ -34,6 +34,7 @@ from toughen.training import (
     Average,
     GrowingSize,
     GrowingSteps,
+    Guards,
     MakeOptimizer,
     Observer,
     OneCycle,
@@ -118,6 +119,7 @@ def train(
     seed: int = 0,
     checkpoint_every: int | None = None,
     log_every: int = 20,
+    guards: Guards | None = Guards(),
     trackers: list[Tracker] = ["tensorboard"],  # noqa: B006 - never changed
     budget: Budget | Literal["none"] = "standard",
     test_images: int | None = 1000,
@@ -163,7 +165,8 @@ def train(
         workers: processes that decode images where they do not fit in memory.
         seed: the same seed gives the same run on the same device.
         checkpoint_every: save within an epoch too, after so many steps.
-        log_every: steps between two checks that the loss is finite.
+        log_every: steps between two checks that loss and weights are finite.
+        guards: what watches over the training and rolls back where it goes wrong; null for nothing.
         trackers: where figures go beside metrics.csv: tensorboard, mlflow, wandb.
         budget: attacks of the final evaluation: quick, standard (with AutoAttack) or none.
         test_images: largest number of test images in the final evaluation; null for all.

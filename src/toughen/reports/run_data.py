@@ -15,6 +15,7 @@ from toughen.errors import RunError
 from toughen.evaluation.records.evaluations import Evaluations
 from toughen.evaluation.records.verdicts import Verdicts
 from toughen.run import RunFolder
+from toughen.training.guards.events import read_events
 
 GALLERY = (
     *("clean", "adversarial", "labels", "kinds", "clean_predictions", "adversarial_predictions"),
@@ -35,6 +36,7 @@ class RunData:
         verdicts: verdicts.parquet; None where there is none.
         gallery: gallery.safetensors by tensor.
         evaluations: all of a run's, as folder name and result, the headline first; empty for one of them.
+        events: what the guards of the training found and did, in words.
     """
 
     name: str
@@ -44,6 +46,7 @@ class RunData:
     verdicts: Verdicts | None
     gallery: dict[str, NDArray[Any]]
     evaluations: tuple[tuple[str, dict[str, Any]], ...] = ()
+    events: tuple[str, ...] = ()
 
     def class_title(self, label: int) -> str:
         """Name of a class, or its number where the result does not name it; below 0 is no prediction."""
@@ -71,6 +74,7 @@ def read_run(folder: RunFolder) -> RunData:
         verdicts=Verdicts.read(folder.verdicts) if folder.verdicts.exists() else None,
         gallery=_read_gallery(folder) if folder.gallery.exists() else {},
         evaluations=tuple((place.path.name, result) for place, result in beside),
+        events=tuple(map(str, read_events(folder.events))),
     )
 
 

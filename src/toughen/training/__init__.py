@@ -6,6 +6,7 @@ from toughen.lazy import lazy_names
 
 if TYPE_CHECKING:
     from toughen.training.averaging import EMA, SWA, Average, SuccessEMA
+    from toughen.training.guards.settings import Guards
     from toughen.training.log import Observer, Silent, read_rows
     from toughen.training.loop import Batches, Trainer
     from toughen.training.optimizer import SGD, Constant, Cosine, MakeOptimizer, MultiStep, OneCycle, Schedule
@@ -26,6 +27,7 @@ __all__ = [
     "Cosine",
     "GrowingSize",
     "GrowingSteps",
+    "Guards",
     "Interrupted",
     "MakeOptimizer",
     "MultiStep",

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from toughen.data import ImageSet, Split
-from toughen.errors import DivergedError
 from toughen.methods import Terms
 from toughen.run import atomic
 
@@ -87,16 +86,11 @@ class EpochSums:
         means = over_processes(torch.stack(list(self.sums.values())) / max(1, self.images))
         return {f"loss/{name}": mean for name, mean in zip(self.sums, means.tolist(), strict=True)}
 
-    def check(self) -> None:
-        """Raise if a term has not been finite.
-
-        Raises:
-            DivergedError: naming the first step and the term.
-        """
+    def bad_term(self) -> str | None:
+        """The first step, and the term, at which a term was not finite, in words; None where all were."""
         bad = [(int(step.item()), name) for name, step in self.bad.items() if step.item() >= 0]
-        if bad:
-            step, name = min(bad)
-            raise DivergedError(f"loss term '{name}' became NaN or infinite at step {step}")
+        step, name = min(bad, default=(0, ""))
+        return f"loss term '{name}' became NaN or infinite at step {step}" if bad else None
 
     def state_dict(self) -> dict[str, object]:
         """State for a checkpoint within an epoch, on the CPU."""

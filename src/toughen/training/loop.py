@@ -28,13 +28,14 @@ from toughen.training.checkpoint import (
 )
 from toughen.training.compile import CompiledPasses
 from toughen.training.cost import Meter
+from toughen.training.guards.watch import Watch
 from toughen.training.log import EpochSums, Observer, Row, append_row
 from toughen.training.ramps import Growth
 from toughen.training.settings import Settings
 from toughen.training.setup import surroundings
 from toughen.training.stopping import Interrupted, any_of, stop_requests
 from toughen.training.updates import Updates
-from toughen.training.validation import validate
+from toughen.training.validation import Validation, validate
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,18 @@ class Trainer:
         self.growth = Growth(settings.attack_steps, settings.image_size, method, settings.epochs)
         self.meter = Meter(accelerator.device, self.updates.dtype, accelerator.num_processes)
         self.sums = EpochSums()
+        self.watch = Watch(settings.guards, self.updates, folder, accelerator)
         self.epoch, self.batch, self.best, self.seconds = 0, 0, -1.0, 0.0
 
     @property
     def train(self) -> Loader:
         """Loader of training images, which an epoch goes through."""
         return self.batches.train
+
+    @property
+    def place(self) -> int:
+        """Steps of the whole run that are done."""
+        return self.epoch * len(self.train) + self.batch
 
     @property
     def reported(self) -> nn.Module:
@@ -117,14 +124,20 @@ class Trainer:
 
         Raises:
             Interrupted: after Ctrl-C or SIGTERM; the run is saved.
-            DivergedError: a loss term became NaN or infinite; the last checkpoint is kept.
+            DivergedError: loss, weights or outputs became NaN or infinite, after all rollbacks too; the last checkpoint
+                is kept.
         """
         per_epoch = len(self.train)
-        self.observer.started(self.settings.epochs, per_epoch, self.epoch * per_epoch + self.batch)
+        self.observer.started(self.settings.epochs, per_epoch, self.place)
         try:
             with self.prepared(), stop_requests(self.accelerator.num_processes > 1) as stop_requested:
+                if self.watch.rolls_back and not self.folder.checkpoint.exists():
+                    self.save()
                 while self.epoch < self.settings.epochs:
-                    self._run_epoch(stop_requested)
+                    try:
+                        self._run_epoch(stop_requested)
+                    except DivergedError as error:
+                        self._roll_back(error)
         except DivergedError as error:
             raise DivergedError(
                 f"{error}; the last good checkpoint is kept in {self.folder.checkpoint}. Lower --optimizer.lr, "
@@ -155,10 +168,10 @@ class Trainer:
             last = self.batch + 1 == per_epoch
             self.train_on(batch, last)
             self.batch += 1
-            place = self.epoch * per_epoch + self.batch
+            place = self.place
             self.observer.stepped(place)
             if place % settings.log_every == 0 or last:
-                self.sums.check()
+                self.watch.check(self.sums)
             at_update = last or self.batch % settings.accumulate == 0
             # Several processes stop at the same step, and speak of it only now and then.
             asked = self.accelerator.num_processes == 1 or last or place % settings.log_every == 0
@@ -202,7 +215,9 @@ class Trainer:
                 settings.average.update_bn(
                     network, (self.method.batchnorm_images(network, batch) for batch in self.train)
                 )
-        clean, robust = self._validate()
+        figures = self._validate()
+        self.watch.validated(figures)
+        clean, robust = figures.clean, figures.pgd
         row: Row = {
             "epoch": self.epoch + 1,
             "step": (self.epoch + 1) * len(self.train),
@@ -224,13 +239,27 @@ class Trainer:
         self.epoch, self.batch, self.seconds, self.sums = self.epoch + 1, 0, 0.0, EpochSums()
         self.save()
 
-    def _validate(self) -> tuple[float, float]:
+    def _validate(self) -> Validation:
         with self.accelerator.autocast():
             return validate(self.reported, self.batches.validation, self.method.threat)
 
+    def _roll_back(self, error: DivergedError) -> None:
+        """Take up the last checkpoint again, cured; raise the error where that was done often enough."""
+        if not self.watch.may_roll_back():
+            raise error
+        epoch, step, cost, state = self.epoch + 1, self.place, self.meter.state_dict(), self.watch.state_dict()
+        self.accelerator.wait_for_everyone()  # the first one may be writing the checkpoint
+        self.resume()
+        self.meter.load_state_dict(cost)  # what was in vain was paid for too
+        self.watch.load_state_dict(state)
+        self.updates.forget_gradients()
+        self.watch.cure(error, epoch, step, self.place)
+        self.save()
+
     def save(self) -> None:
-        """Write the checkpoint, unless a term has already gone wrong."""
-        self.sums.check()
+        """Write the checkpoint, unless something has already gone wrong."""
+        begun = self.place > 0
+        self.watch.check(self.sums, *((self.model, self.batches.probe.images[:8]) if begun else ()))
         state = self.state_dict()
         if self.accelerator.is_main_process:
             save_state(self.folder.checkpoint, state)
@@ -244,6 +273,7 @@ class Trainer:
             "best": self.best,
             "seconds": self.seconds,
             "cost": self.meter.state_dict(),
+            "watch": self.watch.state_dict(),
             "split": self.batches.digest(),
             "model": self.model.state_dict(),
             "method": self.method.state_dict(),
@@ -275,6 +305,8 @@ class Trainer:
             self.meter.load_state_dict(state["cost"])
             self.epoch, self.batch = state["epoch"], state["batch"]
             self.best, self.seconds = state["best"], state["seconds"]
+            if "watch" in state:  # checkpoints of before there were guards have none
+                self.watch.load_state_dict(state["watch"])
             own = state["processes"]
         except (RuntimeError, ValueError, KeyError) as error:
             raise RunError(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from toughen.training.averaging import Average
+from toughen.training.guards.settings import Guards
 from toughen.training.optimizer import MakeOptimizer, Schedule
 from toughen.training.ramps import GrowingSize, GrowingSteps
 from toughen.training.weight_perturbation import AWP
@@ -31,6 +32,7 @@ class Settings:
     fast: bool
     compile: bool
     channels_last: bool
+    guards: Guards | None
 
     @property
     def layout(self) -> torch.memory_format:

@@ -41,6 +41,9 @@ class TrainingStep(nn.Module):
 class Updates:
     """Updates of the weights of a run, step by step.
 
+    Attributes:
+        damping: factor of every learning rate, beside the schedule's; below 1 after a rollback.
+
     Args:
         model: the network to train, on the device.
         method: the method, on the device and bound to its threat and generator.
@@ -70,6 +73,7 @@ class Updates:
         self.step, self.optimizer = accelerator.prepare(TrainingStep(model, method), optimizer)
         self.averaged = settings.average.build(model) if settings.average else None
         self.owed: Moves = []
+        self.damping = 1.0
         self.replica = None
         if settings.fast and method.attacks_outputs:
             self.replica = fold(model, images, self.dtype, self.layout)
@@ -115,6 +119,11 @@ class Updates:
                 f"--schedule {name}: the learning rate is 0 in every update of the run ({len(factors)}), which would "
                 "train nothing; raise --epochs, lower --batch_size or take --schedule Constant"
             )
+
+    def forget_gradients(self) -> None:
+        """Drop what batches of an update that will not be made have accumulated."""
+        self.optimizer.zero_grad()
+        self.owed.clear()
 
     def prove_replica(self, images: Tensor) -> None:
         """Attack the network itself from now on if the replica is no longer the same function; a warning says so.
@@ -168,7 +177,7 @@ class Updates:
             self.accelerator.clip_grad_norm_(self.step.parameters(), settings.clip_grad_norm)
         factor = settings.schedule.factor(epoch + group_start / per_epoch, settings.epochs)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+            group["lr"] = rate * factor * self.damping
         if self.owed:
             # SGD adds the decay of w; with that of v it is the decay of w + v.
             decays = {

@@ -30,7 +30,7 @@ def build(run: RunData) -> dict[str, Any] | None:
         if known:
             drawing = line_plot(epochs, known, name=name, title=title, unit=unit)
             plots.append({"title": title, "svg": drawing, "legend": legend(known, unit)})
-    return {"plots": plots, "facts": _facts(metrics)} if plots else None
+    return {"plots": plots, "facts": _facts(metrics), "events": run.events} if plots else None
 
 
 def _facts(metrics: dict[str, list[float]]) -> list[str]:

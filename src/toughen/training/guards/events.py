@@ -1,0 +1,78 @@
+"""What the guards of a run found and did: kept in the checkpoint, shown by events.json and the report."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from toughen.errors import RunError
+from toughen.run import atomic
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a guard found.
+
+    Attributes:
+        guard: its name, that of its option.
+        epoch: the epoch that it happened in, from 1.
+        step: the step of the whole run after which it was found.
+        found: what was wrong, in words.
+        done: what was done about it, in words; empty where it is only said.
+        rolled_back: whether the run went back to its last checkpoint.
+    """
+
+    guard: str
+    epoch: int
+    step: int
+    found: str
+    done: str = ""
+    rolled_back: bool = False
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}, step {self.step}: {self.found}" + (f"; {self.done}" if self.done else "")
+
+
+class Events:
+    """The events of a run, in the order in which they happened."""
+
+    def __init__(self) -> None:
+        self.all: list[Event] = []
+
+    def rollbacks(self, guard: str) -> int:
+        """How often this guard has rolled the run back."""
+        return Counter(event.guard for event in self.all if event.rolled_back)[guard]
+
+    def said(self, guard: str) -> bool:
+        """Whether this guard has found something already."""
+        return any(event.guard == guard for event in self.all)
+
+    def write(self, path: Path) -> None:
+        """Write events.json."""
+        with atomic(path) as temporary:
+            temporary.write_text(json.dumps(self.state_dict(), indent=2))
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """State for a checkpoint."""
+        return [asdict(event) for event in self.all]
+
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        """Restore the state from a checkpoint."""
+        self.all = [Event(**event) for event in state]
+
+
+def read_events(path: Path) -> list[Event]:
+    """The events that `Events.write` wrote; none where there is no file.
+
+    Raises:
+        RunError: damaged.
+    """
+    if not path.exists():
+        return []
+    events = Events()
+    try:
+        events.load_state_dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"cannot read {path}: {error}; restore it, or move it away to leave it out") from error
+    return events.all

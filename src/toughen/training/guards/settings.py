@@ -1,0 +1,26 @@
+"""Which guards a run has, and how far they may go."""
+
+from toughen.numbers import check_number
+
+
+class Guards:
+    """What watches over a training run; a run in which nothing goes wrong is the same without, bit by bit.
+
+    A rollback takes up the last checkpoint again. What the guards did stands in events.json and in the report, and is
+    part of the checkpoint.
+
+    Args:
+        finite: find NaN and infinity in loss, weights and outputs before they are saved; roll back.
+        lr_factor: factor of the learning rate from such a rollback on, above 0 and below 1.
+        rollbacks: how often a run may roll back for the same reason; then it stops.
+
+    Raises:
+        InputError: a setting out of range.
+    """
+
+    def __init__(self, finite: bool = True, lr_factor: float = 0.5, rollbacks: int = 3) -> None:
+        check_number("guards.lr_factor", lr_factor, "a factor", above=0, below=1, such="0.5")
+        check_number("guards.rollbacks", rollbacks, least=0, whole=True)
+        self.finite = finite
+        self.lr_factor = lr_factor
+        self.rollbacks = rollbacks
