@@ -80,7 +80,7 @@ def evaluate(
             gives pairs of images and labels.
         labels: whole numbers, (N,), where `images` does not give them.
         model: the network, by class and settings; needed without a run.
-        weights: a .safetensors file for it; needed without a run.
+        weights: a file of weights for it, .safetensors or .pt, .pth, .ckpt; needed without a run.
         data: the source whose test images are attacked; needed without a run.
         threat: what the attacker may do; default the run's, without a run l-inf 8/255.
         eps: radius of the threat model, in place of `threat`.

@@ -2,21 +2,21 @@
 
 import inspect
 import json
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from toughen.errors import InputError, RunError
+from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.hardware.speed import FlopCounter
 from toughen.models.mode import evaluating
 from toughen.models.outputs import hint, kind
 from toughen.models.state import split_state
+from toughen.models.weight_files import read_weights, without_prefixes
 from toughen.settings.description import arguments_of, path_of
 
 
@@ -136,22 +136,24 @@ def looks_like_probabilities(outputs: Tensor) -> bool:
 
 
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
-    """Load a safetensors file into `model`, with our normalisation in front of it where the file has one, else without.
+    """Load a file of weights into `model`, with our normalisation in front of it where the file has one, else without.
 
     Which of the three it is, the names of the file's tensors say: a network may have a `normalize` of its own. Returns
-    the model that the weights belong to.
+    the model that the weights belong to. What a checkpoint keeps beside its state dict, and what wrappers such as
+    DataParallel put before the names, is left out, and a `ToughenWarning` says so.
 
     Raises:
-        RunError: no such file, a damaged one, or weights of another architecture (naming the first differences).
+        RunError: a file that cannot be read (see `read_weights`), or weights of another architecture (naming the first
+            differences).
     """
-    try:
-        state = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            texts = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"cannot read weights from {path}: {error}; expected a .safetensors file") from error
+    file = read_weights(path)
+    state, prefix = without_prefixes(file.state, _names(model))
     model = _as_saved(model, state)
     tensors, rest = split_state(model)
+    # Files of before PyTorch 0.4 do not count BatchNorm's batches.
+    state |= {
+        name: each for name, each in tensors.items() if name.endswith("num_batches_tracked") and name not in state
+    }
     expected = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if expected != found:
@@ -164,10 +166,19 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
             + "\nGive the --model (with its settings) that the weights were saved from."
         )
     # A file from elsewhere has no such texts: then the network keeps what it has.
-    model.load_state_dict(
-        {**{name: json.loads(texts[name]) if name in texts else rest[name] for name in rest}, **state}
-    )
+    texts = {name: json.loads(file.texts[name]) if name in file.texts else rest[name] for name in rest}
+    model.load_state_dict({**texts, **state})
+    if file.found or prefix:
+        taken = [f"its {file.found}"] * bool(file.found) + [f"names without {prefix!r}"] * bool(prefix)
+        warnings.warn(f"{path}: loaded {', '.join(taken)}", ToughenWarning, stacklevel=2)
     return model
+
+
+def _names(model: nn.Module) -> set[str]:
+    """The names that a file may have for a model's tensors: with our normalisation in front, and without."""
+    names = set(split_state(model)[0])
+    own = {name.removeprefix("network.") for name in names} if isinstance(model, Classifier) else set()
+    return names | own | {f"network.{name}" for name in names} | {"normalize.mean", "normalize.std"}
 
 
 def _as_saved(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
