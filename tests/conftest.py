@@ -27,6 +27,14 @@ torch.set_num_threads(1)
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "losses.json").read_text())
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk() -> Iterator[None]:
+    """What a test writes need not survive a loss of power; the processes that it starts do wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(
     params=range(len(REFERENCE["cases"])), ids=lambda i: f"{len(REFERENCE['cases'][i]['clean'][0])}-classes"
 )

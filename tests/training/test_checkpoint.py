@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from toughen.catalog import classes
-from toughen.errors import RunError
+from toughen.errors import RunError, ToughenWarning
 from toughen.run import RunFolder
-from toughen.training.checkpoint import load_state, save_model, save_state
+from toughen.training.checkpoint import drop_damaged, load_state, save_model, save_state
 
 STATE = {
     "epoch": 3,
@@ -46,6 +47,7 @@ def test_shared_memory_and_other_layouts_are_saved(tmp_path: Path) -> None:
 def test_needs_no_pickle(tmp_path: Path) -> None:
     save_state(tmp_path / "last", STATE)
     assert sorted(file.name for file in (tmp_path / "last").iterdir()) == [
+        "manifest.json",
         "state.json",
         "tensors.safetensors",
     ]
@@ -58,16 +60,43 @@ def test_a_new_checkpoint_replaces_the_old_and_a_failing_one_does_not(tmp_path: 
     with pytest.raises(TypeError):
         save_state(tmp_path / "last", {"epoch": 3, "bad": object()})
     assert load_state(tmp_path / "last") == {"epoch": 2}
-    assert [file.name for file in tmp_path.iterdir()] == ["last"]
+    assert load_state(tmp_path / "previous") == {"epoch": 1}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["last", "previous"]
 
 
-@pytest.mark.parametrize("file", ["state.json", "tensors.safetensors"])
-def test_damage_is_reported(tmp_path: Path, file: str) -> None:
-    save_state(tmp_path / "last", STATE)
-    path = tmp_path / "last" / file
+def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(RunError, match=r"damaged.*--overwrite"):
+
+
+def bit_flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("harm", [cut_short, bit_flipped, Path.unlink])
+@pytest.mark.parametrize("file", ["state.json", "tensors.safetensors"])
+def test_damage_is_named_and_the_checkpoint_before_is_read(
+    tmp_path: Path, file: str, harm: Callable[[Path], None]
+) -> None:
+    save_state(tmp_path / "last", STATE)
+    harm(tmp_path / "last" / file)
+    with pytest.raises(RunError, match=rf"damaged.*{file}.*--overwrite"):
         load_state(tmp_path / "last")
+    save_state(tmp_path / "last", {"epoch": 4})
+    save_state(tmp_path / "last", STATE)
+    harm(tmp_path / "last" / file)
+    with pytest.warns(ToughenWarning, match=rf"damaged.*{file}.*goes on from the one before it, .*previous"):
+        assert load_state(tmp_path / "last") == {"epoch": 4}
+    drop_damaged(tmp_path / "last")
+    save_state(tmp_path / "last", {"epoch": 5})
+    assert load_state(tmp_path / "previous") == {"epoch": 4}, "no damaged one takes its place"
+
+
+def test_a_checkpoint_of_an_older_version_has_no_manifest_and_is_read(tmp_path: Path) -> None:
+    save_state(tmp_path / "last", {"epoch": 1})
+    (tmp_path / "last" / "manifest.json").unlink()
+    assert load_state(tmp_path / "last") == {"epoch": 1}
 
 
 def test_no_checkpoint(tmp_path: Path) -> None:

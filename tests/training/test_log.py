@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from toughen.errors import RunError
 from toughen.methods import Term
-from toughen.training.log import EpochSums, append_row, read_rows
+from toughen.training.log import EpochSums, read_rows, write_rows
 
 
 def test_means_weigh_every_image_alike() -> None:
@@ -28,9 +29,11 @@ def test_state_round_trip() -> None:
     assert other.means() == sums.means()
 
 
-def test_rows_of_a_killed_run_are_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.csv"
-    for epoch, value in [(1, 0.5), (2, 0.6), (3, 0.7), (2, 0.65)]:
-        append_row(path, {"epoch": epoch, "val_pgd": value})
-    assert read_rows(path) == [{"epoch": 1, "val_pgd": 0.5}, {"epoch": 2, "val_pgd": 0.65}]
+def test_rows_come_back_and_a_changed_one_is_named(tmp_path: Path) -> None:
+    path, rows = tmp_path / "metrics.csv", [{"epoch": 1, "val_pgd": 0.5}, {"epoch": 2, "val_pgd": 0.65}]
+    write_rows(path, rows)
+    assert read_rows(path) == rows
+    path.write_text(path.read_text().replace("0.65", "0.75"))
+    with pytest.raises(RunError, match=r"metrics.csv: it is damaged .*toughen train --resume"):
+        read_rows(path)
     assert read_rows(tmp_path / "none.csv") == []

@@ -15,7 +15,8 @@ from toughen.models.build import check_outputs
 from toughen.models.inference import NO_PREDICTION, frozen, predict
 from toughen.models.load import load_model
 from toughen.models.outputs import giving_logits
-from toughen.run import RunFolder, atomic
+from toughen.run import RunFolder
+from toughen.run.manifest import check, recorded
 
 
 def hold_with_extra(
@@ -70,8 +71,9 @@ def _label_once(labeller: RunFolder, file: Path, classes: int, device: torch.dev
     """The labels in `file`, made by the labeller's model if the file is not there yet."""
     if not file.exists():
         labels = pseudo_labels(load_model(labeller), images, classes, device)
-        with atomic(file) as path:
+        with recorded(file) as path:
             save_file({"labels": labels}, path)
+    check(file, "delete it, and the images are labelled again")
     try:
         labels = load_file(file)["labels"]
     except (OSError, SafetensorError, KeyError) as error:

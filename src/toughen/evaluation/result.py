@@ -23,6 +23,7 @@ from toughen.evaluation.requirement import RequirementResult
 from toughen.evaluation.statistics.calibration import calibration
 from toughen.evaluation.statistics.per_class import confusion, per_class
 from toughen.run import RunFolder, atomic
+from toughen.run.manifest import check
 from toughen.threat import ThreatModel
 
 
@@ -128,6 +129,7 @@ class Evaluation:
             RunError: a file is missing or damaged.
         """
         result, verdicts = folder.read_result(), Verdicts.read(folder.verdicts)
+        check(folder.gallery, f"make it again with `toughen evaluate {folder.run} --overwrite`")
         try:
             pictures = load_file(folder.gallery) if folder.gallery.exists() else {}
         except (OSError, SafetensorError) as error:

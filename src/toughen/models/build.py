@@ -17,6 +17,7 @@ from toughen.models.mode import evaluating
 from toughen.models.outputs import hint, kind
 from toughen.models.state import split_state
 from toughen.models.weight_files import read_weights, without_prefixes
+from toughen.run.manifest import check
 from toughen.settings.description import arguments_of, path_of
 
 
@@ -146,6 +147,7 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
         RunError: a file that cannot be read (see `read_weights`), or weights of another architecture (naming the first
             differences).
     """
+    check(path, f"where it is a run's, `toughen train --resume {path.parent}` makes it again if it can")
     file = read_weights(path)
     state, prefix = without_prefixes(file.state, _names(model))
     model = _as_saved(model, state)

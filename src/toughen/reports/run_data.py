@@ -15,6 +15,7 @@ from toughen.errors import RunError
 from toughen.evaluation.records.evaluations import Evaluations
 from toughen.evaluation.records.verdicts import Verdicts
 from toughen.run import RunFolder
+from toughen.run.manifest import check
 from toughen.training.guards.events import read_events
 
 GALLERY = (
@@ -84,6 +85,7 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
     Raises:
         RunError: a cell that is not a number.
     """
+    check(path, _RESTORE)
     with _readable(path, _RESTORE), path.open(newline="") as file:
         rows = list(csv.DictReader(file))
         names = [name for name in (rows[0] if rows else {}) if name is not None]
@@ -91,7 +93,9 @@ def read_metrics(path: Path) -> dict[str, list[float]]:
 
 
 def _read_gallery(folder: RunFolder) -> dict[str, NDArray[Any]]:
-    with _readable(folder.gallery, f"make it again with `toughen evaluate {folder.run} --overwrite`"):
+    advice = f"make it again with `toughen evaluate {folder.run} --overwrite`"
+    check(folder.gallery, advice)
+    with _readable(folder.gallery, advice):
         tensors: dict[str, NDArray[Any]] = load_file(folder.gallery)
         missing = [name for name in GALLERY if name not in tensors]
         if missing:

@@ -2,7 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from toughen.errors import RunError, ToughenWarning
 from toughen.methods import Method
 from toughen.models.state import extra_as_text, split_state
 from toughen.run import RunFolder, atomic
+from toughen.run.files import remove
+from toughen.run.manifest import check, recorded
+from toughen.run.manifest import write as write_manifest
 
 TENSOR = "__tensor__"
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Write nested dicts and lists of tensors and plain values. The old state stays until the new one is complete."""
+    """Write nested dicts and lists of tensors and plain values. The old state stays as the one before."""
     tensors: dict[str, Tensor] = {}
 
     def plain(value: Any, path: str) -> Any:
@@ -35,31 +39,61 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
         return value
 
     document = plain(state, "")
-    with atomic(folder) as temporary:
+    with atomic(folder, keep=before(folder)) as temporary:
         temporary.mkdir()
         save_file(tensors, temporary / "tensors.safetensors")
         (temporary / "state.json").write_text(json.dumps(document))
+        write_manifest(temporary)
+
+
+def before(folder: Path) -> Path:
+    """Where the checkpoint before the one in `folder` lies."""
+    return folder.with_name("previous")
 
 
 def load_state(folder: Path) -> dict[str, Any]:
     """Read what `save_state` wrote; tensors are on the CPU.
 
+    Where the checkpoint is damaged, the one before it is read, and a `ToughenWarning` names the damaged file.
+
     Raises:
-        RunError: no checkpoint there, or a damaged one.
+        RunError: no checkpoint there, or damaged ones only.
     """
-    # A kill between the two renames that replace a folder leaves the old one under this name.
-    old = folder.with_name(f".{folder.name}.old")
-    folder = old if old.is_dir() and not folder.exists() else folder
+    # A kill between the two renames of `atomic` leaves only the one before; versions without it had it at `.last.old`.
+    places = [each for each in (folder, folder.with_name(f".{folder.name}.old"), before(folder)) if each.is_dir()]
+    errors = []
+    for place in places:
+        try:
+            state = _load_one(place)
+        except RunError as error:
+            errors.append(error)
+            continue
+        if errors:
+            warnings.warn(f"{errors[0]}: the run goes on from the one before it, {place}", ToughenWarning, stacklevel=2)
+        return state
+    if errors:
+        raise RunError(f"{errors[0]}, and no older one is whole; start the run again with --overwrite")
+    raise RunError(f"no checkpoint in {folder}: the run stopped before its first one; start it again")
+
+
+def drop_damaged(folder: Path) -> None:
+    """Delete a damaged checkpoint, which else would take the place of the good one before it."""
     try:
+        _load_one(folder)
+    except RunError:
+        with suppress(OSError):
+            remove(folder)
+
+
+def _load_one(folder: Path) -> dict[str, Any]:
+    try:
+        for name in ("tensors.safetensors", "state.json"):
+            check(folder / name, "it is not used")
         tensors = load_file(folder / "tensors.safetensors")
         document = json.loads((folder / "state.json").read_text())
         return _restore(document, tensors)
-    except FileNotFoundError as error:
-        raise RunError(f"no checkpoint in {folder}: the run stopped before its first one; start it again") from error
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"the checkpoint in {folder} is damaged: {error}; start the run again with --overwrite"
-        ) from error
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RunError) as error:
+        raise RunError(f"the checkpoint in {folder} is damaged: {error}") from error
 
 
 def _restore(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -74,12 +108,24 @@ def _restore(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 def save_model(folder: RunFolder, model: nn.Module, auxiliary: Mapping[str, nn.Module]) -> None:
     """Write model.safetensors, and `<name>.safetensors` for each of the method's other networks."""
+    as_it_is(folder, model, auxiliary)()
+
+
+def as_it_is(folder: RunFolder, model: nn.Module, auxiliary: Mapping[str, nn.Module]) -> Callable[[], None]:
+    """What writes the networks as `save_model` does, with the weights that they have now."""
     places = {folder.path / f"{name}.safetensors": network for name, network in auxiliary.items()}
+    found = []
     for place, network in {**places, folder.model: model}.items():
         # Copies of their own, as above: tied weights share memory. Loading fills a tie twice, equally.
         tensors = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in split_state(network)[0].items()}
-        with atomic(place) as path:
-            save_file(tensors, path, extra_as_text(network) or None)
+        found.append((place, tensors, extra_as_text(network) or None))
+
+    def write() -> None:
+        for place, tensors, texts in found:
+            with recorded(place) as path:
+                save_file(tensors, path, texts)
+
+    return write
 
 
 class OwnState:

@@ -1,7 +1,7 @@
 """Records of a run: sums kept on the device, one row an epoch in metrics.csv, and the trackers."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from toughen.data import ImageSet, Split
 from toughen.methods import Terms
-from toughen.run import atomic
+from toughen.run.manifest import check, recorded
 
 Row = dict[str, float]
 """An epoch's figures by name."""
@@ -106,19 +106,27 @@ class EpochSums:
         self.images = images
 
 
-def append_row(path: Path, row: Row) -> None:
-    """Add an epoch's row to metrics.csv, replacing rows of this and later epochs that a killed run had left."""
-    rows = [old for old in read_rows(path) if old["epoch"] < row["epoch"]] + [row]
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write metrics.csv.
+
+    Raises:
+        RunError: the disk cannot be written.
+    """
     names = list(dict.fromkeys(name for each in rows for name in each))
-    with atomic(path) as temporary, temporary.open("w", newline="") as file:
+    with recorded(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows({name: int(x) if name in COUNTS else x for name, x in row.items()} for row in rows)
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of metrics.csv as numbers; none where there is no file."""
+    """The rows of metrics.csv as numbers; none where there is no file.
+
+    Raises:
+        RunError: it is damaged.
+    """
     if not path.exists():
         return []
+    check(path, f"make it again with `toughen train --resume {path.parent}`")
     with path.open(newline="") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]

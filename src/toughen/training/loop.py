@@ -18,24 +18,30 @@ from toughen.data import Loader
 from toughen.errors import DivergedError, RunError
 from toughen.methods import Method
 from toughen.run import RunFolder
+from toughen.run.manifest import is_damaged
 from toughen.training.checkpoint import (
     OwnState,
+    as_it_is,
+    drop_damaged,
     load_state,
     own_buffers,
-    save_model,
     save_state,
     warn_of_other_numbers,
 )
 from toughen.training.compile import CompiledPasses
 from toughen.training.cost import Meter
 from toughen.training.guards.watch import Watch
-from toughen.training.log import EpochSums, Observer, Row, append_row
+from toughen.training.log import EpochSums, Observer, Row, read_rows, write_rows
+from toughen.training.pending import PATIENCE, PendingWrites
 from toughen.training.ramps import Growth
 from toughen.training.settings import Settings
 from toughen.training.setup import surroundings
 from toughen.training.stopping import Interrupted, any_of, stop_requests
 from toughen.training.updates import Updates
 from toughen.training.validation import Validation, validate
+
+_A_MOMENT = 10.0
+"""Seconds that a run which is to stop waits for its disk; a scheduler kills it soon."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,10 @@ class Trainer:
         self.meter = Meter(accelerator.device, self.updates.dtype, accelerator.num_processes)
         self.sums = EpochSums()
         self.watch = Watch(settings.guards, self.updates, folder, accelerator)
-        self.epoch, self.batch, self.best, self.seconds = 0, 0, -1.0, 0.0
+        self.epoch, self.batch, self.seconds = 0, 0, 0.0
+        self.best, self.best_epoch = -1.0, 0
+        self.rows: list[Row] = []
+        self.pending = PendingWrites(folder)
 
     @property
     def train(self) -> Loader:
@@ -138,6 +147,7 @@ class Trainer:
                         self._run_epoch(stop_requested)
                     except DivergedError as error:
                         self._roll_back(error)
+                self.pending.insist(PATIENCE, given_up=stop_requested)
         except DivergedError as error:
             raise DivergedError(
                 f"{error}; the last good checkpoint is kept in {self.folder.checkpoint}. Lower --optimizer.lr, "
@@ -181,6 +191,7 @@ class Trainer:
                 self.seconds, began = self.seconds + now - began, now
                 self.save()
             if stopping:
+                self.pending.insist(_A_MOMENT)
                 raise Interrupted(
                     f"stopped in epoch {self.epoch + 1} and saved; go on with: "
                     f"toughen train --resume {self.folder.path}"
@@ -229,15 +240,13 @@ class Trainer:
         }
         # Ties go to the later epoch: it has seen more.
         score = robust + clean / 1000 if self.method.defends else clean + robust / 1000
-        if self.accelerator.is_main_process:
-            append_row(self.folder.metrics, row)
-            if settings.select == "last" or score >= self.best:
-                save_model(self.folder, self.reported, self.method.auxiliary_networks())
-        self.best = max(self.best, score)
+        self.rows = [*self.rows, row]
+        best = settings.select == "last" or score >= self.best
+        self.best, self.best_epoch = max(self.best, score), self.epoch + 1 if best else self.best_epoch
         self.accelerator.log(row, step=int(row["step"]))
         self.observer.epoch_ended(row)
         self.epoch, self.batch, self.seconds, self.sums = self.epoch + 1, 0, 0.0, EpochSums()
-        self.save()
+        self.save(ended=True, best=best)
 
     def _validate(self) -> Validation:
         with self.accelerator.autocast():
@@ -256,13 +265,18 @@ class Trainer:
         self.watch.cure(error, epoch, step, self.place)
         self.save()
 
-    def save(self) -> None:
-        """Write the checkpoint, unless something has already gone wrong."""
+    def save(self, ended: bool = False, best: bool = False) -> None:
+        """Write the checkpoint and what waits to be written, unless something has already gone wrong."""
         begun = self.place > 0
         self.watch.check(self.sums, *((self.model, self.batches.probe.images[:8]) if begun else ()))
         state = self.state_dict()
         if self.accelerator.is_main_process:
-            save_state(self.folder.checkpoint, state)
+            if ended:
+                self.pending.add("metrics", partial(write_rows, self.folder.metrics, self.rows))
+            if best:
+                self._save_model()
+            self.pending.add("checkpoint", partial(save_state, self.folder.checkpoint, state))
+            self.pending.try_now()
 
     def state_dict(self) -> dict[str, Any]:
         """The run's place and everything that has changed since its start. All processes must call it together."""
@@ -271,6 +285,8 @@ class Trainer:
             "epoch": self.epoch,
             "batch": self.batch,
             "best": self.best,
+            "best_epoch": self.best_epoch,
+            "rows": self.rows,
             "seconds": self.seconds,
             "cost": self.meter.state_dict(),
             "watch": self.watch.state_dict(),
@@ -307,6 +323,9 @@ class Trainer:
             self.best, self.seconds = state["best"], state["seconds"]
             if "watch" in state:  # checkpoints of before there were guards have none
                 self.watch.load_state_dict(state["watch"])
+            self.best_epoch = state.get("best_epoch", 0)
+            earlier = read_rows(self.folder.metrics) if "rows" not in state else state["rows"]
+            self.rows = [row for row in earlier if row["epoch"] <= self.epoch]
             own = state["processes"]
         except (RuntimeError, ValueError, KeyError) as error:
             raise RunError(
@@ -319,3 +338,24 @@ class Trainer:
         if process < len(own):  # a process that the run did not have before draws from its fresh generators
             self.sums.load_state_dict(own[process]["sums"], self.accelerator.device)
             self.own.load_state_dict(own[process])
+        if self.accelerator.is_main_process:
+            drop_damaged(self.folder.checkpoint)
+            self._mend()
+
+    def _save_model(self) -> None:
+        self.pending.add("model", as_it_is(self.folder, self.reported, self.method.auxiliary_networks()))
+
+    def _mend(self) -> None:
+        """Make metrics and weights that are missing or damaged again, where the checkpoint has them."""
+        if self.rows and is_damaged(self.folder.metrics):
+            self.pending.add("metrics", partial(write_rows, self.folder.metrics, self.rows))
+        own = [self.folder.path / f"{name}.safetensors" for name in self.method.auxiliary_networks()]
+        damaged = [path for path in (self.folder.model, *own) if is_damaged(path)]
+        if self.best_epoch and damaged:
+            if self.best_epoch != self.epoch or self.batch:
+                raise RunError(
+                    f"{damaged[0]} is damaged or missing: it was of epoch {self.best_epoch}, and the checkpoint is of "
+                    f"epoch {self.epoch}; restore it, or start the run again with --overwrite"
+                )
+            self._save_model()
+        self.pending.try_now()

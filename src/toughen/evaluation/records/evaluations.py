@@ -2,6 +2,7 @@
 
 <run>/evaluations/standard-linf-8-255-1f2e3d4c/  verdicts.parquet, gallery.safetensors, result.json, report.html
 <run>/evaluations/own.json                       those of the network and data that the run's config.yaml names
+<run>/evaluations/manifest.json                  the headline's checksums, for its copies
 <run>/verdicts.parquet, ...                      copies of the headline's
 
 A kill between any two writes leaves what the next call goes on from: an evaluation's folder is there whole or not at
@@ -24,6 +25,8 @@ from toughen.evaluation.records.store import same_answers
 from toughen.evaluation.result import Evaluation
 from toughen.numbers import as_text
 from toughen.run import EVALUATIONS, RunFolder, atomic
+from toughen.run.manifest import NAME as MANIFEST
+from toughen.run.manifest import write as write_manifest
 from toughen.threat import ThreatModel
 
 FILES = ("verdicts", "gallery", "result")
@@ -101,6 +104,7 @@ class Evaluations:
         with atomic(folder.path) as temporary:
             temporary.mkdir()
             evaluation.save(RunFolder(temporary))
+            write_manifest(temporary)
         return folder
 
     def choose_headline(self) -> None:
@@ -109,7 +113,14 @@ class Evaluations:
         Raises:
             RunError: the disk cannot be written.
         """
-        pairs = [(getattr(folder, name), getattr(self.run, name)) for folder, _ in self.all()[:1] for name in FILES]
+        pairs = [
+            pair
+            for folder, _ in self.all()[:1]
+            for pair in (
+                (folder.path / MANIFEST, self.path / MANIFEST),
+                *((getattr(folder, name), getattr(self.run, name)) for name in FILES),
+            )
+        ]
         if all(_same(source, copy) for source, copy in pairs):
             return
         self.run.result.unlink(missing_ok=True)
@@ -144,6 +155,7 @@ class Evaluations:
             for source in (getattr(self.run, name) for name in FILES):
                 if source.exists():
                     shutil.copyfile(source, temporary / source.name)
+            write_manifest(temporary)
         if not self._own()["evaluations"]:
             self.note_own(result)
 

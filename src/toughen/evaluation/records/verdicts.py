@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from toughen.errors import InputError, RunError, did_you_mean
 from toughen.evaluation.statistics.intervals import wilson
 from toughen.run import atomic
+from toughen.run.manifest import check
 
 SCHEMA = 1
 
@@ -140,6 +141,7 @@ class Verdicts:
         Raises:
             RunError: no such file, a damaged one, or a table that is no verdict table of this version.
         """
+        check(path, "make it again with `toughen evaluate RUN --overwrite`")
         try:
             verdicts = cls(pq.read_table(path))
             schema = verdicts.about["schema"]

@@ -1,24 +1,8 @@
-"""A run's folder: what lies where, written so that a reader never meets half a file.
-
-config.yaml          the complete configuration, to be given to `toughen train --config`
-classes.json         the names of the classes, in the order of the model's logits
-metrics.csv          one row an epoch
-events.json          what the guards of the training found and did; not there where nothing was
-checkpoints/last/    everything needed to go on (state.json + tensors.safetensors)
-pseudo_labels.safetensors  labels that another run gave to extra images
-model.safetensors    the weights that are reported
-evaluations/NAME/    one evaluation a folder, with the four files below; see `evaluation.records.evaluations`
-verdicts.parquet     one row a test image: what each attack achieved; of the headline evaluation, like the next two
-result.json          the evaluation's figures and its whole protocol
-gallery.safetensors  a few clean and adversarial images for the report
-report.html          all of it, in one file that opens offline
-"""
+"""Paths and small files of a run's folder, and how a new run comes into it."""
 
 import json
-import os
 import re
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,59 +13,8 @@ from typing import Any
 import yaml
 
 from toughen.errors import RunError, ToughenWarning
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary file or folder name beside `path` that takes its place when the block ends without an error.
-
-    Raises:
-        RunError: the disk cannot be written.
-    """
-    temporary = _temporary_beside(path)
-    try:
-        yield temporary
-        if temporary.is_dir() and path.is_dir():
-            old = path.with_name(f".{path.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            path.rename(old)
-            temporary.rename(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
-
-
-def _temporary_beside(path: Path) -> Path:
-    """A free name in the folder of `path`."""
-    folder = _writable(path.parent)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
-        os.close(handle)
-        Path(name).unlink()
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    return Path(name)
-
-
-def _cannot_write(path: Path, error: OSError) -> RunError:
-    return RunError(f"cannot write {path}: {error.strerror or error}; free space or choose another --out")
-
-
-def _writable(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, "permission denied")
-    except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror}; choose another folder with --out") from error
-    return folder
+from toughen.run.files import atomic, temporary_beside, writable
+from toughen.run.manifest import check, recorded
 
 
 def _move(folder: Path, to: Path) -> None:
@@ -189,10 +122,10 @@ class RunFolder:
         """
         place, earlier = self.path.resolve(), None
         if self.check_free(overwrite):
-            earlier = _temporary_beside(place)
+            earlier = temporary_beside(place)
             _move(place, earlier)
         try:
-            _writable(place)
+            writable(place)
             yield
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
@@ -255,6 +188,7 @@ class RunFolder:
         """
         if not self.classes.exists():
             return None
+        check(self.classes, f"restore it, or go on with the run: `toughen train --resume {self.run}`")
         try:
             names = json.loads(self.classes.read_text())
         except (OSError, ValueError) as error:
@@ -265,7 +199,7 @@ class RunFolder:
 
     def write_classes(self, names: Sequence[str]) -> None:
         """Write classes.json."""
-        with atomic(self.classes) as path:
+        with recorded(self.classes) as path:
             path.write_text(json.dumps(list(names), indent=2, ensure_ascii=False))
 
     def read_result(self) -> dict[str, Any]:
@@ -276,6 +210,7 @@ class RunFolder:
         """
         self.require(self.result)
         advice = f"`toughen evaluate {self.run} --overwrite`"
+        check(self.result, f"make it again with {advice}")
         try:
             result: dict[str, Any] = json.loads(self.result.read_text())
         except (OSError, ValueError) as error:

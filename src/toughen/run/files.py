@@ -1,0 +1,142 @@
+"""Files and folders that are there whole or not at all, also after a kill or a loss of power."""
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from toughen.errors import RunError
+
+
+@contextmanager
+def atomic(path: Path, keep: Path | None = None) -> Iterator[Path]:
+    """A temporary file or folder name beside `path` that takes its place when the block ends without an error.
+
+    What was written is on the disk before it gets its name, so that not even a loss of power leaves half a file.
+
+    Args:
+        path: the file or folder.
+        keep: where an earlier folder goes, in place of one that is there; default nowhere.
+
+    Raises:
+        RunError: the disk cannot be written.
+    """
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        _on_disk(temporary)
+        if temporary.is_dir() and path.is_dir():
+            old = path.with_name(f".{path.name}.old") if keep is None else keep
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+            temporary.rename(path)
+            if keep is None:
+                shutil.rmtree(old)
+        else:
+            temporary.replace(path)
+        _names_on_disk(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder; nothing where there is none.
+
+    Raises:
+        OSError: it cannot be deleted.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A free name in the folder of `path`, which is made where it is missing.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    return writable(path.parent) / f".{path.name}.{secrets.token_hex(4)}"
+
+
+_LEFT = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
+
+
+def clean_up(folder: Path, *names: str) -> None:
+    """Delete what killed writes have left in a folder; nobody else may be writing there.
+
+    A folder that was moved out of the way, and whose successor did not take its place, is put back.
+
+    Args:
+        folder: the folder; it need not exist.
+        names: the files and folders whose left-overs are meant; default all.
+    """
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        left = _LEFT.fullmatch(path.name)
+        if left and (not names or left[1] in names):
+            with suppress(OSError):
+                remove(path)
+    for old in folder.glob(".*.old"):
+        place = folder / old.name[1:-4]
+        if names and place.name not in names:
+            continue
+        with suppress(OSError):
+            if place.exists():
+                remove(old)
+            else:
+                old.rename(place)
+
+
+def _on_disk(path: Path) -> None:
+    """Wait until a file, or all files of a folder, are on the disk."""
+    inner = [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
+    for file in inner or [path]:
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    for folder, _, _ in os.walk(path):
+        _names_on_disk(Path(folder))
+
+
+def _names_on_disk(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can say so."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def cannot_write(path: Path, error: Exception) -> RunError:
+    """The error of a file that the disk does not take."""
+    said = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    return RunError(f"cannot write {path}: {said}; free space or choose another --out")
+
+
+def writable(folder: Path) -> Path:
+    """The folder, made where it is missing.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "permission denied")
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror}; choose another folder with --out") from error
+    return folder

@@ -1,0 +1,109 @@
+"""Checksums of what a run reads again, in the manifest.json beside the files, so that a damaged one is named."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from toughen.errors import RunError, ToughenWarning
+from toughen.run.files import atomic
+
+NAME = "manifest.json"
+Sums = dict[str, list[str]]
+"""The SHA-256 of each file by its name; two while the file is being replaced."""
+
+
+@contextmanager
+def recorded(path: Path) -> Iterator[Path]:
+    """As `atomic`, with the file's checksum in the manifest beside it.
+
+    Raises:
+        RunError: the disk cannot be written.
+    """
+    with atomic(path) as temporary:
+        yield temporary
+        new, before = checksum(temporary), read(path.parent).get(path.name, [])
+        if new not in before:
+            # Whenever a kill comes, the file that is there is one of those that the manifest knows.
+            _note(path.parent, path.name, [new, *before])
+    if [new] != before:
+        _note(path.parent, path.name, [new])
+
+
+def write(folder: Path) -> None:
+    """Write the manifest of all files of a folder that is not in use yet."""
+    sums = {file.name: [checksum(file)] for file in sorted(folder.iterdir()) if file.is_file()}
+    (folder / NAME).write_text(_as_text(sums))
+
+
+def check(path: Path, advice: str) -> None:
+    """Raise where a file is not as it was written; one that no manifest knows, as in older runs, is not looked at.
+
+    Args:
+        path: the file.
+        advice: what is to be done, for the message.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    # Copies of an evaluation lie in the run's folder; their checksums stay among the evaluations.
+    known = read(path.parent).get(path.name) or read(path.parent / "evaluations").get(path.name)
+    if known is None:
+        return
+    try:
+        found = checksum(path)
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}; {advice}") from error
+    if found not in known:
+        raise RunError(
+            f"cannot read {path}: it is damaged (SHA-256 {found[:12]}, expected {known[0][:12]}); {advice}; if you "
+            f"changed it yourself, delete {path.with_name(NAME)}"
+        )
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a file is missing, or not as it was written."""
+    try:
+        check(path, "")
+    except RunError:
+        return True
+    return not path.exists()
+
+
+def read(folder: Path) -> Sums:
+    """What the manifest in a folder says; nothing where there is none, or where it is damaged, which a warning says."""
+    path = folder / NAME
+    if not path.exists():
+        return {}
+    try:
+        document = json.loads(path.read_text())
+        sums: Sums = {str(name): [str(each) for each in sums] for name, sums in document["sha256"].items()}
+        if document["own"] != _own(sums):
+            raise ValueError("its own checksum is another")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        warnings.warn(
+            f"{path} is damaged ({error}): the files beside it are not checked; delete it", ToughenWarning, stacklevel=2
+        )
+        return {}
+    return sums
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _note(folder: Path, name: str, sums: list[str]) -> None:
+    with atomic(folder / NAME) as temporary:
+        temporary.write_text(_as_text({**read(folder), name: sums}))
+
+
+def _as_text(sums: Mapping[str, list[str]]) -> str:
+    return json.dumps({"schema": 1, "own": _own(sums), "sha256": sums}, indent=2)
+
+
+def _own(sums: Mapping[str, list[str]]) -> str:
+    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
