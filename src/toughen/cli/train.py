@@ -21,7 +21,7 @@ EXAMPLES = """examples:
   torchrun --nproc_per_node 8 --no-python toughen train --data cifar10
 """
 GROUPS = {
-    "what is trained": ("data", "model", "method", "threat"),
+    "what is trained": ("data", "model", "init", "method", "threat"),
     "how it is trained": (
         "epochs", "batch_size", "optimizer", "decay_all", "layer_decay", "schedule", "average", "clip_grad_norm",
         "accumulate", "augment", "label_smoothing", "cutmix", "awp", "train_images", "extra", "attack_steps",

@@ -1,8 +1,10 @@
 """From complete settings to a trainer that is ready to run."""
 
 import copy
+import warnings
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,18 +13,19 @@ from torch import nn
 
 from toughen.commands.extra import hold_with_extra
 from toughen.data import ImageSet, Loader, sample_by_class, soften, split_validation
-from toughen.errors import InputError
+from toughen.errors import InputError, ToughenWarning
 from toughen.hardware.device import find_device
 from toughen.hardware.precision import Precision, choose_precision
 from toughen.methods import Method
 from toughen.models import build_model, check_outputs, forward_flops
 from toughen.models.outputs import giving_logits
+from toughen.models.start import doubt_of_normalisation, start_from
 from toughen.models.state import copied, extra_as_text
 from toughen.run import RunFolder
 from toughen.training import Batches, Observer, Settings, Silent, Trainer, make_accelerator, own_randomness
 
 
-def fresh_model(model: Callable[..., nn.Module], images: ImageSet, normalize: bool = True) -> nn.Module:
+def fresh_model(model: Callable[..., nn.Module], images: ImageSet, normalize: bool | str = True) -> nn.Module:
     """The network with new weights, behind an input normalisation, or a copy of the one that was given ready-made.
 
     It gives logits, whatever else the network gives beside them (see `giving_logits`).
@@ -35,6 +38,19 @@ def fresh_model(model: Callable[..., nn.Module], images: ImageSet, normalize: bo
         network = build_model(model, **facts, mean=mean, std=std, normalize=normalize)
     tensor = next((each for each in (*network.parameters(), *network.buffers())), torch.zeros(0))
     return giving_logits(network, images.subset(torch.arange(2))[0].to(tensor.device))
+
+
+def begin_from(network: nn.Module, weights: Path, images: ImageSet) -> None:
+    """Give a new network the weights of a file; a `ToughenWarning` says what was done, and what looks wrong with it.
+
+    Raises:
+        RunError: a file that cannot be read, or weights of another architecture.
+    """
+    said = start_from(network, weights)
+    few = images.subset(sample_by_class(images.labels, min(512, len(images)), seed=0))
+    doubt = doubt_of_normalisation(network, *few) if said.same_classes else None
+    for text in [*said.sentences, *([doubt] if doubt else [])]:
+        warnings.warn(text, ToughenWarning, stacklevel=3)
 
 
 def precision_of(

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from toughen.commands.assemble import assemble, fresh_model, precision_of
+from toughen.commands.assemble import assemble, begin_from, fresh_model, precision_of
 from toughen.commands.evaluate import evaluate_into
 from toughen.commands.images import read_images
 from toughen.commands.settings import check_settings, default_name, extended, restore, with_data_facts
@@ -108,7 +109,8 @@ def train(
     val_images: int | None = None,
     attack_steps: GrowingSteps | None = None,
     image_size: GrowingSize | None = None,
-    normalize: bool = True,
+    init: str | None = None,
+    normalize: bool | str = True,
     select: Literal["best", "last"] = "best",
     precision: Precision = "auto",
     device: str = "auto",
@@ -155,7 +157,9 @@ def train(
         val_images: training images held out to choose the checkpoint by; default a tenth, at most 1,000.
         attack_steps: fewer steps of the attack at first, all of them later.
         image_size: smaller images at first, full ones later.
-        normalize: by the data's mean and deviation, in front of the network; false: it sees [0, 1], as in most papers.
+        init: weights to start from, of a network that was trained before: .safetensors, or a .pt, .pth or .ckpt file.
+        normalize: true: by the data's mean and deviation, in front of the network; or by numbers
+            such as 0.5,0.4,0.4/0.2,0.2,0.2; false or none: it sees [0, 1], as in most papers.
         select: report the checkpoint with the best robust accuracy on held-out images (Standard: clean), or the last.
         precision: fp32, or bf16 for the network's passes; auto takes bf16 where the hardware is faster in it.
         device: auto, cpu, cuda, cuda:1, mps; resume may change it.
@@ -216,6 +220,8 @@ def train(
     settings = with_data_facts(settings, training_set)
     with own_randomness(settings["seed"]):
         network = fresh_model(settings["model"], training_set, settings["normalize"])
+        if settings["init"] is not None and resume is None:
+            begin_from(network, Path(settings["init"]), training_set)
         settings["precision"] = precision_of(settings, network, training_set, place)
         accelerator = make_accelerator(settings["precision"], place, settings["trackers"], folder)
         parts = (folder, settings, training_set, network, accelerator, watcher)

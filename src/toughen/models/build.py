@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.hardware.speed import FlopCounter
 from toughen.models.mode import evaluating
+from toughen.models.normalisation import read_statistics
 from toughen.models.outputs import hint, kind
 from toughen.models.state import split_state
-from toughen.models.weight_files import read_weights, without_prefixes
+from toughen.models.weight_files import WeightFile, read_weights, without_prefixes
 from toughen.run.manifest import check
 from toughen.settings.description import arguments_of, path_of
 
@@ -77,12 +78,13 @@ def build_model(
     in_channels: int,
     mean: Sequence[float],
     std: Sequence[float],
-    normalize: bool = True,
+    normalize: bool | str = True,
 ) -> nn.Module:
     """A classifier from a network's class, or a `partial` of it with settings.
 
-    A network that normalises by itself (holds a `Normalize`) stays as it is; any other gets one in front, unless
-    `normalize` is false: it then sees the images as they are.
+    A network that normalises by itself (holds a `Normalize`) stays as it is; any other gets one in front, of `mean` and
+    `std` or what `normalize` says in their place (see `read_statistics`), unless that is false or "none": it then sees
+    the images as they are.
 
     Raises:
         InputError: the class cannot be built with these settings.
@@ -92,9 +94,10 @@ def build_model(
         built = factory()
     except TypeError as error:
         raise InputError(f"--model {path_of(factory.func)} cannot be built with {factory.keywords}: {error}") from error
-    if not normalize or any(isinstance(module, Normalize) for module in built.modules()):
+    if normalize in (False, "none") or any(isinstance(module, Normalize) for module in built.modules()):
         return built
-    return Classifier(Normalize(mean, std), built)
+    statistics = (mean, std) if normalize is True else read_statistics(str(normalize), in_channels)
+    return Classifier(Normalize(*statistics), built)
 
 
 def check_outputs(model: nn.Module, images: Tensor, num_classes: int) -> Tensor:
@@ -149,13 +152,25 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """
     check(path, f"where it is a run's, `toughen train --resume {path.parent}` makes it again if it can")
     file = read_weights(path)
-    state, prefix = without_prefixes(file.state, _names(model))
+    state, prefix = without_prefixes(file.state, names_in_files(model))
     model = _as_saved(model, state)
+    fill(model, state, file, path)
+    if file.found or prefix:
+        taken = [f"its {file.found}"] * bool(file.found) + [f"names without {prefix!r}"] * bool(prefix)
+        warnings.warn(f"{path}: loaded {', '.join(taken)}", ToughenWarning, stacklevel=2)
+    return model
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], file: WeightFile, path: Path) -> None:
+    """Give a model the tensors of a state, and what else the file keeps of it.
+
+    Raises:
+        RunError: names or shapes are not the model's (naming the first differences); the model stays as it was.
+    """
     tensors, rest = split_state(model)
     # Files of before PyTorch 0.4 do not count BatchNorm's batches.
-    state |= {
-        name: each for name, each in tensors.items() if name.endswith("num_batches_tracked") and name not in state
-    }
+    counts = {name: each for name, each in tensors.items() if name.endswith("num_batches_tracked")}
+    state = {**counts, **state}
     expected = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if expected != found:
@@ -170,13 +185,9 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     # A file from elsewhere has no such texts: then the network keeps what it has.
     texts = {name: json.loads(file.texts[name]) if name in file.texts else rest[name] for name in rest}
     model.load_state_dict({**texts, **state})
-    if file.found or prefix:
-        taken = [f"its {file.found}"] * bool(file.found) + [f"names without {prefix!r}"] * bool(prefix)
-        warnings.warn(f"{path}: loaded {', '.join(taken)}", ToughenWarning, stacklevel=2)
-    return model
 
 
-def _names(model: nn.Module) -> set[str]:
+def names_in_files(model: nn.Module) -> set[str]:
     """The names that a file may have for a model's tensors: with our normalisation in front, and without."""
     names = set(split_state(model)[0])
     own = {name.removeprefix("network.") for name in names} if isinstance(model, Classifier) else set()
