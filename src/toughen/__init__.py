@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from toughen.commands.compare import compare
     from toughen.commands.evaluate import evaluate
     from toughen.commands.merge import merge
-    from toughen.commands.train import train, train_seeds
+    from toughen.commands.seeds import train_seeds
+    from toughen.commands.train import train
     from toughen.commands.tune_batch import tune_batch
     from toughen.errors import ToughenError
     from toughen.models.load import load

@@ -1,6 +1,9 @@
-"""Going on elsewhere: another device, and another number of processes."""
+"""Going on elsewhere: another device, another number of processes; and only with what was begun."""
 
+import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,13 @@ import torch
 
 from toughen import train, train_seeds
 from toughen.cli import main
-from toughen.data import epoch_order
+from toughen.data import Digits, ImageSet, Split, epoch_order
+from toughen.data.source import Decoded
 from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.methods import Standard
 from toughen.models import SmallCNN
-from toughen.training import Constant, Cosine, GrowingSize, MultiStep
+from toughen.run import RunFolder
+from toughen.training import Constant, Cosine, GrowingSize, MultiStep, OneCycle
 from toughen.training.checkpoint import load_state, save_state
 from toughen.training.log import read_rows
 
@@ -28,6 +33,7 @@ SMALL = {
     "val_images": 20,
     "model": partial(SmallCNN, width=4),
     "method": Standard(),
+    "schedule": MultiStep([1]),
 }
 
 
@@ -98,7 +104,105 @@ def test_a_checkpoint_that_does_not_tell_its_split_is_refused(run: Path) -> None
     assert len(read_rows(run / "metrics.csv")) == 1
 
 
-CONSTANT = {**SMALL, "schedule": MultiStep([1])}
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (("epochs: 2", "epochs: 2\nepoch: 3"), "epoch: not there, now 3"),
+        (("methods.standard.Standard", "methods.trades.TRADES"), r'method.class_path: "toughen.methods.standard.Stan'),
+        (("precision: fp32", "precision: fp8"), 'precision: "fp32", now "fp8"'),
+        (("\nseed: 0", "\nseed: 1"), "seed: 0, now 1"),
+        (("width: 4", "width: 5"), "model.init_args.width: 4, now 5"),
+    ],
+)
+def test_an_edited_configuration_is_refused_with_the_difference(run: Path, edit: tuple[str, str], message: str) -> None:
+    config = run / "config.yaml"
+    assert edit[0] in config.read_text()
+    config.write_text(config.read_text().replace(*edit))
+    with pytest.raises(RunError, match=f"(?s)not what the run was begun with:\n  {message}.*--out ANOTHER"):
+        train(resume=str(run))
+
+
+def test_what_decides_nothing_of_the_weights_may_be_edited(run: Path) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("log_every: 20", "log_every: 3").replace("workers: 2", "workers: 0"))
+    train(resume=str(run))
+    assert len(read_rows(run / "metrics.csv")) == 2
+
+
+def test_other_images_or_labels_are_refused_with_the_difference(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Digits.load
+
+    def relabelled(self: Digits, split: Split) -> ImageSet:
+        found = before(self, split)
+        labels = found.labels.clone()
+        labels[[3, 4]] = labels[[4, 3]]
+        return replace(found, labels=labels)
+
+    def darker(self: Digits, split: Split) -> ImageSet:
+        found = before(self, split)
+        pixels = found.images.take(torch.arange(len(found)))
+        pixels[7, 0, 3, 3] += 1
+        return replace(found, images=Decoded(pixels))
+
+    for changed, message in ((relabelled, "labels: "), (darker, "pixels of all images: ")):
+        with monkeypatch.context() as patched, pytest.raises(RunError, match=f"not those that the run.*\n  {message}"):
+            patched.setattr(Digits, "load", changed)
+            train(resume=str(run))
+
+
+@pytest.mark.parametrize("damaged", ["model.safetensors", "metrics.csv", "checkpoints/last/state.json"])
+def test_a_damaged_file_is_made_again_where_the_checkpoint_has_it(tmp_path: Path, damaged: str) -> None:
+    whole = {**SMALL, "epochs": 2, "select": "last"}
+    folder = train(**whole, out=str(tmp_path / "a")).folder
+    before, rows = folder.model.read_bytes(), read_rows(folder.metrics)
+    file = folder.path / damaged
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+    warned = pytest.warns(ToughenWarning, match="goes on from the one before") if "last" in damaged else nullcontext()
+    with warned:
+        train(resume=str(folder.path))
+    assert folder.model.read_bytes() == before
+    assert [row["val_pgd"] for row in read_rows(folder.metrics)] == [row["val_pgd"] for row in rows]
+
+
+def test_damaged_weights_of_an_epoch_that_no_checkpoint_has_are_named(tmp_path: Path) -> None:
+    folder = train(**SMALL, out=str(tmp_path / "a")).folder
+
+    def older(state: dict[str, Any]) -> None:
+        state["epoch"], state["best_epoch"] = 2, 1
+
+    change(folder.path, older)
+    folder.model.write_bytes(folder.model.read_bytes()[:-1])
+    with pytest.raises(RunError, match=r"model.safetensors is damaged .* of epoch 1, .* of epoch 2; .*--overwrite"):
+        train(resume=str(folder.path))
+
+
+def test_auto_begins_goes_on_and_gives_what_is_there(tmp_path: Path) -> None:
+    auto: dict[str, Any] = {**SMALL, "epochs": 2, "resume": "auto", "out": str(tmp_path / "a")}
+    whole = train(**{**auto, "resume": None, "out": str(tmp_path / "whole")}).folder
+    folder = RunFolder(tmp_path / "a")
+    (folder.path / ".config.yaml.0a1b2c3d").mkdir(parents=True)  # killed before anything got its name
+    (folder.path / ".lock").write_text("")
+    train(**auto)
+    files = sorted(file.name for file in folder.path.rglob("*"))
+    assert files == sorted(file.name for file in whole.path.rglob("*"))
+    train(**auto)
+    assert folder.model.read_bytes() == whole.model.read_bytes()
+    shutil.rmtree(folder.checkpoint.parent)  # killed before the first checkpoint
+    folder.classes.unlink()
+    train(**auto)
+    assert folder.model.read_bytes() == whole.model.read_bytes()
+    assert folder.read_classes() == whole.read_classes()
+    with pytest.raises(InputError, match=r"begun with other settings:\n  seed: 0, now 1\n"):
+        train(**{**auto, "seed": 1})
+    with pytest.raises(InputError, match="leave one of the two out"):
+        train(**auto, overwrite=True)
+    train(**{**auto, "epochs": 3, "log_every": 1})
+    assert len(read_rows(folder.metrics)) == 3
+
+
+CONSTANT = SMALL
 
 
 def test_an_extended_run_is_the_longer_one_bit_for_bit(tmp_path: Path) -> None:
@@ -118,7 +222,7 @@ def test_an_extended_run_is_the_longer_one_bit_for_bit(tmp_path: Path) -> None:
     ("settings", "epochs", "message"),
     [
         (
-            {},
+            {"schedule": OneCycle()},
             2,
             r"--epochs 2: what --schedule OneCycle did in .*a depends on its 1 epochs: .* --config .*a/config.yaml ",
         ),

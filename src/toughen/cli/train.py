@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   toughen train --method my_package.MyMethod --method.strength 2
   toughen train --seeds 0,1,2
   toughen train --resume runs/arr
+  toughen train --config my.yaml --out runs/arr --resume auto
   torchrun --nproc_per_node 8 --no-python toughen train --data cifar10
 """
 GROUPS = {
@@ -39,7 +40,8 @@ PARTS = ("data", "model", "method")
 
 def parser() -> Parser:
     """The command line of `commands.train`, with the seeds of several runs."""
-    from toughen.commands.train import train, train_seeds
+    from toughen.commands.seeds import train_seeds
+    from toughen.commands.train import train
 
     one = Parser(train, examples=EXAMPLES, skip=["observer", "progress"], groups=GROUPS)
     one.settings["seeds"] = replace(settings_of(train_seeds)["seeds"], default=None)
@@ -48,7 +50,7 @@ def parser() -> Parser:
 
 def run(arguments: list[str]) -> int:
     """Parse, train with a progress bar, print the result."""
-    from toughen.commands.train import each_seed
+    from toughen.commands.seeds import each_seed
 
     request = parser().parse(arguments)
     if request is None:
@@ -89,7 +91,8 @@ def _train(settings: dict[str, Any]) -> int:
         return 130
     except KeyboardInterrupt:
         # In the final evaluation: the loop itself saves the run and raises Interrupted.
-        folder = RunFolder(settings["resume"] or settings["out"] or f"runs/{default_name(*map(settings.get, PARTS))}")
+        resumed = None if settings["resume"] == "auto" else settings["resume"]
+        folder = RunFolder(resumed or settings["out"] or f"runs/{default_name(*map(settings.get, PARTS))}")
         hint = f"; go on with: toughen train --resume {folder.path}" if folder.checkpoint.exists() else ""
         say(f"toughen: stopped{hint}", error=True)
         return 130
@@ -103,7 +106,7 @@ def _train(settings: dict[str, Any]) -> int:
 
 def _check_resume(settings: Mapping[str, Any], asked: frozenset[str]) -> None:
     others = sorted(f"--{name}" for name in asked - {"resume", "device", "epochs"})
-    if settings["resume"] is not None and others:
+    if settings["resume"] not in (None, "auto") and others:
         raise InputError(
             f"--resume goes on with the run's own settings, but {', '.join(others)} came with it; leave "
             "it out, or start another run without --resume"

@@ -13,11 +13,13 @@ from accelerate import Accelerator
 from torch import nn
 
 from toughen.commands.assemble import assemble, begin_from, fresh_model, precision_of
+from toughen.commands.begun import MAY_CHANGE, check_asked, check_data, unchanged
 from toughen.commands.evaluate import evaluate_into
 from toughen.commands.images import read_images
 from toughen.commands.settings import check_settings, default_name, extended, restore, with_data_facts
 from toughen.contracts import check_arguments
 from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages, ImageSet, Split
+from toughen.data.sameness import data_summary
 from toughen.errors import InputError
 from toughen.evaluation import Budget, Evaluation, EvaluationSettings, Processes, Progress, Sample
 from toughen.hardware.device import find_device
@@ -27,6 +29,7 @@ from toughen.methods.trades import TRADES
 from toughen.models import SmallCNN, load_weights
 from toughen.reports.text import bounds, percent
 from toughen.run import RunFolder
+from toughen.run.lock import at_work
 from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 from toughen.training import (
@@ -45,6 +48,7 @@ from toughen.training import (
     make_accelerator,
     own_randomness,
 )
+from toughen.training.checkpoint import checkpoints
 
 
 class _Default(int):
@@ -177,7 +181,8 @@ def train(
         sample: which of them: by_class (like the whole set, the same for every seed), first, or random (by the seed).
         out: the run's folder; default runs/<data>-<model>-<method>.
         overwrite: replace an earlier run in that folder.
-        resume: go on with the run in this folder, with its own settings, exactly where it stopped.
+        resume: go on with the run in this folder, with its own settings, exactly where it stopped; auto: begin the run
+            in out, or go on with it where it was begun with these settings, for schedulers that repeat a command.
         observer: somebody who watches the training; the command line passes its progress bar.
         progress: called as an attack of the evaluation starts on a batch.
 
@@ -189,68 +194,95 @@ def train(
     """
     given = locals()
     check_arguments(train, given)
-    if resume is not None:
+    settings = {name: given[name] for name in DEFAULTS}
+    if resume is None or resume == "auto":
+        folder = RunFolder(out or f"runs/{default_name(data, model, method)}")
+    else:
         folder = RunFolder(resume)
-        settings = {**DEFAULTS, **restore(folder.read_config())}
+    goes_on = resume is not None and (resume != "auto" or folder.config.exists())
+    if resume == "auto" and overwrite:
+        raise InputError("overwrite begins anew, and resume auto goes on; leave one of the two out")
+    if goes_on:
+        settings = _settings_of(folder, given)
+    check_settings(settings)
+    place = find_device(settings["device"] if device == "auto" else device)
+    first = Processes.from_environment().first
+    if first and not goes_on:
+        folder.check_free(overwrite)  # images are looked at for long
+    with at_work(folder.path, first) as lock:
+        if first:
+            folder.clean_up()
+        watcher = observer or Silent()
+        splits: list[Split] = ["train"] if settings["budget"] == "none" else ["train", "test"]
+        images = read_images(settings["data"], splits, examine=not goes_on)
+        kept = folder.read_classes() if goes_on else None
+        # Labels keep their meaning in the test set, and when a run goes on.
+        names, whose = (images["train"].classes, "the training images") if kept is None else (kept, str(folder.classes))
+        images = {split: found.in_order_of(names, whose) for split, found in images.items()}
+        # Before an earlier run is replaced, as it may fail; observers of before there was a `read` have none.
+        getattr(watcher, "read", Silent().read)(images)
+        training_set = images["train"]
+        settings = with_data_facts(settings, training_set)
+        summary = data_summary(training_set)
+        if goes_on:
+            check_data(folder, summary)
+        with own_randomness(settings["seed"]):
+            network = fresh_model(settings["model"], training_set, settings["normalize"])
+            resumes = goes_on and bool(checkpoints(folder.checkpoint))
+            if settings["init"] is not None and not resumes:
+                begin_from(network, Path(settings["init"]), training_set)
+            settings["precision"] = precision_of(settings, network, training_set, place)
+            if goes_on and resume == "auto":
+                asked = with_data_facts({name: given[name] for name in DEFAULTS}, training_set)
+                check_asked({name: describe(value) for name, value in asked.items()}, folder)
+            # Of several processes all have looked by now what is there: nothing is written before they have met here.
+            accelerator = make_accelerator(settings["precision"], place, settings["trackers"], folder)
+            parts = (folder, settings, training_set, network, accelerator, watcher)
+            writes = accelerator.is_main_process
+            with folder.making(overwrite) if writes and not goes_on else nullcontext():
+                if writes and not resumes:
+                    if lock is not None:
+                        lock.renew()  # the folder may be another one than before
+                    folder.write_config({name: describe(value) for name, value in settings.items()})
+                    folder.write_classes(training_set.classes)
+                accelerator.wait_for_everyone()
+                trainer = assemble(*parts)
+                trainer.begun = {"config": folder.read_config(), "data": summary}
+                if not resumes:
+                    trainer.updates.check_rates()
+                _begin_trackers(accelerator)
+            if resumes:
+                trainer.resume()
+                if writes and settings["epochs"] != folder.read_config()["epochs"]:
+                    folder.write_config({**folder.read_config(), "epochs": settings["epochs"]})
+                    # They are of weights that are going to be replaced.
+                    for file in (folder.result, folder.verdicts, folder.gallery, folder.report):
+                        file.unlink(missing_ok=True)
+            trainer.fit()
+        # The first process writes the weights that all read now.
+        accelerator.wait_for_everyone()
+        network = load_weights(fresh_model(settings["model"], training_set, settings["normalize"]), folder.model)
+        network = network.to(accelerator.device).eval()
+        evaluation = _evaluate(folder, network, settings, images.get("test"), accelerator.device, progress)
+        accelerator.end_training()
+    return Trained(folder, network, evaluation)
+
+
+def _settings_of(folder: RunFolder, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run that goes on, with what may change of those given."""
+    settings = {**DEFAULTS, **restore(unchanged(folder))}
+    asked = given["epochs"]
+    if given["resume"] == "auto":
+        settings |= {name: given[name] for name in MAY_CHANGE}
+        asked = settings["epochs"] if asked == settings["epochs"] else int(asked)
+    else:
         others = [name for name in DEFAULTS if name not in _RESUMED and given[name] != DEFAULTS[name]]
         if others:
             raise InputError(
                 f"resume goes on with the run's own settings, but {', '.join(others)} came with it; leave it out, or "
                 "start another run without resume"
             )
-        if epochs is not EPOCHS:
-            settings = extended(settings, epochs, str(folder.path))
-    else:
-        folder = RunFolder(out or f"runs/{default_name(data, model, method)}")
-        settings = {name: given[name] for name in DEFAULTS}
-    check_settings(settings)
-    place = find_device(settings["device"] if device == "auto" else device)
-    if resume is None and Processes.from_environment().first:
-        folder.check_free(overwrite)  # images are looked at for long
-    watcher = observer or Silent()
-    splits: list[Split] = ["train"] if settings["budget"] == "none" else ["train", "test"]
-    images = read_images(settings["data"], splits, examine=resume is None)
-    kept = None if resume is None else folder.read_classes()
-    # Labels keep their meaning in the test set, and when a run goes on.
-    names, whose = (images["train"].classes, "the training images") if kept is None else (kept, str(folder.classes))
-    images = {split: found.in_order_of(names, whose) for split, found in images.items()}
-    # Before an earlier run is replaced, as it may fail; observers of before there was a `read` have none.
-    getattr(watcher, "read", Silent().read)(images)
-    training_set = images["train"]
-    settings = with_data_facts(settings, training_set)
-    with own_randomness(settings["seed"]):
-        network = fresh_model(settings["model"], training_set, settings["normalize"])
-        if settings["init"] is not None and resume is None:
-            begin_from(network, Path(settings["init"]), training_set)
-        settings["precision"] = precision_of(settings, network, training_set, place)
-        accelerator = make_accelerator(settings["precision"], place, settings["trackers"], folder)
-        parts = (folder, settings, training_set, network, accelerator, watcher)
-        if resume is None:
-            with folder.making(overwrite) if accelerator.is_main_process else nullcontext():
-                if accelerator.is_main_process:
-                    folder.write_config({name: describe(value) for name, value in settings.items()})
-                    folder.write_classes(training_set.classes)
-                accelerator.wait_for_everyone()
-                trainer = assemble(*parts)
-                trainer.updates.check_rates()
-                _begin_trackers(accelerator)
-        else:
-            trainer = assemble(*parts)
-            trainer.resume()
-            if epochs is not EPOCHS and accelerator.is_main_process:
-                folder.write_config({**folder.read_config(), "epochs": epochs})
-                # They are of weights that are going to be replaced.
-                for file in (folder.result, folder.verdicts, folder.gallery, folder.report):
-                    file.unlink(missing_ok=True)
-            _begin_trackers(accelerator)
-        trainer.fit()
-    # The first process writes the weights that all read now.
-    accelerator.wait_for_everyone()
-    network = load_weights(fresh_model(settings["model"], training_set, settings["normalize"]), folder.model)
-    network = network.to(accelerator.device).eval()
-    evaluation = _evaluate(folder, network, settings, images.get("test"), accelerator.device, progress)
-    accelerator.end_training()
-    return Trained(folder, network, evaluation)
+    return settings if asked is EPOCHS else extended(settings, asked, str(folder.path))
 
 
 # The command line passes networks and optimisers on with their defaults written out.
@@ -260,43 +292,6 @@ DEFAULTS: dict[str, Any] = {
     name: parameter.default for name, parameter in inspect.signature(train).parameters.items() if name not in _PLACE
 }
 """The settings of a run, which its config.yaml records, with their defaults."""
-
-
-def train_seeds(seeds: list[int], **settings: Any) -> list[Trained]:
-    """Train one run for each seed, which differ in nothing else.
-
-    Args:
-        seeds: train one run for each of these, such as 0,1,2, in folders called <out>-seed0 and so on.
-        **settings: those of `train`, without seed and resume.
-
-    Raises:
-        ToughenError: as `train`, before the first run where a folder is not free.
-    """
-    return [train(**{**settings, **own}) for own in each_seed(seeds, settings)]
-
-
-def each_seed(seeds: list[int], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The seed and the folder of each of several runs.
-
-    Raises:
-        InputError: there are several processes, a seed is given twice, or another seed or a run to go on with.
-        RunError: a folder is not free.
-    """
-    if Processes.from_environment().size > 1:
-        raise InputError(
-            "--seeds trains one run after the other in one process; start one run a seed, each with --seed"
-        )
-    if len(set(seeds)) < len(seeds) or not seeds:
-        raise InputError(f"--seeds: expected different seeds such as 0,1,2, got {','.join(map(str, seeds)) or 'none'}")
-    for name in ("resume", "seed"):
-        if settings.get(name, DEFAULTS.get(name)) != DEFAULTS.get(name):
-            raise InputError(f"--{name} {settings[name]} came with --seeds; leave one of the two out")
-    whole = {**DEFAULTS, **settings}
-    out = whole.get("out") or f"runs/{default_name(whole['data'], whole['model'], whole['method'])}"
-    runs: list[dict[str, Any]] = [{"seed": seed, "out": f"{out}-seed{seed}"} for seed in seeds]
-    for run in runs:  # before hours are spent on the first one
-        RunFolder(run["out"]).check_free(settings.get("overwrite", False))
-    return runs
 
 
 def _begin_trackers(accelerator: Accelerator) -> None:

@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -68,34 +68,34 @@ def temporary_beside(path: Path) -> Path:
     return writable(path.parent) / f".{path.name}.{secrets.token_hex(4)}"
 
 
-_LEFT = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
+LOCK = ".lock"
+_LEFT = re.compile(r"\.(.+)\.([0-9a-f]{8}|old)")
 
 
-def clean_up(folder: Path, *names: str) -> None:
+def is_left_over(path: Path) -> bool:
+    """Whether a killed process left this: a file or folder that did not get its name, or a lock."""
+    return path.name == LOCK or (_LEFT.fullmatch(path.name) is not None and not (path / "config.yaml").exists())
+
+
+def clean_up(folder: Path, only: Collection[str] | None = None, but: Collection[str] = ()) -> None:
     """Delete what killed writes have left in a folder; nobody else may be writing there.
 
     A folder that was moved out of the way, and whose successor did not take its place, is put back.
 
     Args:
         folder: the folder; it need not exist.
-        names: the files and folders whose left-overs are meant; default all.
+        only: the files and folders whose left-overs are meant; default all.
+        but: those whose left-overs are not meant.
     """
-    if not folder.is_dir():
-        return
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         left = _LEFT.fullmatch(path.name)
-        if left and (not names or left[1] in names):
-            with suppress(OSError):
-                remove(path)
-    for old in folder.glob(".*.old"):
-        place = folder / old.name[1:-4]
-        if names and place.name not in names:
+        if left is None or not is_left_over(path) or left[1] in but or (only is not None and left[1] not in only):
             continue
         with suppress(OSError):
-            if place.exists():
-                remove(old)
+            if left[2] == "old" and not (folder / left[1]).exists():
+                path.rename(folder / left[1])
             else:
-                old.rename(place)
+                remove(path)
 
 
 def _on_disk(path: Path) -> None:

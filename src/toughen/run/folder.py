@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from toughen.errors import RunError, ToughenWarning
-from toughen.run.files import atomic, temporary_beside, writable
+from toughen.run.files import atomic, clean_up, is_left_over, temporary_beside, writable
 from toughen.run.manifest import check, recorded
 
 
@@ -92,7 +92,7 @@ class RunFolder:
         """
         left = [str(folder) for folder in self._set_aside()]
         note = f"an --overwrite that was stopped left an earlier run in {', '.join(left)}; move it back or delete it"
-        free = not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir()))
+        free = not self.path.exists() or (self.path.is_dir() and all(map(is_left_over, self.path.iterdir())))
         if not free and not overwrite:
             raise RunError(
                 f"{self.path} exists and is not empty; give another --out, go on with it (--resume {self.path}) "
@@ -136,6 +136,11 @@ class RunFolder:
             shutil.rmtree(earlier, ignore_errors=True)
             if earlier.exists():
                 warnings.warn(f"the earlier run could not be deleted whole; delete {earlier}", ToughenWarning, 3)
+
+    def clean_up(self) -> None:
+        """Delete what a killed training left; the process holds the lock."""
+        clean_up(self.run, but=[file.name for file in (self.verdicts, self.result, self.gallery, self.report)])
+        clean_up(self.checkpoint.parent)
 
     def _set_aside(self) -> list[Path]:
         """Runs that `making` moved out of the way and, as its process was killed, neither put back nor deleted."""

@@ -59,10 +59,8 @@ def load_state(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: no checkpoint there, or damaged ones only.
     """
-    # A kill between the two renames of `atomic` leaves only the one before; versions without it had it at `.last.old`.
-    places = [each for each in (folder, folder.with_name(f".{folder.name}.old"), before(folder)) if each.is_dir()]
     errors = []
-    for place in places:
+    for place in checkpoints(folder):
         try:
             state = _load_one(place)
         except RunError as error:
@@ -74,6 +72,22 @@ def load_state(folder: Path) -> dict[str, Any]:
     if errors:
         raise RunError(f"{errors[0]}, and no older one is whole; start the run again with --overwrite")
     raise RunError(f"no checkpoint in {folder}: the run stopped before its first one; start it again")
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints that there are, the newest first."""
+    # A kill between the two renames of `atomic` leaves only the one before; versions without it had it at `.last.old`.
+    return [each for each in (folder, folder.with_name(f".{folder.name}.old"), before(folder)) if each.is_dir()]
+
+
+def begun_with(folder: Path) -> dict[str, Any]:
+    """What the run was begun with, from its newest whole checkpoint; nothing where that does not say it."""
+    for place in checkpoints(folder):
+        with suppress(RunError, OSError, ValueError, KeyError, TypeError):
+            check(place / "state.json", "")
+            begun = dict(json.loads((place / "state.json").read_text())["items"]).get("begun")
+            return {} if begun is None else _restore(begun, {})
+    return {}
 
 
 def drop_damaged(folder: Path) -> None:

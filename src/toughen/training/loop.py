@@ -82,6 +82,9 @@ class Trainer:
         accelerator: device, precision and trackers.
         generators: sources of the run's draws, by name; checkpoints keep their states.
         observer: somebody who watches.
+
+    Attributes:
+        begun: what the run was begun with, as plain data; checkpoints keep it.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class Trainer:
         self.epoch, self.batch, self.seconds = 0, 0, 0.0
         self.best, self.best_epoch = -1.0, 0
         self.rows: list[Row] = []
+        self.begun: dict[str, Any] = {}
         self.pending = PendingWrites(folder)
 
     @property
@@ -287,6 +291,7 @@ class Trainer:
             "best": self.best,
             "best_epoch": self.best_epoch,
             "rows": self.rows,
+            "begun": self.begun,
             "seconds": self.seconds,
             "cost": self.meter.state_dict(),
             "watch": self.watch.state_dict(),
