@@ -24,7 +24,7 @@ def unchanged(folder: RunFolder) -> dict[str, Any]:
     begun = begun_with(folder.checkpoint).get("config")
     if begun is None:  # by an older version, or it did not come to a first checkpoint
         return config
-    changed = differences(begun, config, (*MAY_CHANGE, "epochs"))
+    changed = changes_in(begun, config, (*MAY_CHANGE, "epochs"))
     if changed:
         raise RunError(
             f"{folder.config} is not what the run was begun with:\n{_lines(changed)}\nTake that back, or train another "
@@ -43,7 +43,7 @@ def check_asked(asked: Mapping[str, Any], folder: RunFolder) -> None:
         InputError: with the differences.
     """
     left = () if asked["precision"] != "auto" else ("precision",)
-    changed = differences(folder.read_config(), asked, (*MAY_CHANGE, "epochs", *left))
+    changed = changes_in(folder.read_config(), asked, (*MAY_CHANGE, "epochs", *left))
     if changed:
         raise InputError(
             f"--resume auto: the run in {folder.path} was begun with other settings:\n{_lines(changed)}\nGive those of "
@@ -58,7 +58,7 @@ def check_data(folder: RunFolder, data: Mapping[str, Any]) -> None:
         RunError: with the differences.
     """
     begun = begun_with(folder.checkpoint).get("data")
-    changed = [] if begun is None else differences(begun, data)
+    changed = [] if begun is None else changes_in(begun, data)
     if changed:
         raise RunError(
             f"the training images are not those that the run in {folder.path} was begun with:\n{_lines(changed)}\n"
@@ -66,10 +66,10 @@ def check_data(folder: RunFolder, data: Mapping[str, Any]) -> None:
         )
 
 
-def differences(begun: Mapping[str, Any], now: Mapping[str, Any], but: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+def changes_in(begun: Mapping[str, Any], now: Mapping[str, Any], but: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """Name, former and present value of what differs, settings within settings by their path.
 
-    >>> differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 1.5}, "c": 2})
+    >>> changes_in({"a": {"b": 1}, "c": 2}, {"a": {"b": 1.5}, "c": 2})
     [('a.b', '1', '1.5')]
     """
     before, after = _flat(begun), _flat(now)
