@@ -18,7 +18,8 @@ from toughen.batch import Batch
 from toughen.catalog import KINDS, RECIPES, classes, find, find_recipe, kind_of, recipes
 from toughen.errors import InputError
 from toughen.evaluation import analyses
-from toughen.settings.description import import_path, path_of
+from toughen.settings.description import path_of
+from toughen.settings.door import import_path
 
 BASES: dict[str, tuple[ModuleType, type]] = {
     "methods": (methods, methods.Method),

@@ -18,6 +18,7 @@ from toughen.errors import InputError
 from toughen.evaluation import EvaluationSettings
 from toughen.methods import Standard
 from toughen.models import SmallCNN
+from toughen.settings.signature import settings_of
 from toughen.training import AWP, SGD, Constant, Cosine, OneCycle, Schedule, own_randomness
 
 NEEDED: dict[Callable[..., Any], dict[str, Any]] = {
@@ -118,7 +119,7 @@ def test_one_update_above_0_trains(settings: dict[str, Any], tmp_path: Path) -> 
 def test_an_optimiser_of_a_configuration_from_before_there_were_others() -> None:
     arguments = {"lr": 0.05, "momentum": 0.8, "weight_decay": 1e-4, "nesterov": True}
     written = {"class_path": "toughen.training.optimizer.SGD", "init_args": {**arguments, "decay_all": False}}
-    found = restore({"optimizer": written})
+    found = restore({"optimizer": written}, settings_of(train), Path("config.yaml"))
     assert found["decay_all"] is False
     assert (found["optimizer"].func, found["optimizer"].keywords) == (SGD, arguments)
 

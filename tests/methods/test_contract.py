@@ -1,6 +1,7 @@
 """What every method promises to the training loop, whatever it does inside."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from toughen import catalog
 from toughen.batch import Batch
 from toughen.methods import Method, total
 from toughen.models import SmallCNN
-from toughen.settings.description import describe, instantiate
+from toughen.settings.description import describe
+from toughen.settings.stored import stored_object
 from toughen.threat import ThreatModel
 
 THREATS = [ThreatModel("linf", 8 / 255), ThreatModel("l2", 0.5), ThreatModel("l1", 2.0)]
@@ -131,7 +133,10 @@ def test_state_survives_saving_and_settings_survive_describing(case: Case) -> No
         torch.equal(a, b) for a, b in zip(method.state_dict().values(), other.state_dict().values(), strict=True)
     )
     described = describe(method)
-    assert describe(instantiate(copy.deepcopy(described))) == described
+    assert (
+        describe(stored_object({"method": copy.deepcopy(described)}, "method", Method, Path("config.yaml")))
+        == described
+    )
 
 
 @pytest.mark.parametrize("case", ROWS)

@@ -12,7 +12,8 @@ from toughen.methods import Guide
 from toughen.methods.guide import class_count, fresh_copy, trained_network
 from toughen.models import Classifier, Normalize, ResNet18, SmallCNN, build_model
 from toughen.run import RunFolder
-from toughen.settings.description import describe, instantiate
+from toughen.settings.description import describe
+from toughen.settings.stored import stored_object
 
 
 def classifier(classes: int = 5) -> nn.Module:
@@ -151,7 +152,7 @@ def test_the_number_of_classes_is_stated_or_read_off_the_last_linear_layer() -> 
 
 def test_settings_survive_describing() -> None:
     guide = Guide("resnet18", {"width": 4}, "guide.safetensors")
-    assert describe(instantiate(describe(guide))) == describe(guide)
+    assert describe(stored_object({"guide": describe(guide)}, "guide", Guide, Path("config.yaml"))) == describe(guide)
 
 
 def test_repr_shows_what_was_given() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from toughen._version import __version__
 from toughen.cli.console import say, visible
 from toughen.errors import InputError, ToughenError, ToughenWarning, did_you_mean
+from toughen.settings.door import finding_own_code_in
 
 COMMANDS = ("train", "tune-batch", "evaluate", "merge", "compare", "list", "completion")
 
@@ -88,17 +89,16 @@ def summary(command: str) -> str:
 
 @contextmanager
 def _surroundings() -> Iterator[None]:
-    """Say our own warnings without the line of code that they come from, and find classes in the working folder."""
-    usual, paths = warnings.formatwarning, sys.path.copy()
+    """Say our own warnings without the line of code that they come from; find own classes in the working folder."""
+    usual = warnings.formatwarning
 
     def plain(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> str:
         ours = issubclass(category, ToughenWarning)
         return visible(f"toughen: warning: {message}\n" if ours else usual(message, category, *rest, **more))
 
     warnings.formatwarning = plain
-    # For `--method my_package.MyMethod`; last, so that it hides no other.
-    sys.path.append(str(Path.cwd()))
     try:
-        yield
+        with finding_own_code_in(Path.cwd()):
+            yield
     finally:
-        warnings.formatwarning, sys.path[:] = usual, paths
+        warnings.formatwarning = usual

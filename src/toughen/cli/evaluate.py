@@ -27,7 +27,7 @@ GROUPS = {
     "on which images": ("test_images", "sample"),
     "what else is studied": ("analyses",),
     "what must come of it": ("require",),
-    "the work": ("device", "shard", "time_limit"),
+    "the work": ("device", "shard", "time_limit", "trust"),
     "the result": ("out", "overwrite"),
 }
 

@@ -19,6 +19,7 @@ from toughen.cli.help import class_help, page
 from toughen.errors import InputError, did_you_mean
 from toughen.settings.build import build, walk
 from toughen.settings.description import describe, path_of
+from toughen.settings.door import trusting
 from toughen.settings.given import BARE, Given, by_name, from_file, from_options, split
 from toughen.settings.signature import LISTS, REQUIRED, packed, settings_of
 
@@ -72,6 +73,23 @@ class Parser:
             say(page(self))
             return None
         given = self._given(free, options)
+        with trusting(self._trusted(given)):
+            return self._read(names, options, given)
+
+    def _trusted(self, given: list[Given]) -> list[str]:
+        """What files may name beside what is known: what `--trust` says, and the classes of the command line."""
+        said = [each for each in given if each.path[0] == "trust"]
+        for each in (each for each in said if each.file is not None):
+            raise InputError(f"{each.place}: a file cannot say what is trusted; give --trust on the command line")
+        names = build(self.settings["trust"], said, ("trust",)) if said else []
+        classes = [each for each in given if each.file is None and len(each.path) == 1 and isinstance(each.value, str)]
+        return [*names, *(each.value for each in classes if self._names_own_class(each))]
+
+    def _names_own_class(self, given: Given) -> bool:
+        return self.settings[given.path[0]].base is not None and bool(re.fullmatch(r"\w+(\.\w+)+", given.value))
+
+    def _read(self, names: list[str], options: list[tuple[str, Any]], given: list[Given]) -> Request | None:
+        """What is asked for, of what is given."""
         for name, value in options:
             if name.endswith(".help"):
                 say(class_help(self.settings, given, tuple(name.split(".")[:-1]), None if value is BARE else value))
@@ -136,6 +154,7 @@ class Parser:
         names = {entry.path: name for kind in catalog.KINDS for name, entry in catalog.classes(kind).items()}
         only = [item.base for item in self.settings.values() if item.base and item.is_only]
         names.update({path_of(base): base.__name__ for base in only})
+        settings = {name: value for name, value in settings.items() if name != "trust"}
         content = yaml.safe_dump(describe(settings), sort_keys=False)
         short = re.sub(r"(?<=class_path: )\S+", lambda path: names.get(path[0], path[0]), content)
         return f"# toughen {self.name} --config THIS_FILE\n{short}"

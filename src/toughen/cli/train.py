@@ -30,7 +30,9 @@ GROUPS = {
     ),
     "which weights are reported": ("val_images", "select"),
     "final evaluation": ("budget", "test_images", "sample"),
-    "the run": ("out", "overwrite", "resume", "seed", "seeds", "checkpoint_every", "log_every", "guards", "trackers"),
+    "the run": (
+        "out", "overwrite", "resume", "trust", "seed", "seeds", "checkpoint_every", "log_every", "guards", "trackers",
+    ),
     "the machine": ("device", "precision", "fast", "compile", "channels_last", "workers"),
 }  # fmt: skip
 
@@ -105,7 +107,7 @@ def _train(settings: dict[str, Any]) -> int:
 
 
 def _check_resume(settings: Mapping[str, Any], asked: frozenset[str]) -> None:
-    others = sorted(f"--{name}" for name in asked - {"resume", "device", "epochs"})
+    others = sorted(f"--{name}" for name in asked - {"resume", "device", "epochs", "trust"})
     if settings["resume"] not in (None, "auto") and others:
         raise InputError(
             f"--resume goes on with the run's own settings, but {', '.join(others)} came with it; leave "

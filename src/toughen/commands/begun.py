@@ -7,23 +7,25 @@ from typing import Any
 from toughen.commands.settings import extended, restore
 from toughen.errors import InputError, RunError
 from toughen.run import RunFolder
+from toughen.settings.signature import Setting
 from toughen.training.checkpoint import begun_with
 
 MAY_CHANGE = ("device", "workers", "trackers", "log_every", "checkpoint_every", "budget", "test_images", "sample")
 """Settings that decide nothing of the weights, and `epochs` where a run may be extended."""
 
 
-def unchanged(folder: RunFolder) -> dict[str, Any]:
-    """The configuration of a run that is to go on.
+def unchanged(folder: RunFolder, known: Mapping[str, Setting]) -> dict[str, Any]:
+    """The settings of a run that is to go on; `known` are those that it may have.
 
     Raises:
         RunError: config.yaml is missing or damaged, or says something else than what the run was begun with.
-        InputError: it has more epochs, and the run cannot be extended.
+        InputError: a value is of another type; it has more epochs, and the run cannot be extended.
     """
     config = folder.read_config()
+    settings = restore(config, known, folder.config)
     begun = begun_with(folder.checkpoint).get("config")
     if begun is None:  # by an older version, or it did not come to a first checkpoint
-        return config
+        return settings
     changed = changes_in(begun, config, (*MAY_CHANGE, "epochs"))
     if changed:
         raise RunError(
@@ -32,8 +34,8 @@ def unchanged(folder: RunFolder) -> dict[str, Any]:
             f"{', '.join(MAY_CHANGE)}, and epochs where the schedule allows it"
         )
     if begun.get("epochs") != config.get("epochs"):
-        extended(restore(begun), config["epochs"], str(folder.path))
-    return config
+        extended(restore(begun, known, folder.checkpoint), settings["epochs"], str(folder.path))
+    return settings
 
 
 def check_asked(asked: Mapping[str, Any], folder: RunFolder) -> None:

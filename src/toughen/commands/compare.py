@@ -1,7 +1,7 @@
 """Rank evaluated runs and test them against the best."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from toughen.reports.comparison import Comparison, compare_runs
 from toughen.reports.comparison_page import write_comparison
 from toughen.reports.page import is_ours
 from toughen.run import RunFolder
+from toughen.settings.door import obeying_trust
 
 
+@obeying_trust
 def compare(
     runs: list[str],
     *,
@@ -21,6 +23,7 @@ def compare(
     transfer_images: int = 200,
     device: str = "auto",
     out: str | None = None,
+    trust: Sequence[str] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Rank evaluated runs by robust accuracy and test each against the best on the same images.
@@ -35,6 +38,8 @@ def compare(
         transfer_images: number of test images for that.
         device: where that is computed: auto, cpu, cuda or cuda:1.
         out: HTML page to write; default compare.html in the folder that holds the runs.
+        trust: what the runs' files may name beside this package's classes and its libraries' networks, such as
+            my_package.Net or my_package; their code is run.
         progress: told the name of each run before its images are crafted.
 
     Returns:

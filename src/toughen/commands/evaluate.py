@@ -1,6 +1,6 @@
 """Attack a model on test images, record a verdict an image, and write the report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,10 +35,13 @@ from toughen.models.state import copied
 from toughen.numbers import Number
 from toughen.random_state import seeded
 from toughen.run import RunFolder
-from toughen.settings.description import describe, instantiate
+from toughen.settings.description import describe
+from toughen.settings.door import obeying_trust
+from toughen.settings.stored import stored_object
 from toughen.threat import Norm, ThreatModel, as_threat
 
 
+@obeying_trust
 def evaluate(
     run: str | Path | nn.Module | None = None,
     images: Any = None,
@@ -57,6 +60,7 @@ def evaluate(
     require: str | None = None,
     out: str | None = None,
     overwrite: bool = False,
+    trust: Sequence[str] = (),
     keep_adversarial: bool = False,
     progress: Progress | None = None,
     **changes: Any,
@@ -93,6 +97,8 @@ def evaluate(
         require: what must be shown, such as 'robust >= 0.45 and checks', by the 95 % interval's worse end.
         out: folder for the result; default the run's folder, without a run runs/evaluate-<weights>.
         overwrite: compute the evaluation again where the folder has it already.
+        trust: what the runs' files may name beside this package's classes and its libraries' networks, such as
+            my_package.Net or my_package; their code is run.
         keep_adversarial: with a network in hand: keep the images that the attacks ended with.
         progress: called as an attack starts on a batch; the command line passes its progress bar.
         changes: settings by name, such as budget="quick".
@@ -230,20 +236,20 @@ def _in_files(
     sections = {"model": model is None, "data": data is None, "threat": not asked}
     config = _read(source, [name for name, needed in sections.items() if needed])
     if threat is None:
-        own_threat = ThreatModel(**config.get("threat", {}))
+        own_threat = _stored(source, config, "threat", ThreatModel) if "threat" in config else ThreatModel()
         if eps is not None or norm is not None:
             threat = as_threat(eps=eps, norm=own_threat.norm if norm is None else norm)
         threat = threat or own_threat
     folder = RunFolder(out or run or f"runs/evaluate-{_name(model, weights)}")
     own = source is not None and folder.path.resolve() == source.path.resolve()
     check_place(folder, own)
-    chosen = data if data is not None else instantiate(config["data"])
+    chosen = data if data is not None else _stored(source, config, "data", DataSource)
     path = None if weights is None else Path(weights)
     if path is None and source is not None:
         source.require(source.model)
         path = source.model
     images = with_model_labels(chosen.load("test"), path, source if model is None else None)
-    network = _network(model, path, config, images)
+    network = _network(model, path, source, config, images)
     return _Subject(network, images, threat, folder, own, chosen, path, _described(model, config, images))
 
 
@@ -303,6 +309,11 @@ def _read(source: RunFolder | None, needed: list[str]) -> dict[str, Any]:
     return config
 
 
+def _stored(source: RunFolder | None, config: dict[str, Any], name: str, kind: Any) -> Any:
+    assert source is not None  # whose configuration it is
+    return stored_object(config, name, kind, source.config)
+
+
 def _name(model: Callable[..., nn.Module] | None, weights: str | None) -> str:
     return Path(weights).stem if weights is not None else type(model).__name__.lower()
 
@@ -314,10 +325,14 @@ def _described(model: Callable[..., nn.Module] | None, config: dict[str, Any], i
 
 
 def _network(
-    model: Callable[..., nn.Module] | None, weights: Path | None, config: dict[str, Any], images: ImageSet
+    model: Callable[..., nn.Module] | None,
+    weights: Path | None,
+    source: RunFolder | None,
+    config: dict[str, Any],
+    images: ImageSet,
 ) -> nn.Module:
     if model is None:
-        network = instantiate(config["model"])
+        network = _stored(source, config, "model", Callable[..., nn.Module])
     elif isinstance(model, nn.Module):
         network = copied(model)
     else:

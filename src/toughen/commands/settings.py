@@ -1,6 +1,7 @@
 """A training run's settings as one mapping: completed from the data, checked, and read back from a config.yaml."""
 
-from functools import partial
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -11,8 +12,9 @@ from toughen.errors import InputError, did_you_mean
 from toughen.evaluation import Budget, Sample
 from toughen.models import with_facts
 from toughen.numbers import check_number
-from toughen.settings.description import describe, import_path, instantiate
-from toughen.threat import ThreatModel
+from toughen.settings.description import describe
+from toughen.settings.signature import Setting
+from toughen.settings.stored import stored_settings
 from toughen.training.optimizer import trial, with_defaults
 from toughen.training.setup import check_trackers
 
@@ -33,22 +35,19 @@ def with_data_facts(settings: dict[str, Any], images: ImageSet) -> dict[str, Any
     return filled
 
 
-def restore(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings from a `config.yaml`."""
-    settings: dict[str, Any] = {}
-    for name, value in config.items():
-        if name == "threat":
-            settings[name] = ThreatModel(**value)
-        elif name in ("model", "optimizer"):
-            arguments = dict(value.get("init_args") or {})
-            if name == "optimizer" and "decay_all" in arguments:  # it was a setting of SGD before there were others
-                settings["decay_all"] = arguments.pop("decay_all")
-            settings[name] = partial(import_path(value["class_path"]), **arguments)
-        elif isinstance(value, dict) and "class_path" in value:
-            settings[name] = instantiate(value)
-        else:
-            settings[name] = value
-    return settings
+def restore(config: Mapping[str, Any], known: Mapping[str, Setting], file: Path) -> dict[str, Any]:
+    """Settings from a run's configuration, which this file holds; `known` are those that it may have.
+
+    Raises:
+        RunError: it has an unknown setting.
+        InputError: a value of another type, or of a class that only `trust` lets a file name.
+    """
+    optimizer = config.get("optimizer")
+    arguments = optimizer.get("init_args") if isinstance(optimizer, dict) else None
+    if isinstance(arguments, dict) and "decay_all" in arguments:  # it was a setting of SGD before there were others
+        rest = {name: value for name, value in arguments.items() if name != "decay_all"}
+        config = {**config, "optimizer": {**optimizer, "init_args": rest}, "decay_all": arguments["decay_all"]}
+    return stored_settings(config, known, file)
 
 
 def extended(settings: dict[str, Any], epochs: int, run: str) -> dict[str, Any]:

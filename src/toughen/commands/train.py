@@ -1,7 +1,7 @@
 """Train a classifier, evaluate it and write its report."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from html import escape
@@ -16,7 +16,7 @@ from toughen.commands.assemble import assemble, begin_from, fresh_model, precisi
 from toughen.commands.begun import MAY_CHANGE, check_asked, check_data, unchanged
 from toughen.commands.evaluate import evaluate_into
 from toughen.commands.images import read_images
-from toughen.commands.settings import check_settings, default_name, extended, restore, with_data_facts
+from toughen.commands.settings import check_settings, default_name, extended, with_data_facts
 from toughen.contracts import check_arguments
 from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages, ImageSet, Split
 from toughen.data.sameness import data_summary
@@ -31,6 +31,8 @@ from toughen.reports.text import bounds, percent
 from toughen.run import RunFolder
 from toughen.run.lock import at_work
 from toughen.settings.description import describe
+from toughen.settings.door import obeying_trust
+from toughen.settings.signature import settings_of
 from toughen.threat import ThreatModel
 from toughen.training import (
     AWP,
@@ -89,6 +91,7 @@ class Trained:
         return summary
 
 
+@obeying_trust
 def train(
     data: DataSource = Digits(),
     model: Callable[..., nn.Module] = SmallCNN,
@@ -133,6 +136,7 @@ def train(
     out: str | None = None,
     overwrite: bool = False,
     resume: str | None = None,
+    trust: Sequence[str] = (),
     observer: Observer | None = None,
     progress: Progress | None = None,
 ) -> Trained:
@@ -183,6 +187,8 @@ def train(
         overwrite: replace an earlier run in that folder.
         resume: go on with the run in this folder, with its own settings, exactly where it stopped; auto: begin the run
             in out, or go on with it where it was begun with these settings, for schedulers that repeat a command.
+        trust: what a run's files may name beside this package's classes and its libraries' networks, such as
+            my_package.Net or my_package; their code is run.
         observer: somebody who watches the training; the command line passes its progress bar.
         progress: called as an attack of the evaluation starts on a batch.
 
@@ -270,7 +276,8 @@ def train(
 
 def _settings_of(folder: RunFolder, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run that goes on, with what may change of those given."""
-    settings = {**DEFAULTS, **restore(unchanged(folder))}
+    known = {name: setting for name, setting in settings_of(train).items() if name in DEFAULTS}
+    settings = {**DEFAULTS, **unchanged(folder, known)}
     asked = given["epochs"]
     if given["resume"] == "auto":
         settings |= {name: given[name] for name in MAY_CHANGE}
@@ -287,7 +294,7 @@ def _settings_of(folder: RunFolder, given: Mapping[str, Any]) -> dict[str, Any]:
 
 # The command line passes networks and optimisers on with their defaults written out.
 _RESUMED = ("epochs", "device", "model", "optimizer")
-_PLACE = ("out", "overwrite", "resume", "observer", "progress")
+_PLACE = ("out", "overwrite", "resume", "trust", "observer", "progress")
 DEFAULTS: dict[str, Any] = {
     name: parameter.default for name, parameter in inspect.signature(train).parameters.items() if name not in _PLACE
 }

@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from toughen.data import sample_by_class
-from toughen.data.source import ImageSet
+from toughen.data.source import DataSource, ImageSet
 from toughen.errors import InputError, RunError
 from toughen.evaluation import Verdicts, load_model, with_weights
 from toughen.evaluation.analyses.transfer_matrix import TransferMatrix, transfer_matrix
+from toughen.models.load import untrained
 from toughen.numbers import check_number
 from toughen.reports.evaluated import Evaluated
 from toughen.run import RunFolder
-from toughen.settings.description import instantiate
+from toughen.settings.stored import stored_object
 from toughen.threat import ThreatModel
 
 # What must agree before one run's images can be shown to another's model.
@@ -64,11 +65,9 @@ def _check_shared(runs: Sequence[Evaluated]) -> None:
 
 def _images(folder: RunFolder) -> ImageSet:
     """The split that a run was evaluated on."""
-    config = folder.read_config()
-    if not isinstance(config.get("data"), dict):
-        raise RunError(f"{folder.config} has no data; expected the configuration that its evaluation wrote")
+    source: DataSource = stored_object(folder.read_config(), "data", DataSource, folder.config)
     evaluated = folder.read_result()["data"]
-    images: ImageSet = instantiate(config["data"]).load(evaluated["split"])
+    images = source.load(evaluated["split"])
     return images.in_order_of(evaluated["classes"], str(folder.result))  # the order of the models' logits
 
 
@@ -88,5 +87,5 @@ def _model(folder: RunFolder) -> nn.Module:
     """A run's own model, or the one with separate weights that was evaluated in its folder."""
     config = folder.read_config()
     if not folder.model.exists() and isinstance(config.get("weights"), str):
-        return with_weights(instantiate(config["model"]), Path(config["weights"]))
+        return with_weights(untrained(folder), Path(config["weights"]))
     return load_model(folder)

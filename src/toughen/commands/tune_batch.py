@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from toughen.hardware.processes import Processes
 from toughen.hardware.speed import wait_for
 from toughen.numbers import check_number
 from toughen.run import RunFolder
+from toughen.settings.door import obeying_trust
 from toughen.training import Trainer
 
 
@@ -36,10 +37,12 @@ class Tuned:
     trials: list[Trial]
 
 
+@obeying_trust
 def tune_batch(
     *,
     up_to: int | None = None,
     memory: float | None = None,
+    trust: Sequence[str] = (),
     tried: Callable[[Trial], None] = lambda trial: None,
     **settings: Any,
 ) -> Tuned:
@@ -52,6 +55,8 @@ def tune_batch(
     Args:
         up_to: no larger size is tried; default as many as there are training images.
         memory: gigabytes that may be in use; default nine tenths of what is free on the GPU or the machine.
+        trust: what files (recipes and others' runs) may name beside this package's classes and its libraries' networks,
+            such as my_package.Net or my_package; their code is run.
         tried: called after every size.
         **settings: those of `train`; the search begins at batch_size.
 

@@ -10,9 +10,11 @@ from toughen import catalog
 from toughen.errors import InputError, RunError
 from toughen.models.build import Classifier, Normalize, load_weights, with_facts
 from toughen.models.initialise import initialise
+from toughen.models.load import untrained
 from toughen.models.state import copied
 from toughen.run import RunFolder
-from toughen.settings.description import import_path, instantiate, path_of
+from toughen.settings.description import path_of
+from toughen.settings.door import describing_file, import_from_file, import_path
 
 
 class Guide:
@@ -47,9 +49,10 @@ class Guide:
         self.network = network
         self.settings = settings
         self.weights = weights
+        self._file = describing_file()
 
     def __repr__(self) -> str:
-        given = {name: value for name, value in vars(self).items() if value is not None}
+        given = {name: value for name, value in vars(self).items() if value is not None and name != "_file"}
         return f"Guide({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
     def build(self, model: nn.Module) -> nn.Module:
@@ -67,7 +70,7 @@ class Guide:
         elif self.network is None:
             guide = fresh_copy(model)
         else:
-            guide = _like(_built(self.network, self.settings or {}, model), model)
+            guide = _like(_built(self.network, self.settings or {}, model, self._file), model)
             guide = guide if self.weights is None else load_weights(guide, Path(self.weights))
         return _fitting(guide, model).train()
 
@@ -106,17 +109,14 @@ def trained_network(weights: str, model: nn.Module) -> nn.Module:
         return _fitting(load_weights(copied(model), path), model)
     folder = RunFolder(path)
     folder.require(folder.config, folder.model)
-    described = folder.read_config().get("model")
-    if not isinstance(described, dict) or "class_path" not in described:
-        raise RunError(f"{folder.config}: expected `model:` with class_path and init_args, got {described!r}")
-    return _fitting(load_weights(_like(instantiate(described), model), folder.model), model)
+    return _fitting(load_weights(_like(untrained(folder), model), folder.model), model)
 
 
-def _built(network: str, settings: dict[str, Any], model: nn.Module) -> nn.Module:
-    """A network of this class for the images and classes of `model`."""
-    factory = with_facts(
-        import_path(catalog.find("models", network, "guide.network")), class_count(model), _channels(model)
-    )
+def _built(network: str, settings: dict[str, Any], model: nn.Module, file: str | None) -> nn.Module:
+    """A network of this class for the images and classes of `model`; `file` is what names it, unless the user does."""
+    path, place = catalog.find("models", network, "guide.network"), f"{file}: guide.network"
+    called = import_path(path) if file is None else import_from_file(path, place, settings, nn.Module)
+    factory = with_facts(called, class_count(model), _channels(model))
     given = {**factory.keywords, **settings}
     try:
         return factory(**given)

@@ -1,6 +1,6 @@
 """Classifiers from saved weights: the only door through which a run's network is read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from toughen.contracts import check_arguments
-from toughen.errors import RunError
 from toughen.models.build import load_weights
 from toughen.run import RunFolder
-from toughen.settings.description import instantiate
+from toughen.settings.door import obeying_trust
+from toughen.settings.stored import stored_object
 from toughen.threat import ThreatModel
 
 
@@ -21,13 +21,21 @@ def load_model(folder: RunFolder) -> nn.Module:
     Raises:
         RunError: a file is missing or damaged, the configuration names no model, or the weights do not fit
             it.
-        InputError: the model's class cannot be imported.
+        InputError: as `untrained`.
     """
     folder.require(folder.config, folder.model)
-    described = folder.read_config().get("model")
-    if not isinstance(described, dict) or "class_path" not in described:
-        raise RunError(f"{folder.config}: expected `model:` with class_path and init_args, got {described!r}")
-    return with_weights(instantiate(described), folder.model)
+    return with_weights(untrained(folder), folder.model)
+
+
+def untrained(folder: RunFolder) -> nn.Module:
+    """The network that a run's config.yaml describes, without its weights.
+
+    Raises:
+        RunError: the configuration is missing or damaged, or names no model.
+        InputError: the model cannot be built, or is of a class that only `--trust` lets a file name.
+    """
+    network: nn.Module = stored_object(folder.read_config(), "model", Callable[..., nn.Module], folder.config)
+    return network
 
 
 def with_weights(network: nn.Module, weights: Path) -> nn.Module:
@@ -73,8 +81,14 @@ class LoadedClassifier(nn.Module):
         return [str(label) if self.classes is None else self.classes[label] for label in labels]
 
 
-def load(run: str | Path) -> LoadedClassifier:
+@obeying_trust
+def load(run: str | Path, *, trust: Sequence[str] = ()) -> LoadedClassifier:
     """Load a run's network with its class names, threat model and figures.
+
+    Args:
+        run: the run's folder.
+        trust: packages, modules or classes outside this package and its libraries that the run may name, such as
+            my_package.Net; their code is run.
 
     Raises:
         RunError: no run folder there, a file is missing or damaged, or the weights do not fit the network.
@@ -82,7 +96,7 @@ def load(run: str | Path) -> LoadedClassifier:
     check_arguments(load, {"run": run})
     folder = RunFolder(run)
     network = load_model(folder).requires_grad_(False)
-    described = folder.read_config().get("threat")
-    threat = ThreatModel(**described) if isinstance(described, dict) else None
+    config = folder.read_config()
+    threat = stored_object(config, "threat", ThreatModel, folder.config) if "threat" in config else None
     result = folder.read_result() if folder.result.exists() else {}
     return LoadedClassifier(network, folder.read_classes(), threat, result).eval()

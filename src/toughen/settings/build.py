@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_origin
 
-from jsonargparse import ArgumentError, ArgumentParser
-
 from toughen import catalog
 from toughen.catalog import folded
-from toughen.errors import InputError, did_you_mean
-from toughen.settings.description import import_path
+from toughen.errors import InputError, ToughenError, did_you_mean
+from toughen.settings.door import check_reads_nothing, described_in, import_from_file, import_path
 from toughen.settings.given import BARE, Given, by_name
-from toughen.settings.signature import LISTS, REQUIRED, Setting, choices, expected, settings_of, takes_anything
+from toughen.settings.signature import REQUIRED, Setting, expected, settings_of, takes_anything
+from toughen.settings.values import plain_part, read_value
 
 DEPTH = 4
 """How many classes deep settings are shown and searched: a class may take another of its own kind."""
@@ -60,7 +59,7 @@ def choose(setting: Setting, given: list[Given], path: Names) -> Choice:
         if is_null:
             called, template, since = usual, default, each.layer
         elif each.value is not BARE:
-            named = _resolve(setting, each.value, each.place)
+            named = _resolve(setting, each, _inner(given, len(path)))
             since = since if named is called else each.layer
             called, template, place = named, None, each.place
     within = [each for each in given if len(each.path) > len(path) and each.layer >= since]
@@ -94,6 +93,8 @@ def build(setting: Setting, given: list[Given], path: Names) -> Any:
     called, values = choice.called, {}
     if called is None:
         return None
+    described = [each for each in choice.within if each.file is not None]
+    check_reads_nothing(called, choice.place, _inner(described, len(path)))
     for name, inner in by_name(choice.within, len(path)).items():
         if name not in choice.settings and not takes_anything(called):
             hint = did_you_mean(name, choice.settings) if choice.settings else "it has none"
@@ -112,11 +113,15 @@ def build(setting: Setting, given: list[Given], path: Names) -> Any:
             values[name] = each.default
     if setting.is_factory:
         return partial(called, **values)
+    file = described[0].file if described else None
     try:
-        return called(**values)
-    except InputError:
+        with described_in(file):
+            return called(**values)
+    except ToughenError:
         raise
-    except (TypeError, ValueError) as error:
+    except Exception as error:
+        if file is None and not isinstance(error, (TypeError, ValueError)):
+            raise  # the user's own class: where it failed, only its traceback tells
         raise InputError(f"{choice.place}: {choice.name} cannot be built with {values}: {error}") from error
 
 
@@ -154,9 +159,9 @@ def _opened(given: list[Given], depth: int) -> list[Given]:
     return found
 
 
-def _resolve(setting: Setting, name: Any, place: str) -> Callable[..., Any]:
-    """The class that a name means, if the setting takes it."""
-    base = setting.base
+def _resolve(setting: Setting, named: Given, arguments: Mapping[str, Any]) -> Callable[..., Any]:
+    """The class that a name means, if the setting takes it; `arguments` are what it would be given."""
+    base, name, place = setting.base, named.value, named.place
     assert base is not None
     kind = catalog.kind_of(base)
     if not isinstance(name, str):
@@ -168,7 +173,8 @@ def _resolve(setting: Setting, name: Any, place: str) -> Callable[..., Any]:
         known = ", ".join(f"{place}.{each}" if place.startswith("--") else each for each in settings_of(base))
         raise InputError(f"{place}: expected settings of its own ({known}){null}, got {name!r}")
     try:
-        called = import_path(catalog.find(kind, name, place) if kind else name)
+        path = catalog.find(kind, name, place) if kind else name
+        called = import_path(path) if named.file is None else import_from_file(path, place, arguments)
     except InputError as error:
         raise InputError(f"{place}: {str(error).removeprefix(f'{place}: ')}") from error
     fits = issubclass(called, base) if isinstance(called, type) else setting.is_factory and callable(called)
@@ -225,16 +231,21 @@ def _entries(given: list[Given], depth: int) -> list[list[Given]]:
     return entries
 
 
+def _inner(given: list[Given], depth: int) -> dict[str, Any]:
+    """What is given of the settings within, as plain data."""
+    return {name: _mapping(each, depth + 1) for name, each in by_name(given, depth).items()}
+
+
 def _mapping(given: list[Given], depth: int) -> Any:
     """What is given of a free-form dict, whose settings have no types."""
     whole = next((each.read() for each in given if len(each.path) == depth), None)
-    inner = {name: _mapping(each, depth + 1) for name, each in by_name(given, depth).items()}
+    inner = _inner(given, depth)
     return {**(whole if isinstance(whole, dict) else {}), **inner} if inner else whole
 
 
 def _read(setting: Setting, given: list[Given], depth: int) -> Any:
-    """A value of the setting's type, read and checked by jsonargparse."""
-    words, named = expected(setting.hint), choices(setting.hint)
+    """A value of the setting's type. Of what a file says, nothing but plain data goes past the door."""
+    words, hint = expected(setting.hint), setting.hint
     kinds = [get_origin(kind) or kind for kind in setting.kinds]
     given = [each for each in given if each.layer == given[-1].layer]
     place, value, is_text = given[0].outer(depth), given[0].value, given[0].is_text
@@ -246,17 +257,39 @@ def _read(setting: Setting, given: list[Given], depth: int) -> Any:
         if bool in setting.kinds:
             return True
         raise InputError(f"{place} needs a value: expected {words}")
-    shown = "null" if value is None else repr(value)
-    if is_text and set(LISTS) & set(kinds) and not value.startswith("["):
-        value, is_text = [item.strip() for item in value.split(",") if item.strip()], False
-    elif is_text:  # names ignore case here too
-        value = next((each for each in named if each.lower() == value.lower()), value)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--value", type=setting.hint)
-    try:
-        if value is None and not setting.optional:
-            raise ArgumentError(None, "null")
-        parsed = parser.parse_args([f"--value={value}"]) if is_text else parser.parse_object({"value": value})
-    except ArgumentError as error:
-        raise InputError(f"{place}: expected {words}, got {shown}") from error
-    return parser.instantiate(parsed).value
+    described = next((each for each in given if each.file is not None), None)
+    if described is None:
+        return read_value(hint, value, is_text, place, setting.optional)
+    plain = plain_part(hint)
+    value = given[0].read() if plain is None or plain is Any or _is_class(value) else value
+    if plain is Any or _is_class(value) or (plain is None and isinstance(value, list | dict | None)):
+        return _rebuilt(value, replace(described, path=given[0].path[:depth], place=place))
+    if plain is None:
+        raise InputError(f"{place}: expected {words}, got {value!r}")
+    value = read_value(plain, value, is_text, place, setting.optional)
+    return _rebuilt(value, replace(described, path=given[0].path[:depth], place=place))
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("class_path"), str)
+
+
+def _rebuilt(value: Any, where: Given) -> Any:
+    """What a file says of a setting whose type does not tell, with every described object in it built.
+
+    Raises:
+        InputError: an object that is of no kind that settings take.
+    """
+    if isinstance(value, list | tuple):
+        return type(value)(_rebuilt(item, where) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if not _is_class(value):
+        return {name: _rebuilt(item, where.within({name: item})[0]) for name, item in value.items()}
+    arguments = value.get("init_args") or {}
+    called: Any = import_from_file(value["class_path"], where.place, arguments, base=None)
+    setting = Setting(where.path[-1], called, REQUIRED)
+    if setting.base is None:  # trusted, and of no kind
+        with described_in(where.file):
+            return called(**_rebuilt(arguments, where))
+    return build(setting, [replace(where, value=value, is_text=False)], where.path)

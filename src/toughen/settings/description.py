@@ -1,17 +1,11 @@
-"""Settings as plain data: an object becomes the `class_path` / `init_args` that rebuilds it, and back."""
+"""Settings as plain data: an object becomes the `class_path` / `init_args` that rebuilds it."""
 
-import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
-
-from toughen.errors import InputError
-
-_FORMER = {"toughen.attacks.ascent.Ascent": "toughen.attacks.gradient.GradientAttack"}
-"""Paths that configurations of earlier versions name, with what is there now."""
 
 
 def describe(value: Any, inside: tuple[int, ...] = ()) -> Any:
@@ -64,49 +58,3 @@ def arguments_of(waiting: partial[Any]) -> dict[str, Any]:
 def path_of(thing: Callable[..., Any]) -> str:
     """Import path of a class or function."""
     return f"{thing.__module__}.{thing.__qualname__}"
-
-
-def import_path(path: str) -> Callable[..., Any]:
-    """The class or function at a dotted import path.
-
-    Raises:
-        InputError: the module or the name in it does not exist.
-    """
-    module, _, name = path.rpartition(".")
-    if "<" in path:
-        raise InputError(
-            f"{path!r} was a lambda or a function within another, which cannot be imported again; give a function or "
-            "class of a module, or a functools.partial of it"
-        )
-    try:
-        if module.startswith("."):
-            raise ImportError("it is relative")
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"cannot import {path!r}: {error}; expected package.module.Name") from error
-
-
-def instantiate(described: dict[str, Any], **extra: Any) -> Any:
-    """Build what `describe` wrote; `extra` are further keyword arguments.
-
-    Raises:
-        InputError: the class cannot be imported, or takes other arguments.
-    """
-    path = _FORMER.get(described["class_path"], described["class_path"])
-    arguments = {**_rebuilt(described.get("init_args") or {}), **extra}
-    function = import_path(path)
-    try:
-        return function(**arguments)
-    except TypeError as error:
-        raise InputError(f"{path} cannot be built with {arguments}: {error}") from error
-
-
-def _rebuilt(value: Any) -> Any:
-    """Plain data with every described object in it built."""
-    if isinstance(value, list):
-        return [_rebuilt(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "class_path" in value:
-        return instantiate(value)
-    return {name: _rebuilt(item) for name, item in value.items()}

@@ -26,6 +26,7 @@ class Given:
         value: text from the command line, plain data from a file, or `BARE`.
         layer: number of the source; a later one overrides an earlier one.
         is_text: whether the value is still to be read according to its type.
+        file: the file that says it; None: the user's own word.
     """
 
     path: tuple[str, ...]
@@ -33,6 +34,7 @@ class Given:
     value: Any
     layer: int = 0
     is_text: bool = False
+    file: str | None = None
 
     def within(self, content: Mapping[Any, Any]) -> "list[Given]":
         """What a mapping in this place says of the settings within."""
@@ -125,7 +127,7 @@ def from_file(name: Any, layer: int = 0) -> list[Given]:
     if not isinstance(content, dict):
         raise InputError(f"--config: {file}: expected settings such as 'epochs: 30', got {content!r:.60}")
     place = f"{Path(file).name}: "
-    return [Given((str(each),), f"{place}{each}", value, layer) for each, value in content.items()]
+    return [Given((str(each),), f"{place}{each}", value, layer, file=str(file)) for each, value in content.items()]
 
 
 def by_name(given: Iterable[Given], depth: int = 0) -> dict[str, list[Given]]:

@@ -1,0 +1,278 @@
+"""The one door through which a name in a file becomes a class: what may stand there, and what needs the user's word.
+
+A run folder, a recipe or a manifest may come from a stranger, and building what it names runs code. So a file may name
+classes of this package, optimisers of `torch.optim`, modules of `torch.nn`, and networks of torchvision, timm and
+transformers; nothing else is imported. Anything more is the user's own word: named on the command line, passed in
+Python, or trusted by `--trust`, as PyTorch's `weights_only` and transformers' `trust_remote_code` are off by default.
+"""
+
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from toughen import catalog
+from toughen.errors import InputError
+from toughen.settings.description import path_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FORMER = {"toughen.attacks.ascent.Ascent": "toughen.attacks.gradient.GradientAttack"}
+"""Paths that configurations of earlier versions name, with what is there now."""
+LIBRARIES = ("torch.optim", "torch.nn", "torchvision.models", "timm.models", "transformers")
+"""Where classes that a file may name lie, beside this package."""
+LOADING = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "trust_remote_code")
+"""Arguments by which a network of a library reads files or runs code of somebody's choice."""
+
+_TRUSTED: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
+_FILE: ContextVar[str | None] = ContextVar("file", default=None)
+_FOLDER: ContextVar[str | None] = ContextVar("folder", default=None)
+
+
+@contextmanager
+def trusting(names: Iterable[str]) -> Iterator[None]:
+    """Let files name these packages, modules or classes too while the block runs, and what was trusted around it.
+
+    Raises:
+        InputError: one is no dotted name.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if not isinstance(name, str) or not re.fullmatch(r"\w+(\.\w+)*", name):
+            raise InputError(f"--trust: expected a package, a module or a class such as my_package.Net, got {name!r}")
+    token = _TRUSTED.set((*_TRUSTED.get(), *names))
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(token)
+
+
+def obeying_trust(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` with what its argument `trust` names trusted while it runs, and the classes of its other arguments.
+
+    Who passes a network of a class of his own trusts that class, whatever file names it.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        names: Any = kwargs.get("trust") or ()
+        own = [path for value in (*args, *kwargs.values()) if (path := _own_class(value)) is not None]
+        with trusting([*([names] if isinstance(names, str) else names), *own]):
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _own_class(value: Any) -> str | None:
+    """The import path of an argument's class, where that is neither this package's nor of a known library."""
+    value = value.func if isinstance(value, partial) else value
+    called = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
+    path = path_of(called)
+    plain = called.__module__ == "builtins" or _allowed(path) or "<" in path
+    return None if plain else path
+
+
+@contextmanager
+def described_in(file: str | None) -> Iterator[None]:
+    """While the block builds an object: the file that describes it; None: the user's own word."""
+    token = _FILE.set(file)
+    try:
+        yield
+    finally:
+        _FILE.reset(token)
+
+
+def describing_file() -> str | None:
+    """The file that describes the object being built, for one that imports by name later on."""
+    return _FILE.get()
+
+
+@contextmanager
+def finding_own_code_in(folder: Path) -> Iterator[None]:
+    """Find what the user names in this folder too, once there is such a name.
+
+    Not before: with the folder on the path from the start, a `wandb.py` of a stranger in it would stand in for a
+    library that is not installed.
+    """
+    token, paths = _FOLDER.set(str(folder)), sys.path.copy()
+    try:
+        yield
+    finally:
+        _FOLDER.reset(token)
+        sys.path[:] = paths
+
+
+def import_path(path: str) -> Callable[..., Any]:
+    """The class or function that the user names by a dotted import path.
+
+    Raises:
+        InputError: the module or the name in it does not exist.
+    """
+    folder = _FOLDER.get()
+    if folder is not None and folder not in sys.path and not _allowed(path):
+        sys.path.append(folder)  # last, so that it hides no other
+    return _imported(path)
+
+
+def import_from_file(
+    path: str, place: str, arguments: Mapping[str, Any], base: type | None = object
+) -> Callable[..., Any]:
+    """The class, or registered builder of a network, that a file names by a dotted import path.
+
+    Args:
+        path: what the file says.
+        place: the file, and where in it, for messages.
+        arguments: what it would be called with.
+        base: what a class there must descend from; None: one of the kinds in `catalog.KINDS`, and no function.
+
+    Raises:
+        InputError: neither what a file may name nor trusted; nothing was run then. Or it does not exist.
+    """
+    path = FORMER.get(path, path)
+    if is_trusted(path):
+        return import_path(path)
+    found = _imported(path) if _allowed(path) else None
+    if found is None or not _may_be_named(found) or not _is_kind(found, base):
+        raise _refusal(path, place, arguments)
+    check_reads_nothing(found, place, arguments)
+    return found
+
+
+def check_reads_nothing(called: Callable[..., Any], place: str, arguments: Mapping[str, Any]) -> None:
+    """Raise where arguments that a file gives to a class or function of a library would make it read another file.
+
+    Raises:
+        InputError: there is one, such as a `checkpoint_path`, and the class is not trusted.
+    """
+    path = path_of(called)
+    loaded = None if path.startswith("toughen.") or is_trusted(path) else _loads(arguments)
+    if loaded is not None:
+        raise InputError(
+            f"{place}: {path} with {loaded} would read a file that may run code, as a pickle does; nothing was run. "
+            f"{_advice(path)}"
+        )
+
+
+def is_trusted(path: str) -> bool:
+    """Whether the user has named this class, or its module or package."""
+    return any(path == name or path.startswith(f"{name}.") for name in _TRUSTED.get())
+
+
+def trust_option(described: Any) -> str:
+    """` --trust my_package.Net` for a command that reads this configuration again; empty where it needs none."""
+    needed = sorted(set(_foreign(described)))
+    return f" --trust {','.join(needed)}" if needed else ""
+
+
+def _foreign(described: Any) -> Iterator[str]:
+    if isinstance(described, list):
+        for item in described:
+            yield from _foreign(item)
+    elif isinstance(described, dict):
+        path = described.get("class_path")
+        if isinstance(path, str) and "." in path and not _allowed(path):
+            yield path
+        for item in described.values():
+            yield from _foreign(item)
+
+
+def _imported(path: str) -> Callable[..., Any]:
+    module, _, name = path.rpartition(".")
+    if "<" in path:
+        raise InputError(
+            f"{path!r} was a lambda or a function within another, which cannot be imported again; give a function or "
+            "class of a module, or a functools.partial of it"
+        )
+    try:
+        if module.startswith("."):
+            raise ImportError("it is relative")
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"cannot import {path!r}: {error}; expected package.module.Name") from error
+
+
+def _allowed(path: str) -> bool:
+    """Whether a file may name something there; looks at the name alone and imports nothing."""
+    parts = path.split(".")
+    if not all(part.isidentifier() and not part.startswith("__") for part in parts):
+        return False
+    return any(path.startswith(f"{place}.") for place in ("toughen", *LIBRARIES))
+
+
+def _may_be_named(found: Any) -> bool:
+    """Whether what was found is a class of its library and of the kind that a file may name, or builds a network.
+
+    Whether it is what the setting takes is asked where it is set.
+    """
+    from torch import nn, optim
+
+    home = getattr(found, "__module__", "") or ""
+    if not isinstance(found, type):
+        return _builds_networks(found, home)
+    if home.startswith("toughen."):
+        return True
+    if home.startswith("torch.optim."):
+        return issubclass(found, optim.Optimizer)
+    if home.startswith("transformers."):
+        configuration: Any = getattr(importlib.import_module("transformers"), "PretrainedConfig", nn.Module)
+        return issubclass(found, (nn.Module, configuration))
+    return issubclass(found, nn.Module) and any(home.startswith(f"{place}.") for place in LIBRARIES)
+
+
+def _is_kind(found: Any, base: type | None) -> bool:
+    if not isinstance(found, type):
+        return base is not None
+    return catalog.kind_of(found) is not None if base is None else issubclass(found, base)
+
+
+def _builds_networks(found: Any, home: str) -> bool:
+    """Whether torchvision or timm list this function as the builder of a network."""
+    name = getattr(found, "__name__", "")
+    if home.startswith("torchvision.models."):
+        from torchvision import models
+
+        return name in models.list_models() and models.get_model_builder(name) is found
+    if home.startswith("timm.models."):
+        of_timm: Any = importlib.import_module("timm.models")
+        return bool(of_timm.is_model(name)) and of_timm.model_entrypoint(name) is found
+    return False
+
+
+def _loads(value: Any, name: str = "") -> str | None:
+    """The first of these arguments, as text, that leads a library's network to somebody's file; None without one."""
+    if value is not None and name in LOADING:
+        return f"{name}={_short(value)}"
+    if isinstance(value, str) and re.match(r"(?i)[a-z][a-z0-9+_-]+:", value) and not re.match(r"(cuda|mps):\d", value):
+        return f"{name}={_short(value)}"
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return next((text for key, item in items if (text := _loads(item, str(key))) is not None), None)
+
+
+def _refusal(path: str, place: str, arguments: Mapping[str, Any] | None) -> InputError:
+    said = ", ".join(f"{name}={_short(value)}" for name, value in (arguments or {}).items())
+    shown = path if re.fullmatch(r"[\w.]+", path) else repr(path)
+    return InputError(
+        f"{place}: this would run {shown}({said:.300}), which is no class of toughen, torch.optim or torch.nn and no "
+        f"network of torchvision, timm or transformers; nothing was run. {_advice(path)}"
+    )
+
+
+def _advice(path: str) -> str:
+    top = path.partition(".")[0]
+    if top in sys.stdlib_module_names or not re.fullmatch(r"\w+(\.\w+)+", path):
+        return "No run of toughen names such a thing: the file is damaged, or made to harm you"
+    return (
+        f"A file from a stranger can do anything that you can; if you know where it comes from, add --trust {path} "
+        f"(in Python trust=[{path!r}])"
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 100 else f"{text[:99]}…"
