@@ -102,7 +102,8 @@ def test_a_users_classes_from_the_working_folder(toughen: Toughen, tmp_path: Pat
     assert config["method"] == {"class_path": "my_package_of_tests.Mine", "init_args": {"strength": 2.0}}
     assert config["model"]["init_args"] == {"scale": 1.0, "num_classes": 10, "in_channels": 1}
     assert "loss/mine" in (tmp_path / "mine/metrics.csv").read_text()
-    assert toughen("train", "--resume", "mine").status == 0
+    assert "--trust my_package_of_tests.Net" in toughen("train", "--resume", "mine").err
+    assert toughen("train", "--resume", "mine", "--trust", "my_package_of_tests").status == 0
     text = toughen("train", "--method.help", "my_package_of_tests.Mine").out
     assert "A method that is nowhere but in the working folder." in text
     assert "--method.strength FLOAT\n                          factor of the loss. (needed)" in text

@@ -19,6 +19,7 @@ from toughen.evaluation import load_model
 from toughen.methods import TRADES, Method, Perturbed, Standard, Term, Terms
 from toughen.models import Normalize, SmallCNN
 from toughen.run import RunFolder
+from toughen.settings.door import trusting
 from toughen.training import EMA, SGD, SWA, Constant, Interrupted, Silent
 from toughen.training.cost import COLUMNS
 
@@ -75,7 +76,7 @@ def test_a_run_without_normalisation_is_evaluated_without_it(tmp_path: Path) -> 
     trained = train(model=small, method=trades(), out=str(tmp_path / "run"), normalize=False, **QUICK)
     assert not any(isinstance(module, Normalize) for module in trained.model.modules())
     images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
+    with torch.no_grad(), trusting([__name__]):
         torch.testing.assert_close(load_model(trained.folder)(images), trained.model(images))
 
 
@@ -135,7 +136,7 @@ def test_an_optimiser_made_by_a_function_trains_alike_but_cannot_be_resumed(tmp_
     with pytest.raises(
         InputError, match="<lambda>' was a lambda .* which cannot be imported again; give a function or"
     ):
-        train(resume=str(tmp_path / "lambda"))
+        train(resume=str(tmp_path / "lambda"), trust=[__name__])
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:

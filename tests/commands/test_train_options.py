@@ -236,7 +236,7 @@ def test_pseudo_labels_are_those_of_the_other_run_and_given_once(
     file = tmp_path / "student" / "pseudo_labels.safetensors"
     assert torch.equal(load_file(file)["labels"], expected)
     (tmp_path / "teacher" / "model.safetensors").unlink()  # a resumed run does not ask again
-    train(resume=str(tmp_path / "student"))
+    train(resume=str(tmp_path / "student"), trust=[__name__])
 
     with pytest.raises(RunError, match="no run folder"):
         train(**{**settings, "extra": ExtraImages(unlabelled, pseudo_labeller=tmp_path / "x")}, out=str(tmp_path / "b"))

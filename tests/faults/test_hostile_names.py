@@ -271,9 +271,8 @@ def test_own_classes_work_once_they_are_trusted(place: Path, capsys: pytest.Capt
         assert "--trust mine_trusted.Net" in said
         assert "mine_trusted" not in sys.modules
         assert main(["evaluate", "bad", *QUICK, "--trust", "other,mine_trusted"]) == 0
-        assert main(["train", "--resume", "bad", "--trust", "mine_trusted.Net"]) == 0
         assert main(["compare", "good", "bad", "--transfer", "--transfer_images", "4", "--trust", "mine_trusted"]) == 0
-        assert main(["train", "--resume", "bad", "--trust", "mine_trusted.Ne"]) == 2
+        assert main(["evaluate", "bad", *QUICK, "--trust", "mine_trusted.Ne"]) == 2
         assert type(load("bad", trust=["mine_trusted"]).network.network).__name__ == "Net"
         with trusting(["mine_trusted"]):
             assert load("bad").classes == load("good").classes

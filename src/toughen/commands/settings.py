@@ -43,10 +43,10 @@ def restore(config: Mapping[str, Any], known: Mapping[str, Setting], file: Path)
         InputError: a value of another type, or of a class that only `trust` lets a file name.
     """
     optimizer = config.get("optimizer")
-    arguments = optimizer.get("init_args") if isinstance(optimizer, dict) else None
-    if isinstance(arguments, dict) and "decay_all" in arguments:  # it was a setting of SGD before there were others
+    if isinstance(optimizer, dict) and isinstance(arguments := optimizer.get("init_args"), dict):
         rest = {name: value for name, value in arguments.items() if name != "decay_all"}
-        config = {**config, "optimizer": {**optimizer, "init_args": rest}, "decay_all": arguments["decay_all"]}
+        if rest != arguments:  # it was a setting of SGD before there were others
+            config = {**config, "optimizer": {**optimizer, "init_args": rest}, "decay_all": arguments["decay_all"]}
     return stored_settings(config, known, file)
 
 
