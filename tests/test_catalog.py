@@ -19,7 +19,7 @@ from toughen.catalog import KINDS, RECIPES, classes, find, find_recipe, kind_of,
 from toughen.errors import InputError
 from toughen.evaluation import analyses
 from toughen.settings.description import path_of
-from toughen.settings.door import import_path
+from toughen.settings.names import import_path
 
 BASES: dict[str, tuple[ModuleType, type]] = {
     "methods": (methods, methods.Method),

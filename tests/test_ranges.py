@@ -12,7 +12,7 @@ from toughen import catalog
 from toughen.data import Augment, CutMix, ExtraImages
 from toughen.errors import InputError
 from toughen.numbers import check_number
-from toughen.settings.door import import_path
+from toughen.settings.names import import_path
 from toughen.threat import ThreatModel
 from toughen.training import AWP, SGD, GrowingSize, GrowingSteps
 

@@ -16,7 +16,7 @@ from toughen.commands.compare import compare
 from toughen.commands.evaluate import evaluate
 from toughen.commands.train import train
 from toughen.evaluation.settings import EvaluationSettings
-from toughen.settings.door import import_path
+from toughen.settings.names import import_path
 
 Toughen = Callable[..., Any]
 COMMANDS = {"train": train, "evaluate": evaluate, "compare": compare}

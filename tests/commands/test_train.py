@@ -19,7 +19,7 @@ from toughen.evaluation import load_model
 from toughen.methods import TRADES, Method, Perturbed, Standard, Term, Terms
 from toughen.models import Normalize, SmallCNN
 from toughen.run import RunFolder
-from toughen.settings.door import trusting
+from toughen.settings.trust import trusting
 from toughen.training import EMA, SGD, SWA, Constant, Interrupted, Silent
 from toughen.training.cost import COLUMNS
 

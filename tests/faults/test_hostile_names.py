@@ -20,7 +20,7 @@ from toughen.data import Digits, ExtraImages
 from toughen.errors import InputError
 from toughen.methods import D2R, HAT, Guide
 from toughen.models import SmallCNN
-from toughen.settings.door import trusting
+from toughen.settings.trust import trusting
 
 SMALL = {"epochs": 1, "train_images": 60, "val_images": 20, "batch_size": 30, "device": "cpu", "trackers": []}
 QUICK = ["--budget", "quick", "--test_images", "8", "--device", "cpu", "--checks", "false"]

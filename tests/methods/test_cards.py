@@ -12,7 +12,7 @@ from toughen import catalog
 from toughen.batch import Batch
 from toughen.methods import Method, RegMix
 from toughen.models import SmallCNN
-from toughen.settings.door import import_path
+from toughen.settings.names import import_path
 from toughen.threat import ThreatModel
 
 NAMES = sorted(catalog.classes("methods"))

@@ -13,8 +13,8 @@ from toughen.batch import Batch
 from toughen.methods import Method, total
 from toughen.models import SmallCNN
 from toughen.settings.description import describe
-from toughen.settings.door import trusting
 from toughen.settings.stored import stored_object
+from toughen.settings.trust import trusting
 from toughen.threat import ThreatModel
 
 THREATS = [ThreatModel("linf", 8 / 255), ThreatModel("l2", 0.5), ThreatModel("l1", 2.0)]

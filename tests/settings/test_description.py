@@ -22,8 +22,8 @@ from toughen.methods import ARR, PGDAT, TRADES, Method, Standard
 from toughen.models import ResNet18, WideResNet
 from toughen.settings.build import build
 from toughen.settings.description import arguments_of, describe, path_of
-from toughen.settings.door import import_path
 from toughen.settings.given import Given
+from toughen.settings.names import import_path
 from toughen.settings.signature import REQUIRED, Setting
 from toughen.threat import ThreatModel
 from toughen.training import EMA, SWA, Average, Constant, Cosine, MultiStep, OneCycle

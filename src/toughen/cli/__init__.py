@@ -13,7 +13,7 @@ from typing import Any
 from toughen._version import __version__
 from toughen.cli.console import say, visible
 from toughen.errors import InputError, ToughenError, ToughenWarning, did_you_mean
-from toughen.settings.door import finding_own_code_in
+from toughen.settings.names import finding_own_code_in
 
 COMMANDS = ("train", "tune-batch", "evaluate", "merge", "compare", "list", "completion")
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, get_origin
 
 from toughen import catalog
 from toughen.errors import InputError
-from toughen.settings.build import choose, walk
+from toughen.settings.build import walk
+from toughen.settings.choice import choose
 from toughen.settings.given import Given, by_name
 from toughen.settings.signature import REQUIRED, WORDS, Setting, choices
 

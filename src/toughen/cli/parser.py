@@ -19,9 +19,9 @@ from toughen.cli.help import class_help, page
 from toughen.errors import InputError, did_you_mean
 from toughen.settings.build import build, walk
 from toughen.settings.description import describe, path_of
-from toughen.settings.door import trusting
 from toughen.settings.given import BARE, Given, by_name, from_file, from_options, split
 from toughen.settings.signature import LISTS, REQUIRED, packed, settings_of
+from toughen.settings.trust import trusting
 
 
 @dataclass(frozen=True)

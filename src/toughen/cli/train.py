@@ -78,6 +78,7 @@ def _train(settings: dict[str, Any]) -> int:
     from toughen.reports.progress import EvaluationProgress, TrainingProgress
     from toughen.reports.terminal import show_result
     from toughen.run import RunFolder
+    from toughen.settings.trust import trust_option
     from toughen.training import Interrupted, read_rows
     from toughen.training.cost import in_words
 
@@ -95,7 +96,8 @@ def _train(settings: dict[str, Any]) -> int:
         # In the final evaluation: the loop itself saves the run and raises Interrupted.
         resumed = None if settings["resume"] == "auto" else settings["resume"]
         folder = RunFolder(resumed or settings["out"] or f"runs/{default_name(*map(settings.get, PARTS))}")
-        hint = f"; go on with: toughen train --resume {folder.path}" if folder.checkpoint.exists() else ""
+        command = f"toughen train --resume {folder.path}"
+        hint = f"; go on with: {command}{trust_option(folder.read_config())}" if folder.checkpoint.exists() else ""
         say(f"toughen: stopped{hint}", error=True)
         return 130
     if trained.evaluation is not None:

@@ -12,7 +12,7 @@ from toughen.reports.comparison import Comparison, compare_runs
 from toughen.reports.comparison_page import write_comparison
 from toughen.reports.page import is_ours
 from toughen.run import RunFolder
-from toughen.settings.door import obeying_trust
+from toughen.settings.trust import obeying_trust
 
 
 @obeying_trust

@@ -36,8 +36,8 @@ from toughen.numbers import Number
 from toughen.random_state import seeded
 from toughen.run import RunFolder
 from toughen.settings.description import describe
-from toughen.settings.door import obeying_trust
 from toughen.settings.stored import stored_object
+from toughen.settings.trust import obeying_trust
 from toughen.threat import Norm, ThreatModel, as_threat
 
 

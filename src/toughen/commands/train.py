@@ -31,8 +31,8 @@ from toughen.reports.text import bounds, percent
 from toughen.run import RunFolder
 from toughen.run.lock import at_work
 from toughen.settings.description import describe
-from toughen.settings.door import obeying_trust
 from toughen.settings.signature import settings_of
+from toughen.settings.trust import obeying_trust
 from toughen.threat import ThreatModel
 from toughen.training import (
     AWP,

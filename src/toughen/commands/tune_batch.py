@@ -18,7 +18,7 @@ from toughen.hardware.processes import Processes
 from toughen.hardware.speed import wait_for
 from toughen.numbers import check_number
 from toughen.run import RunFolder
-from toughen.settings.door import obeying_trust
+from toughen.settings.trust import obeying_trust
 from toughen.training import Trainer
 
 

@@ -14,7 +14,8 @@ from toughen.models.load import untrained
 from toughen.models.state import copied
 from toughen.run import RunFolder
 from toughen.settings.description import path_of
-from toughen.settings.door import describing_file, import_from_file, import_path
+from toughen.settings.door import describing_file, import_from_file
+from toughen.settings.names import import_path
 
 
 class Guide:

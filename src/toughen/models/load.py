@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from toughen.contracts import check_arguments
 from toughen.models.build import load_weights
 from toughen.run import RunFolder
-from toughen.settings.door import obeying_trust
 from toughen.settings.stored import stored_object
+from toughen.settings.trust import obeying_trust
 from toughen.threat import ThreatModel
 
 

@@ -3,79 +3,29 @@
 A run folder, a recipe or a manifest may come from a stranger, and building what it names runs code. So a file may name
 classes of this package, optimisers of `torch.optim`, modules of `torch.nn`, and networks of torchvision, timm and
 transformers; nothing else is imported. Anything more is the user's own word: named on the command line, passed in
-Python, or trusted by `--trust`, as PyTorch's `weights_only` and transformers' `trust_remote_code` are off by default.
+Python, or trusted (`--trust`).
 """
 
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial, wraps
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from toughen import catalog
 from toughen.errors import InputError
 from toughen.settings.description import path_of
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from toughen.settings.names import import_path
+from toughen.settings.trust import LIBRARIES, is_known, is_trusted
 
 FORMER = {"toughen.attacks.ascent.Ascent": "toughen.attacks.gradient.GradientAttack"}
 """Paths that configurations of earlier versions name, with what is there now."""
-LIBRARIES = ("torch.optim", "torch.nn", "torchvision.models", "timm.models", "transformers")
-"""Where classes that a file may name lie, beside this package."""
 LOADING = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "trust_remote_code")
 """Arguments by which a network of a library reads files or runs code of somebody's choice."""
 
-_TRUSTED: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 _FILE: ContextVar[str | None] = ContextVar("file", default=None)
-_FOLDER: ContextVar[str | None] = ContextVar("folder", default=None)
-
-
-@contextmanager
-def trusting(names: Iterable[str]) -> Iterator[None]:
-    """Let files name these packages, modules or classes too while the block runs, and what was trusted around it.
-
-    Raises:
-        InputError: one is no dotted name.
-    """
-    names = [names] if isinstance(names, str) else list(names)
-    for name in names:
-        if not isinstance(name, str) or not re.fullmatch(r"\w+(\.\w+)*", name):
-            raise InputError(f"--trust: expected a package, a module or a class such as my_package.Net, got {name!r}")
-    token = _TRUSTED.set((*_TRUSTED.get(), *names))
-    try:
-        yield
-    finally:
-        _TRUSTED.reset(token)
-
-
-def obeying_trust(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` with what its argument `trust` names trusted while it runs, and the classes of its other arguments.
-
-    Who passes a network of a class of his own trusts that class, whatever file names it.
-    """
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        names: Any = kwargs.get("trust") or ()
-        own = [path for value in (*args, *kwargs.values()) if (path := _own_class(value)) is not None]
-        with trusting([*([names] if isinstance(names, str) else names), *own]):
-            return function(*args, **kwargs)
-
-    return call
-
-
-def _own_class(value: Any) -> str | None:
-    """The import path of an argument's class, where that is neither this package's nor of a known library."""
-    value = value.func if isinstance(value, partial) else value
-    called = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
-    path = path_of(called)
-    plain = called.__module__ == "builtins" or _allowed(path) or "<" in path
-    return None if plain else path
 
 
 @contextmanager
@@ -91,33 +41,6 @@ def described_in(file: str | None) -> Iterator[None]:
 def describing_file() -> str | None:
     """The file that describes the object being built, for one that imports by name later on."""
     return _FILE.get()
-
-
-@contextmanager
-def finding_own_code_in(folder: Path) -> Iterator[None]:
-    """Find what the user names in this folder too, once there is such a name.
-
-    Not before: with the folder on the path from the start, a `wandb.py` of a stranger in it would stand in for a
-    library that is not installed.
-    """
-    token, paths = _FOLDER.set(str(folder)), sys.path.copy()
-    try:
-        yield
-    finally:
-        _FOLDER.reset(token)
-        sys.path[:] = paths
-
-
-def import_path(path: str) -> Callable[..., Any]:
-    """The class or function that the user names by a dotted import path.
-
-    Raises:
-        InputError: the module or the name in it does not exist.
-    """
-    folder = _FOLDER.get()
-    if folder is not None and folder not in sys.path and not _allowed(path):
-        sys.path.append(folder)  # last, so that it hides no other
-    return _imported(path)
 
 
 def import_from_file(
@@ -137,7 +60,7 @@ def import_from_file(
     path = FORMER.get(path, path)
     if is_trusted(path):
         return import_path(path)
-    found = _imported(path) if _allowed(path) or "<" in path else None  # a lambda's path is said, not imported
+    found = import_path(path) if is_known(path) or "<" in path else None  # a lambda's path is said, not imported
     if found is None or not _may_be_named(found) or not _is_kind(found, base):
         raise _refusal(path, place, arguments)
     check_reads_nothing(found, place, arguments)
@@ -157,52 +80,6 @@ def check_reads_nothing(called: Callable[..., Any], place: str, arguments: Mappi
             f"{place}: {path} with {loaded} would read a file that may run code, as a pickle does; nothing was run. "
             f"{_advice(path)}"
         )
-
-
-def is_trusted(path: str) -> bool:
-    """Whether the user has named this class, or its module or package."""
-    return any(path == name or path.startswith(f"{name}.") for name in _TRUSTED.get())
-
-
-def trust_option(described: Any) -> str:
-    """` --trust my_package.Net` for a command that reads this configuration again; empty where it needs none."""
-    needed = sorted(set(_foreign(described)))
-    return f" --trust {','.join(needed)}" if needed else ""
-
-
-def _foreign(described: Any) -> Iterator[str]:
-    if isinstance(described, list):
-        for item in described:
-            yield from _foreign(item)
-    elif isinstance(described, dict):
-        path = described.get("class_path")
-        if isinstance(path, str) and "." in path and not _allowed(path):
-            yield path
-        for item in described.values():
-            yield from _foreign(item)
-
-
-def _imported(path: str) -> Callable[..., Any]:
-    module, _, name = path.rpartition(".")
-    if "<" in path:
-        raise InputError(
-            f"{path!r} was a lambda or a function within another, which cannot be imported again; give a function or "
-            "class of a module, or a functools.partial of it"
-        )
-    try:
-        if module.startswith("."):
-            raise ImportError("it is relative")
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"cannot import {path!r}: {error}; expected package.module.Name") from error
-
-
-def _allowed(path: str) -> bool:
-    """Whether a file may name something there; looks at the name alone and imports nothing."""
-    parts = path.split(".")
-    if not all(part.isidentifier() and not part.startswith("__") for part in parts):
-        return False
-    return any(path.startswith(f"{place}.") for place in ("toughen", *LIBRARIES))
 
 
 def _may_be_named(found: Any) -> bool:

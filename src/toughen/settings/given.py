@@ -139,6 +139,18 @@ def by_name(given: Iterable[Given], depth: int = 0) -> dict[str, list[Given]]:
     return found
 
 
+def plain_settings(given: list[Given], depth: int) -> dict[str, Any]:
+    """What is given of the settings within, as plain data."""
+    return {name: plain_data(each, depth + 1) for name, each in by_name(given, depth).items()}
+
+
+def plain_data(given: list[Given], depth: int) -> Any:
+    """What is given of a free-form dict, whose settings have no types."""
+    whole = next((each.read() for each in given if len(each.path) == depth), None)
+    inner = plain_settings(given, depth)
+    return {**(whole if isinstance(whole, dict) else {}), **inner} if inner else whole
+
+
 class _Loader(yaml.SafeLoader):
     """YAML in which a name that stands twice is an error, and only true and false are truth values.
 

@@ -19,6 +19,7 @@ from toughen.errors import DivergedError, RunError
 from toughen.methods import Method
 from toughen.run import RunFolder
 from toughen.run.manifest import is_damaged
+from toughen.settings.trust import trust_option
 from toughen.training.checkpoint import (
     OwnState,
     as_it_is,
@@ -198,7 +199,7 @@ class Trainer:
                 self.pending.insist(_A_MOMENT)
                 raise Interrupted(
                     f"stopped in epoch {self.epoch + 1} and saved; go on with: "
-                    f"toughen train --resume {self.folder.path}"
+                    f"toughen train --resume {self.folder.path}{trust_option(self.begun.get('config'))}"
                 )
         self.seconds += time.perf_counter() - began
         self._end_epoch()
