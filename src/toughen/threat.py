@@ -1,13 +1,14 @@
 """What the attacker may do. The only place that branches on a norm."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from toughen.errors import InputError
+from toughen.errors import InputError, did_you_mean
 from toughen.hardware.precision import at_least_fp32
 from toughen.numbers import Number, as_float, as_text
 
@@ -227,6 +228,18 @@ class ThreatModel:
                 f"{int((~inside).sum())} of {len(images)} images leave the threat model {self}: largest distance "
                 f"{worst:.6g}, values in [{images.min().item():.4g}, {images.max().item():.4g}]"
             )
+
+
+def described_threat(described: Mapping[str, Any]) -> ThreatModel:
+    """The threat model that a file describes, as config.yaml and result.json do.
+
+    Raises:
+        InputError: a setting that threat models have not, or a value that they cannot have.
+    """
+    for name in described:
+        if name not in ("norm", "eps"):
+            raise InputError(f"threat.{name}: unknown setting; {did_you_mean(name, ('norm', 'eps'))}")
+    return ThreatModel(**described)
 
 
 def as_threat(threat: ThreatModel | None = None, eps: Number | None = None, norm: Norm | None = None) -> ThreatModel:

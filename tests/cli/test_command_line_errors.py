@@ -226,12 +226,12 @@ def test_message_begins(toughen: Toughen, line: str, beginning: str) -> None:
         ("[1, 2]", "--config: my.yaml: expected settings such as 'epochs: 30', got [1, 2]"),
         ("just words", "--config: my.yaml: expected settings such as 'epochs: 30', got 'just words'"),
         ("", "--config: my.yaml: expected settings such as 'epochs: 30', got None"),
-        ("epochs: 3\n  seed: 1", "--config: my.yaml, line 2, column 7: not YAML: mapping values are not allowed here"),
+        ("epochs: 3\n  seed: 1", "--config: my.yaml: line 2, column 7: not YAML: mapping values are not allowed here"),
         (
             "epochs: [1, 2",
-            "--config: my.yaml, line 1, column 14: not YAML: expected ',' or ']', but got '<stream end>'",
+            "--config: my.yaml: line 1, column 14: not YAML: expected ',' or ']', but got '<stream end>'",
         ),
-        ("epochs: 3\nepochs: 4", "--config: my.yaml, line 2, column 1: not YAML: 'epochs' stands there twice"),
+        ("epochs: 3\nepochs: 4", "--config: my.yaml: line 2, column 1: not YAML: 'epochs' stands there twice"),
     ],
 )
 def test_message_for_a_file(toughen: Toughen, tmp_path: Path, content: str, message: str) -> None:
@@ -249,8 +249,7 @@ def test_a_class_that_is_null_in_a_file(toughen: Toughen, tmp_path: Path) -> Non
 def test_a_file_that_is_not_text(toughen: Toughen, tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_bytes(b"\xff\xfe\x00")
     message = refused(toughen("train", "--config", "my.yaml"))
-    assert message.startswith("--config: my.yaml cannot be read: 'utf-8' codec can't decode")
-    assert message.endswith("expected YAML")
+    assert message.startswith("--config: my.yaml: it is not UTF-8 text from byte 0 on")
 
 
 def test_the_folder_of_a_run_as_configuration(toughen: Toughen, tmp_path: Path) -> None:

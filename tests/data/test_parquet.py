@@ -132,7 +132,7 @@ def test_missing_and_damaged_shards(root: Path, tmp_path: Path, truncate: Callab
     expect(Parquet(tmp_path / "no"), r"no folder at .*/no; expected one with train-\*\.parquet")
     expect(Parquet(tmp_path), r"has no train-\*\.parquet, neither there nor in data/; found: scans")
     truncate(root / "train-00002-of-00003.parquet")
-    expect(Parquet(root), r"train-00002-of-00003\.parquet is not a readable Parquet file")
+    expect(Parquet(root), r"train-00002-of-00003\.parquet: it is not a readable Parquet file")
     (root / "train-00001-of-00003.parquet").unlink()
     expect(Parquet(root), r"lacks shard 00001 of the set .*\(1 missing, 2 found\)")
 

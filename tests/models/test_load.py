@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_files import write_evaluation
 from safetensors.torch import save_file
 from torch import nn
 
 from toughen.errors import InputError, RunError
 from toughen.evaluation import load_model, with_weights
-from toughen.evaluation.records.verdicts import SCHEMA
 from toughen.models import SmallCNN, build_model, with_facts
 from toughen.models.load import load
 from toughen.run import RunFolder
@@ -60,7 +60,7 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path):
 
 def test_a_configuration_without_a_model_is_refused(tmp_path: Path):
     folder, _ = saved(tmp_path / "run", model="resnet")
-    with pytest.raises(RunError, match="expected `model:` with class_path and init_args, got 'resnet'"):
+    with pytest.raises(RunError, match="model: expected entries by name, got 'resnet'"):
         load_model(folder)
 
 
@@ -104,9 +104,8 @@ def test_load_gives_a_network_that_is_ready_to_predict(tmp_path: Path):
     assert found.threat == ThreatModel("l2", 0.5)
     assert (found.classes, found.figures) == (None, {})
     assert found.predict(IMAGES) == [str(label) for label in model(IMAGES).argmax(1).tolist()]
-    folder.write_result(
-        {"schema": SCHEMA, "robust_accuracy": {"accuracy": 0.25}, "figures": {"clean": {"accuracy": 0.5}}}
-    )
-    assert load(str(folder.path)).figures == {"clean": {"accuracy": 0.5}, "robust": {"accuracy": 0.25}}
+    write_evaluation(folder, n=20, seed=0, strength=1.0)
+    result, figures = folder.read_result(), load(str(folder.path)).figures
+    assert figures == {**result["figures"], "robust": result["robust_accuracy"]}
     with pytest.raises(RunError, match="no run folder"):
         load(tmp_path / "none")

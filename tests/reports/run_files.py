@@ -136,7 +136,9 @@ def write_gallery(
             "clean_predictions": np.ascontiguousarray(before),
             "adversarial_predictions": np.ascontiguousarray(after),
             "clean_confidences": np.linspace(0.99, 0.6, len(labels), dtype=np.float32),
-            "adversarial_confidences": np.where(after < 0, np.nan, np.linspace(0.97, 0.5, len(labels))),
+            "adversarial_confidences": np.where(after < 0, np.nan, np.linspace(0.97, 0.5, len(labels))).astype(
+                np.float32
+            ),
             "kinds": np.where(after == labels, 2, (after != labels).cumsum() > 1),
         },
         folder.gallery,

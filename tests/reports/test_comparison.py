@@ -81,7 +81,7 @@ def test_equal_runs_are_not_told_apart(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"threat": {"norm": "linf", "eps": "8/255"}}, "threat: linf 8/255 instead of linf 0.1"),
+        ({"threat": {"norm": "linf", "eps": 8 / 255}}, "threat: linf 8/255 instead of linf 0.1"),
         ({"budget": "quick"}, "budget: quick instead of standard"),
         ({"sample": "random"}, "test images: random 360 instead of first 360"),
         (

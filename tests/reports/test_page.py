@@ -197,7 +197,7 @@ def test_gallery_shows_the_images_themselves(
         "badge held",
         "badge held",
     ]
-    assert shown[2]["alt"] == "Adversarial image of class 1, predicted 7 with confidence 85.2 %"
+    assert shown[2]["alt"] == "Adversarial image of class 1, predicted 7 with confidence 85.3 %"
     assert shown[5]["alt"] == "Adversarial image of class 3, predicted nothing (NaN)"
     assert shown[9]["alt"] == "Clean image of class 0, predicted 0 with confidence 99.0 %"
     assert "predicted 0 99.0 %" in page.text

@@ -49,7 +49,7 @@ def test_a_gallery_without_its_tensors(make_run: MakeRun) -> None:
     tensors = load_file(folder.gallery)
     del tensors["labels"]
     save_file(tensors, folder.gallery)
-    with pytest.raises(RunError, match=r"no tensor named labels; make it again with `toughen evaluate .*trades"):
+    with pytest.raises(RunError, match=r"no tensor named 'labels'; make it again with `toughen evaluate .*trades"):
         read_run(folder)
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from run_files import write_evaluation
 
 from toughen.errors import RunError, ToughenWarning
 from toughen.run import RunFolder, atomic
@@ -248,7 +249,7 @@ def test_overwrite_deletes_only_runs(tmp_path: Path) -> None:
 
 
 def test_config_and_result_come_back(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path)
+    run = RunFolder(tmp_path / "run")
     config = {
         "zeta": 1,
         "eps": "8/255",
@@ -256,11 +257,14 @@ def test_config_and_result_come_back(tmp_path: Path) -> None:
         "on": [1.5, None, True],
     }
     run.write_config(config)
-    run.write_result(config | {"schema": 1})
+    RunFolder(tmp_path / "other").create()
+    write_evaluation(RunFolder(tmp_path / "other"), n=20, seed=0, strength=1.0)
+    result = RunFolder(tmp_path / "other").read_result()
+    run.write_result(result | {"mine": config})
     assert run.read_config() == config
-    assert run.read_result() == config | {"schema": 1}
+    assert run.read_result() == result | {"mine": config}
     assert list(run.read_config()) == list(config), "the order is the user's"
-    assert names(tmp_path) == ["config.yaml", "result.json"]
+    assert names(run.path) == ["config.yaml", "result.json"]
 
 
 @pytest.mark.parametrize(

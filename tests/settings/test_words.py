@@ -4,7 +4,9 @@ import pytest
 import yaml
 
 from toughen.errors import InputError
-from toughen.settings.given import BARE, from_options, load_yaml, split
+from toughen.reading.schema import UnfitError
+from toughen.reading.yaml_text import load_yaml
+from toughen.settings.given import BARE, from_options, split
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_yaml(text: str, value: object) -> None:
 
 @pytest.mark.parametrize("text", ["{a: 1, a: 2}", "{x: {a: 1, b: 2, a: 1}}", "a: 1\nb: 2\na: 3"])
 def test_a_name_that_stands_twice(text: str) -> None:
-    with pytest.raises(yaml.YAMLError, match="'a' stands there twice"):
+    with pytest.raises(UnfitError, match="'a' stands there twice"):
         load_yaml(text)
 
 

@@ -100,4 +100,4 @@ def _norm_of(run: str) -> str:
     """The norm that a run was trained for; l-inf where it does not say."""
     from toughen.run import RunFolder
 
-    return str(RunFolder(run).read_config().get("threat", {}).get("norm", "linf"))
+    return str((RunFolder(run).read_config().get("threat") or {}).get("norm", "linf"))

@@ -4,8 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from toughen.commands.classes import check_same_order
@@ -15,6 +14,9 @@ from toughen.models.build import check_outputs
 from toughen.models.inference import NO_PREDICTION, frozen, predict
 from toughen.models.load import load_model
 from toughen.models.outputs import giving_logits
+from toughen.reading.files import readable
+from toughen.reading.schema import UnfitError
+from toughen.reading.tensors import read_tensors
 from toughen.run import RunFolder
 from toughen.run.manifest import check, recorded
 
@@ -74,10 +76,11 @@ def _label_once(labeller: RunFolder, file: Path, classes: int, device: torch.dev
         with recorded(file) as path:
             save_file({"labels": labels}, path)
     check(file, "delete it, and the images are labelled again")
-    try:
-        labels = load_file(file)["labels"]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise RunError(f"cannot read {file}: {error}; delete it, and the images are labelled again") from error
+    with readable(file, "delete it, and the images are labelled again"):
+        labels = read_tensors(file).get("labels", torch.zeros(0))
+        known = labels.dtype == torch.int64 and labels.ndim == 1
+        if not known or not all(0 <= label < classes for label in labels.tolist()):
+            raise UnfitError(f"expected whole numbers from 0 to {classes - 1}, called labels")
     if len(labels) != len(images):
         raise RunError(
             f"{file} holds {len(labels)} labels for {len(images)} extra images: the images have changed; restore them "

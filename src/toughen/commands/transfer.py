@@ -16,7 +16,7 @@ from toughen.numbers import check_number
 from toughen.reports.evaluated import Evaluated
 from toughen.run import RunFolder
 from toughen.settings.stored import stored_object
-from toughen.threat import ThreatModel
+from toughen.threat import described_threat
 
 # What must agree before one run's images can be shown to another's model.
 _SHARED = ("data", "test images", "hash of the test images", "threat")
@@ -45,7 +45,7 @@ def matrix_of_runs(
         {run.name: _model(run.folder) for run in runs},
         split,
         _evaluated_places(first, split, images),
-        ThreatModel(**first.read_result()["threat"]),
+        described_threat(first.read_result()["threat"]),
         device=device,
         progress=progress,
     )

@@ -1,6 +1,5 @@
 """Decoding of an image (JPEG, PNG, ...) to uint8 pixels of a fixed size."""
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -12,6 +11,10 @@ from toughen.errors import DataError, InputError
 from toughen.numbers import check_number
 
 MODES = {1: "L", 3: "RGB"}
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Those of images; others run programs (EPS) or are none, whatever a file's name ends with."""
+MOST_PIXELS = 89_478_485
+"""Of one image, as PIL's own warning: a small file may unpack to a large one."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held."""
 
@@ -78,10 +81,16 @@ def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
 
 @contextmanager
 def _opened(file: BinaryIO, where: str) -> Iterator[Any]:
-    # The errors that PIL's decoders raise on damaged files, header and body.
     try:
-        with file, Image.open(file) as image:
+        with file, Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise DataError(
+                    f"{where} is of {image.width:,} x {image.height:,} pixels; expected at most {MOST_PIXELS:,}; make "
+                    "it smaller or leave it out"
+                )
             yield image
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # on damaged files PIL's decoders raise whatever their arithmetic meets
         reason = "unknown format or damaged header" if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"{where} is not a readable image: {reason}; replace it or leave it out") from error

@@ -12,6 +12,7 @@ from torch import Tensor
 from toughen.data.decode import decode, dimensions
 from toughen.data.kinds import listed
 from toughen.errors import DataError, ToughenWarning
+from toughen.reading.files import check_file, readable
 
 SPAN = 64
 """Images that a thread decodes at a stretch."""
@@ -45,10 +46,10 @@ class Files:
         Raises:
             DataError: it has gone or may not be read.
         """
-        try:
-            return Path(self.paths[index]).open("rb")
-        except OSError as error:
-            raise DataError(f"cannot read {self.paths[index]}: {error.strerror}; restore it or leave it out") from error
+        path = Path(self.paths[index])
+        with readable(path, "restore it or leave it out", DataError):
+            check_file(path)  # a pipe would be waited for
+            return path.open("rb")
 
     def where(self, index: int) -> str:
         """The file's path."""

@@ -15,9 +15,17 @@ NAMED = 20
 
 
 def visible_files(folder: Path) -> list[str]:
-    """Paths of the files in a folder and its subfolders, in torchvision's order; what is hidden is left out."""
-    paths = []
+    """Paths of the files in a folder and its subfolders, in torchvision's order; what is hidden is left out.
+
+    Raises:
+        DataError: a folder is met twice, by links: they may lead around in a circle.
+    """
+    paths: list[tuple[str, str]] = []
+    met: dict[tuple[int, int], str] = {}
     for root, folders, names in os.walk(folder, followlinks=True):
+        found = Path(root).stat()
+        if (before := met.setdefault((found.st_dev, found.st_ino), root)) != root:
+            raise DataError(f"{root} and {before} are one folder, by a link; remove it")
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths += [(root, str(Path(root, name))) for name in names if not name.startswith(".")]
     return [path for _, path in sorted(paths)]

@@ -1,6 +1,8 @@
 """Arrays in .npz files, read from the disk when they are needed."""
 
+import lzma
 import math
+import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +16,15 @@ from torch import Tensor
 
 from toughen.errors import DataError
 from toughen.hardware.memory import available_memory
+from toughen.reading.files import check_file, check_unpacked
+from toughen.reading.schema import UnfitError
 
 LOCAL_HEADER = 30
 """Bytes of a zip member's own header before its name and extra field."""
-DAMAGES = (OSError, ValueError, EOFError, BadZipFile, zlib.error)
+DAMAGES = (
+    *(OSError, ValueError, EOFError, BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(NotImplementedError, RuntimeError, OverflowError, KeyError, SyntaxError, UnfitError),
+)
 """What zipfile and NumPy raise on files that are damaged or of another format."""
 
 
@@ -88,7 +95,9 @@ def members(path: Path) -> dict[str, Member]:
     if not path.is_file():
         raise DataError(f"no file at {path}; expected an .npz file with images")
     try:
+        size = check_file(path)
         with ZipFile(path) as archive:
+            check_unpacked(size, sum(info.file_size for info in archive.infolist()))
             names = [info for info in archive.infolist() if info.filename.endswith(".npy")]
             return {info.filename[:-4]: _member(path, archive, info) for info in names}
     except DAMAGES as error:
@@ -101,6 +110,8 @@ def _member(path: Path, archive: ZipFile, info: ZipInfo) -> Member:
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read(opened)
         header = opened.tell()
+    if info.file_size != header + math.prod(shape) * dtype.itemsize and not dtype.hasobject:
+        raise UnfitError(f"{info.filename} has {info.file_size:,} bytes, not those of {dtype} of shape {shape}")
     offset = None
     if info.compress_type == ZIP_STORED:
         # The zip's directory gives the place of the member's own header, whose length only that header knows.

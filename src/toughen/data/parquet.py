@@ -12,10 +12,13 @@ import torch
 
 from toughen.data.decode import check_format
 from toughen.data.encoded import Encoded, Source, first_sound, sound
-from toughen.data.shards import class_names, find_shards, image_column, label_column, read_column, read_schema
+from toughen.data.shards import class_names, find_shards, image_column, label_column, read_column, shard_schema
 from toughen.data.source import DataSource, ImageSet, Split
 from toughen.errors import DataError
 from toughen.hardware.memory import available_memory
+
+MOST_CLASSES = 100_000
+"""Of data that do not name theirs: the largest label says how many there are."""
 
 
 class Parquet(DataSource):
@@ -88,9 +91,14 @@ class Parquet(DataSource):
         # Both splits are read, so that they agree on the number of classes.
         labels = {part: self._read_labels(paths) for part, paths in shards.items() if paths}
         first = (shards["train"] or shards["test"])[0]
-        schema = read_schema(first)
-        names = class_names(schema, label_column(schema, self.label, first))
+        schema = shard_schema(first)
+        names = class_names(schema, label_column(schema, self.label, first), first)
         largest = max(int(part.max(initial=-1)) for part in labels.values())
+        if not names and largest >= MOST_CLASSES:
+            raise DataError(
+                f"{first} and the other shards have a label of {largest}; expected at most {MOST_CLASSES:,} classes "
+                "where they have no names; choose another column with --data.label"
+            )
         classes = names or tuple(str(number) for number in range(largest + 1))
         for part, values in labels.items():
             if not len(values):
@@ -107,14 +115,17 @@ class Parquet(DataSource):
     def _read_labels(self, shards: list[Path]) -> np.ndarray:
         parts = []
         for shard in shards:
-            column = read_column(shard, label_column(read_schema(shard), self.label, shard))
+            column = read_column(shard, label_column(shard_schema(shard), self.label, shard))
             if column.null_count:
                 raise DataError(f"{shard} has {column.null_count} rows without a label; remove them")
-            parts.append(column.to_numpy().astype(np.int64))
+            numbers = column.to_numpy()
+            if len(numbers) and not -(2**63) <= int(numbers.min()) <= int(numbers.max()) < 2**63:
+                raise DataError(f"{shard} has a label of {numbers.max()}; choose another column with --data.label")
+            parts.append(numbers.astype(np.int64))
         return np.concatenate(parts)
 
     def _rows(self, shards: list[Path]) -> "Rows":
-        columns = [read_column(shard, image_column(read_schema(shard), self.image, shard)) for shard in shards]
+        columns = [read_column(shard, image_column(shard_schema(shard), self.image, shard)) for shard in shards]
         return Rows(shards, columns)
 
     def _like(self, shards: dict[Split, list[Path]], split: Split) -> Encoded | None:
@@ -123,7 +134,7 @@ class Parquet(DataSource):
         first = shards["train"][0]
         if self.skip_bad:
             return Encoded(first_sound(self._rows([first]), self.channels), self.channels)
-        column = read_column(first, image_column(read_schema(first), self.image, first), rows=1)
+        column = read_column(first, image_column(shard_schema(first), self.image, first), rows=1)
         return Encoded(Rows([first], [column]), self.channels)
 
 

@@ -1,20 +1,38 @@
 """Finding Parquet shards and the columns in them."""
 
-import json
 import re
-from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from toughen.data.source import Split
 from toughen.errors import DataError
+from toughen.reading.files import from_json, readable
+from toughen.reading.schema import check_kind
+from toughen.reading.tables import read_columns, read_schema
 
 NAMES = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
 LABELS = ("label", "labels", "fine_label", "fine_labels")
+AGAIN = "download or write it again"
+
+
+class Feature(TypedDict):
+    """A column, as the Hugging Face metadata describe it."""
+
+    names: NotRequired[list[str] | None]
+
+
+class Info(TypedDict):
+    """The metadata's part on the columns."""
+
+    features: NotRequired[dict[str, Any]]
+
+
+class _About(TypedDict):
+    """The Hugging Face metadata."""
+
+    info: NotRequired[Info]
 
 
 def find_shards(root: Path, split: Split) -> list[Path]:
@@ -35,41 +53,34 @@ def find_shards(root: Path, split: Split) -> list[Path]:
 def _check_complete(shards: list[Path]) -> None:
     parts = [re.search(r"-(\d+)-of-(\d+)", shard.name) for shard in shards]
     numbers = {int(part[1]) for part in parts if part}
-    missing = sorted(set(range(max((int(part[2]) for part in parts if part), default=0))) - numbers)
-    if missing:
+    count = max((int(part[2]) for part in parts if part), default=0)
+    first = next((number for number in range(min(count, len(numbers) + 1)) if number not in numbers), None)
+    if first is not None:  # counted, as a name may say that there are 10^15
+        missing = count - sum(number < count for number in numbers)
         raise DataError(
-            f"{shards[0].parent} lacks shard {missing[0]:05d} of the set that {shards[0].name} belongs to "
-            f"({len(missing)} missing, {len(shards)} found); download the rest"
+            f"{shards[0].parent} lacks shard {first:05d} of the set that {shards[0].name} belongs to "
+            f"({missing} missing, {len(shards)} found); download the rest"
         )
 
 
-def read_schema(shard: Path) -> Any:
+def shard_schema(shard: Path) -> pa.Schema:
     """The Arrow schema of a shard.
 
     Raises:
         DataError: not a Parquet file, or a truncated one.
     """
-    return _read(shard, lambda file: file.schema_arrow)
+    with readable(shard, AGAIN, DataError):
+        return read_schema(shard)
 
 
-def read_column(shard: Path, column: str, rows: int | None = None) -> Any:
+def read_column(shard: Path, column: str, rows: int | None = None) -> pa.ChunkedArray:
     """One column of a shard, or only its first rows.
 
     Raises:
-        DataError: the file is damaged.
+        DataError: the file is damaged, or unpacks to far more than its size.
     """
-    if rows is None:
-        return _read(shard, lambda file: file.read(columns=[column]).column(column))
-    batches = _read(shard, lambda file: list(islice(file.iter_batches(batch_size=rows, columns=[column]), 1)))
-    return pa.Table.from_batches(batches).column(column).slice(0, rows)
-
-
-def _read(shard: Path, action: Callable[[Any], Any]) -> Any:
-    try:
-        with pq.ParquetFile(shard) as file:
-            return action(file)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{shard} is not a readable Parquet file: {error}; download or write it again") from error
+    with readable(shard, AGAIN, DataError):
+        return read_columns(shard, [column], rows).column(column)
 
 
 def image_column(schema: Any, chosen: str | None, shard: Path) -> str:
@@ -115,11 +126,20 @@ def label_column(schema: Any, chosen: str | None, shard: Path) -> str:
     return usual or integers[0]
 
 
-def class_names(schema: Any, label: str) -> tuple[str, ...]:
-    """The label column's class names from the Hugging Face metadata; empty if there are none."""
+def class_names(schema: pa.Schema, label: str, shard: Path) -> tuple[str, ...]:
+    """The label column's class names from the Hugging Face metadata; empty if there are none.
+
+    Raises:
+        DataError: that is damaged.
+    """
     metadata = (schema.metadata or {}).get(b"huggingface")
-    features = json.loads(metadata).get("info", {}).get("features", {}) if metadata else {}
-    return tuple(features.get(label, {}).get("names") or ())
+    if not metadata:
+        return ()
+    with readable(shard, "mend its metadata 'huggingface', or leave it out", DataError):
+        features = from_json(metadata, _About).get("info", {}).get("features", {})
+        feature = features.get(label, {})
+        check_kind(feature, Feature, f"info.features.{label}")
+        return tuple(feature.get("names") or ())
 
 
 def _struct_with_bytes(kind: Any) -> bool:

@@ -103,9 +103,8 @@ class ImageSet:
                 f"labels of {self.name}: expected values in 0 .. {len(names) - 1}, got {int(wrong[0])} "
                 f"({len(wrong):,} of {len(self):,} are out of range); leave out images without a label"
             )
-        return replace(
-            self, labels=torch.tensor([names.index(name) for name in self.classes])[self.labels], classes=names
-        )
+        places = {name: place for place, name in enumerate(names)}
+        return replace(self, labels=torch.tensor([places[name] for name in self.classes])[self.labels], classes=names)
 
     def channel_statistics(self, sample: int = 10_000) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel, in [0, 1] units, over at most `sample` images, by class."""
@@ -121,8 +120,9 @@ def in_unit_range(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 def _other_classes(names: tuple[str, ...], whose: str, images: ImageSet) -> str:
     """Both lists, and first what only one of them has."""
-    missing = [name for name in names if name not in images.classes]
-    more = [name for name in images.classes if name not in names]
+    here, there = set(images.classes), set(names)
+    missing = [name for name in names if name not in here]
+    more = [name for name in images.classes if name not in there]
     return (
         f"the classes of {images.name} are not those of {whose}, and classes are matched by name: "
         f"missing there {', '.join(missing) or 'none'}; unknown here {', '.join(more) or 'none'}.\n"

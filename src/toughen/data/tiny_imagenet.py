@@ -8,6 +8,7 @@ from toughen.data.encoded import Encoded, Files, Source, first_sound, sound
 from toughen.data.kinds import check_kinds, visible_files
 from toughen.data.source import DataSource, ImageSet, Split
 from toughen.errors import DataError
+from toughen.reading.files import read_text, readable
 
 FOLDER = "tiny-imagenet-200"
 
@@ -108,10 +109,8 @@ def _names(words: Path, ids: list[str]) -> tuple[str, ...]:
 
 
 def _lines(file: Path) -> list[str]:
-    try:
-        lines = [line.rstrip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {file}: {error}; unpack {FOLDER}.zip again") from error
+    with readable(file, f"unpack {FOLDER}.zip again", DataError):
+        lines = [line.rstrip() for line in read_text(file).splitlines() if line.strip()]
     if not lines:
         raise DataError(f"{file} is empty; unpack {FOLDER}.zip again")
     return lines

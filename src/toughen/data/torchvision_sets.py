@@ -45,15 +45,21 @@ class _Downloaded(DataSource):
         root = default_root() if self.root is None else Path(self.root).expanduser()
         try:
             pixels, labels, classes = self._read(root, split)
-        except (OSError, RuntimeError, ValueError, AssertionError) as error:
+        except (OSError, RuntimeError, ValueError, AssertionError, TypeError, LookupError, MemoryError) as error:
             # What torchvision raises for a missing network, a missing file and a damaged one.
             advice = "" if self.download else ", or fetch them with --data.download true"
             raise DataError(
                 f"{self.title} could not be read from {root}: {str(error).strip() or type(error).__name__}. "
                 f"Put {self._wanted(root)}{advice}; another folder is chosen with --data.root or TOUGHEN_DATA"
             ) from error
-        images = torch.from_numpy(np.ascontiguousarray(pixels))
-        return ImageSet(Decoded(images), torch.from_numpy(np.asarray(labels, dtype=np.int64)), classes, self.title)
+        images, numbers = np.ascontiguousarray(pixels), np.asarray(labels, dtype=np.int64)
+        known = images.ndim == 4 and numbers.shape == images.shape[:1] and images.size and numbers.size
+        if not known or not 0 <= numbers.min() <= numbers.max() < len(classes):
+            raise DataError(
+                f"{self.title} in {root} has images of shape {images.shape} and labels of shape {numbers.shape}, "
+                f"expected a label from 0 to {len(classes) - 1} for each image; fetch its files again"
+            )
+        return ImageSet(Decoded(torch.from_numpy(images)), torch.from_numpy(numbers), classes, self.title)
 
 
 class FashionMNIST(_Downloaded):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from toughen.evaluation.verify import Clean, Outcome
+from toughen.reading.schema import UnfitError
+from toughen.reading.tensors import read_tensors
 
 SIZE = 12
 _EACH = 4
@@ -27,6 +30,51 @@ class _Picture:
     @property
     def confidence(self) -> float:
         return float(self.values["adversarial_confidences"])
+
+
+PICTURES = {
+    "clean": (torch.float32, 4),
+    "adversarial": (torch.float32, 4),
+    "labels": (torch.int64, 1),
+    "clean_predictions": (torch.int64, 1),
+    "adversarial_predictions": (torch.int64, 1),
+    "clean_confidences": (torch.float32, 1),
+    "adversarial_confidences": (torch.float32, 1),
+}
+"""Type and number of dimensions of what is kept of pictures; all have as many rows."""
+
+
+def read_gallery(path: Path) -> dict[str, Tensor]:
+    """What `gallery` gave.
+
+    Raises:
+        OSError: no such file.
+        UnfitError: damaged, or something else.
+    """
+    return _checked(read_tensors(path), {**PICTURES, "kinds": (torch.int64, 1)})
+
+
+def read_candidates(path: Path, images: int) -> dict[str, Tensor]:
+    """What `candidates` gave of a batch of so many images; as `read_gallery`."""
+    pictures = _checked(read_tensors(path), {**PICTURES, "rows": (torch.int64, 1), "held": (torch.bool, 1)})
+    if not all(0 <= row < images for row in pictures["rows"].tolist()):
+        raise UnfitError(f"tensor 'rows': expected rows of {images} images")
+    return pictures
+
+
+def _checked(found: dict[str, Tensor], expected: Mapping[str, tuple[torch.dtype, int]]) -> dict[str, Tensor]:
+    for name, (dtype, dimensions) in expected.items():
+        if name not in found:
+            raise UnfitError(f"no tensor named {name!r}")
+        came = found[name]
+        if (came.dtype, came.ndim, len(came) if came.ndim else None) != (dtype, dimensions, len(found["clean"])):
+            raise UnfitError(
+                f"tensor {name!r}: expected {dtype} of {dimensions} dimensions, a row a picture, got {came.dtype} of "
+                f"shape {tuple(came.shape)}"
+            )
+    if found["clean"].shape != found["adversarial"].shape or not all(found["clean"].shape[1:]):
+        raise UnfitError("tensors 'clean' and 'adversarial': expected images of one size")
+    return found
 
 
 def candidates(position: int, clean: Clean, outcome: Outcome) -> dict[str, Tensor]:

@@ -7,21 +7,21 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from toughen.attacks.budgets import FURTHER, further_attacks
 from toughen.errors import RunError
 from toughen.evaluation.checks import run_checks
 from toughen.evaluation.checks.doubts import reasons
-from toughen.evaluation.gallery import gallery
+from toughen.evaluation.gallery import gallery, read_gallery
 from toughen.evaluation.records.batches import CLEAN, BatchResult, join_batches
 from toughen.evaluation.records.spec import EvaluationSpec, plain
 from toughen.evaluation.records.verdicts import SCHEMA, Verdicts
 from toughen.evaluation.requirement import RequirementResult
 from toughen.evaluation.statistics.calibration import calibration
 from toughen.evaluation.statistics.per_class import confusion, per_class
+from toughen.reading.files import readable
 from toughen.run import RunFolder, atomic
 from toughen.run.manifest import check
 from toughen.threat import ThreatModel
@@ -130,10 +130,8 @@ class Evaluation:
         """
         result, verdicts = folder.read_result(), Verdicts.read(folder.verdicts)
         check(folder.gallery, f"make it again with `toughen evaluate {folder.run} --overwrite`")
-        try:
-            pictures = load_file(folder.gallery) if folder.gallery.exists() else {}
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"cannot read {folder.gallery}: {error}; evaluate again with --overwrite") from error
+        with readable(folder.gallery, "evaluate again with --overwrite"):
+            pictures = read_gallery(folder.gallery) if folder.gallery.exists() else {}
         return cls(verdicts, result, pictures, reused=True)
 
 

@@ -1,12 +1,12 @@
 """From a network's class and settings to a classifier of [0, 1] images, and back from its saved weights."""
 
 import inspect
-import json
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from toughen.models.normalisation import read_statistics
 from toughen.models.outputs import hint, kind
 from toughen.models.state import split_state
 from toughen.models.weight_files import WeightFile, read_weights, without_prefixes
+from toughen.reading.files import from_json, readable
 from toughen.run.manifest import check
 from toughen.settings.description import arguments_of, path_of
 
@@ -183,8 +184,12 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], file: WeightFile, path: 
             + "\nGive the --model (with its settings) that the weights were saved from."
         )
     # A file from elsewhere has no such texts: then the network keeps what it has.
-    texts = {name: json.loads(file.texts[name]) if name in file.texts else rest[name] for name in rest}
-    model.load_state_dict({**texts, **state})
+    with readable(path, "save the weights again"):
+        said = {name: from_json(file.texts[name], Any) for name in rest if name in file.texts}
+    try:
+        model.load_state_dict({**rest, **said, **state})
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:  # its own set_extra_state
+        raise RunError(f"{path}: the network does not take its state: {error}; save the weights again") from error
 
 
 def names_in_files(model: nn.Module) -> set[str]:

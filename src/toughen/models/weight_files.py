@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from toughen.errors import RunError
+from toughen.reading.files import check_file, readable
+from toughen.reading.tensors import read_tensors_and_texts
 
 EXPECTED = "expected a .safetensors file, or a .pt, .pth or .ckpt file with a state dict in it"
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "ema", "state_dict_ema", "model_ema")
@@ -52,11 +52,10 @@ def read_weights(path: Path) -> WeightFile:
         RunError: no such file, a damaged one, one that holds no state dict, or one that only running what is in it
             could read; the message says how to convert that.
     """
-    try:
+    with readable(f"weights from {path}", EXPECTED):
+        check_file(path)
         with path.open("rb") as file:
             start = file.read(16)
-    except OSError as error:
-        raise RunError(f"cannot read weights from {path}: {error.strerror or error}; {EXPECTED}") from error
     if start[8:9] == b"{":
         return _safetensors(path)
     if start[:2] == b"PK" or start[:1] == b"\x80":
@@ -84,12 +83,8 @@ def without_prefixes(state: Mapping[str, Tensor], expected: Iterable[str]) -> tu
 
 
 def _safetensors(path: Path) -> WeightFile:
-    try:
-        state = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            return WeightFile(state, file.metadata() or {})
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise RunError(f"cannot read weights from {path}: {error}; {EXPECTED}") from error
+    with readable(f"weights from {path}", EXPECTED):
+        return WeightFile(*read_tensors_and_texts(path))
 
 
 def _of_torch(path: Path) -> WeightFile:

@@ -1,28 +1,20 @@
 """The files of a run folder, read once for its report."""
 
-import csv
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
-from toughen.errors import RunError
+from toughen.evaluation.gallery import read_gallery
 from toughen.evaluation.records.evaluations import Evaluations
 from toughen.evaluation.records.verdicts import Verdicts
+from toughen.reading.files import readable
 from toughen.run import RunFolder
 from toughen.run.manifest import check
 from toughen.training.guards.events import read_events
-
-GALLERY = (
-    *("clean", "adversarial", "labels", "kinds", "clean_predictions", "adversarial_predictions"),
-    *("clean_confidences", "adversarial_confidences"),
-)
-_RESTORE = "restore it, or move it away to leave it out"
+from toughen.training.log import read_rows
 
 
 @dataclass(frozen=True)
@@ -80,32 +72,18 @@ def read_run(folder: RunFolder) -> RunData:
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:
-    """The columns of a metrics.csv.
+    """The columns of a metrics.csv; NaN where a cell is empty.
 
     Raises:
         RunError: a cell that is not a number.
     """
-    check(path, _RESTORE)
-    with _readable(path, _RESTORE), path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-        names = [name for name in (rows[0] if rows else {}) if name is not None]
-        return {name: [float(row[name]) if row[name] else float("nan") for row in rows] for name in names}
+    rows = read_rows(path)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name, math.nan) for row in rows] for name in names}
 
 
 def _read_gallery(folder: RunFolder) -> dict[str, NDArray[Any]]:
     advice = f"make it again with `toughen evaluate {folder.run} --overwrite`"
     check(folder.gallery, advice)
-    with _readable(folder.gallery, advice):
-        tensors: dict[str, NDArray[Any]] = load_file(folder.gallery)
-        missing = [name for name in GALLERY if name not in tensors]
-        if missing:
-            raise ValueError(f"no tensor named {', '.join(missing)}")
-        return tensors
-
-
-@contextmanager
-def _readable(path: Path, advice: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, SafetensorError) as error:
-        raise RunError(f"cannot read {path}: {error}; {advice}") from error
+    with readable(folder.gallery, advice):
+        return {name: tensor.numpy() for name, tensor in read_gallery(folder.gallery).items()}

@@ -13,6 +13,11 @@ from typing import Any
 import yaml
 
 from toughen.errors import RunError, ToughenWarning
+from toughen.reading.config import Config
+from toughen.reading.files import read_json, readable
+from toughen.reading.result import check_result
+from toughen.reading.schema import UnfitError, check_kind, shown
+from toughen.reading.yaml_text import read_yaml
 from toughen.run.files import atomic, clean_up, is_left_over, temporary_beside, writable
 from toughen.run.manifest import check, recorded
 
@@ -29,8 +34,8 @@ def _move(folder: Path, to: Path) -> None:
 def _is_a_run(folder: Path) -> bool:
     """Whether its config.yaml tells of data and a model, as every run's does, and not of somebody's own project."""
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        config = read_yaml(folder / "config.yaml")
+    except (OSError, UnfitError):
         return False
     return isinstance(config, dict) and {"data", "model"} <= set(config)
 
@@ -170,14 +175,9 @@ class RunFolder:
             RunError: it is missing or damaged.
         """
         self.require(self.config)
-        try:
-            config = yaml.safe_load(self.config.read_text())
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise RunError(f"cannot read {self.config}: {error}; expected YAML; restore the file") from error
-        if not isinstance(config, dict):
-            raise RunError(
-                f"cannot read {self.config}: expected settings such as 'epochs: 30', got {config!r}; restore the file"
-            )
+        with readable(self.config, "restore the file"):
+            config = read_yaml(self.config)
+            check_kind(config, Config)
         return config
 
     def write_config(self, config: dict[str, Any]) -> None:
@@ -194,13 +194,8 @@ class RunFolder:
         if not self.classes.exists():
             return None
         check(self.classes, f"restore it, or go on with the run: `toughen train --resume {self.run}`")
-        try:
-            names = json.loads(self.classes.read_text())
-        except (OSError, ValueError) as error:
-            raise RunError(f"cannot read {self.classes}: {error}; expected a list of names; restore it") from error
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise RunError(f"cannot read {self.classes}: expected a list of names, got {names!r}; restore it")
-        return tuple(names)
+        with readable(self.classes, "expected a list of names; restore it"):
+            return tuple(read_json(self.classes, list[str]))
 
     def write_classes(self, names: Sequence[str]) -> None:
         """Write classes.json."""
@@ -216,15 +211,14 @@ class RunFolder:
         self.require(self.result)
         advice = f"`toughen evaluate {self.run} --overwrite`"
         check(self.result, f"make it again with {advice}")
-        try:
-            result: dict[str, Any] = json.loads(self.result.read_text())
-        except (OSError, ValueError) as error:
-            raise RunError(f"cannot read {self.result}: {error}; make it again with {advice}") from error
-        if result.get("schema") != 1:
-            raise RunError(
-                f"{self.result}: expected schema 1, got {result.get('schema')!r}; it comes from another version of "
-                f"toughen: evaluate again with {advice}"
-            )
+        with readable(self.result, f"make it again with {advice}"):
+            result: dict[str, Any] = read_json(self.result, dict[str, Any])
+            if result.get("schema") != 1:
+                raise RunError(
+                    f"{self.result}: expected schema 1, got {shown(result.get('schema'))}; it comes from another "
+                    f"version of toughen: evaluate again with {advice}"
+                )
+            check_result(result)
         return result
 
     def write_result(self, result: dict[str, Any]) -> None:

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from toughen import catalog
 from toughen.errors import InputError
+from toughen.reading.schema import UnfitError, shown
+from toughen.reading.yaml_text import load_yaml, read_yaml
 
 BARE = object()
 """The value of an option without one, such as `--overwrite`."""
-_CHANGED = ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Given:
         """
         try:
             return load_yaml(self.value) if self.is_text and isinstance(self.value, str) else self.value
-        except yaml.YAMLError as error:
+        except UnfitError as error:
             expectation = "expected a value or YAML such as {width: 32}"
             raise InputError(f"{self.place}: {expectation}, got {self.value!r}") from error
 
@@ -117,15 +116,12 @@ def from_file(name: Any, layer: int = 0) -> list[Given]:
         raise InputError("--config needs a value: a YAML file, or a recipe that `toughen list recipes` names")
     file = catalog.find_recipe(name)
     try:
-        content = load_yaml(file.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
-        raise InputError(f"--config: {file}{where}: not YAML: {error.problem or error}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"--config: {file} cannot be read: {' '.join(str(error).split())}; expected YAML") from error
+        content = read_yaml(file)
+    except (OSError, UnfitError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"--config: {file}: {why or error}") from error
     if not isinstance(content, dict):
-        raise InputError(f"--config: {file}: expected settings such as 'epochs: 30', got {content!r:.60}")
+        raise InputError(f"--config: {file}: expected settings such as 'epochs: 30', got {shown(content)}")
     place = f"{Path(file).name}: "
     return [Given((str(each),), f"{place}{each}", value, layer, file=str(file)) for each, value in content.items()]
 
@@ -149,36 +145,3 @@ def plain_data(given: list[Given], depth: int) -> Any:
     whole = next((each.read() for each in given if len(each.path) == depth), None)
     inner = plain_settings(given, depth)
     return {**(whole if isinstance(whole, dict) else {}), **inner} if inner else whole
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a name that stands twice is an error, and only true and false are truth values.
-
-    YAML 1.1 also reads on, off, yes and no so, and would make the setting `on: logits` one called True. Dates stay
-    text.
-    """
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own attribute
-        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _CHANGED]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A dict, unless a name stands twice."""
-        keys = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for number, key in enumerate(keys):
-            if key.value in [each.value for each in keys[:number]]:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands there twice", key.start_mark)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.add_implicit_resolver(_CHANGED[0], re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-
-
-def load_yaml(text: str) -> Any:
-    """The plain data in a piece of YAML; raises `yaml.YAMLError`.
-
-    >>> load_yaml("{on: logits, flip: true, lam: 3}")
-    {'on': 'logits', 'flip': True, 'lam': 3}
-    """
-    return yaml.load(text, Loader=_Loader)

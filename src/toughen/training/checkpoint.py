@@ -5,22 +5,50 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from toughen.errors import RunError, ToughenWarning
 from toughen.methods import Method
 from toughen.models.state import extra_as_text, split_state
+from toughen.reading.files import read_json
+from toughen.reading.schema import Amount, Count, UnfitError
+from toughen.reading.tensors import read_tensors
 from toughen.run import RunFolder, atomic
 from toughen.run.files import remove
 from toughen.run.manifest import check, recorded
 from toughen.run.manifest import write as write_manifest
 
 TENSOR = "__tensor__"
+
+
+class State(TypedDict):
+    """What state.json holds: a dict as pairs, as JSON's names are texts alone."""
+
+    items: list[tuple[str, Any]]
+
+
+class CostFacts(TypedDict):
+    """See `Meter.state_dict`."""
+
+    flops: dict[str, Amount]
+    device_seconds: Amount
+
+
+class Place(TypedDict):
+    """What of a run's state is no tensor: where it was."""
+
+    epoch: Count
+    batch: Count
+    best: float
+    seconds: Amount
+    cost: CostFacts
+    processes: list[dict[str, Any]]
+    best_epoch: NotRequired[Count]
+    rows: NotRequired[list[dict[str, float]]]
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
@@ -103,10 +131,10 @@ def _load_one(folder: Path) -> dict[str, Any]:
     try:
         for name in ("tensors.safetensors", "state.json"):
             check(folder / name, "it is not used")
-        tensors = load_file(folder / "tensors.safetensors")
-        document = json.loads((folder / "state.json").read_text())
-        return _restore(document, tensors)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RunError) as error:
+        tensors = read_tensors(folder / "tensors.safetensors")
+        state: dict[str, Any] = _restore(read_json(folder / "state.json", State), tensors)
+        return state
+    except (OSError, UnfitError, ValueError, KeyError, TypeError, RunError) as error:
         raise RunError(f"the checkpoint in {folder} is damaged: {error}") from error
 
 

@@ -1,6 +1,7 @@
 """Records of a run: sums kept on the device, one row an epoch in metrics.csv, and the trackers."""
 
 import csv
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from toughen.data import ImageSet, Split
 from toughen.methods import Terms
+from toughen.reading.files import read_csv, readable
+from toughen.reading.schema import UnfitError
 from toughen.run.manifest import check, recorded
 
 Row = dict[str, float]
@@ -100,7 +103,8 @@ class EpochSums:
     def load_state_dict(self, state: dict[str, object], device: torch.device) -> None:
         """Restore the state from a checkpoint."""
         sums, bad, images = state["sums"], state["bad"], state["images"]
-        assert isinstance(sums, dict) and isinstance(bad, dict) and isinstance(images, int)
+        if not (isinstance(sums, dict) and isinstance(bad, dict) and isinstance(images, int)):
+            raise TypeError("sums of an epoch of another kind")
         self.sums = {name: value.to(device) for name, value in sums.items()}
         self.bad = {name: value.to(device) for name, value in bad.items()}
         self.images = images
@@ -127,6 +131,10 @@ def read_rows(path: Path) -> list[Row]:
     """
     if not path.exists():
         return []
-    check(path, f"make it again with `toughen train --resume {path.parent}`")
-    with path.open(newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    advice = f"make it again with `toughen train --resume {path.parent}`"
+    check(path, advice)
+    with readable(path, advice):
+        rows = read_csv(path)
+        if not all(math.isfinite(row.get("epoch", math.nan)) for row in rows):
+            raise UnfitError("expected an epoch in every row")
+        return rows

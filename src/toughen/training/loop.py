@@ -17,11 +17,13 @@ from toughen.batch import Batch
 from toughen.data import Loader
 from toughen.errors import DivergedError, RunError
 from toughen.methods import Method
+from toughen.reading.schema import UnfitError, check_kind
 from toughen.run import RunFolder
 from toughen.run.manifest import is_damaged
 from toughen.settings.trust import trust_option
 from toughen.training.checkpoint import (
     OwnState,
+    Place,
     as_it_is,
     drop_damaged,
     load_state,
@@ -319,6 +321,7 @@ class Trainer:
                 "that validation holds out; go on with the version that began it, or start it again with --overwrite"
             )
         try:
+            check_kind(state, Place)
             self.model.load_state_dict(state["model"])
             self.method.load_state_dict(state["method"])
             self.updates.optimizer.load_state_dict(state["optimizer"])
@@ -332,18 +335,17 @@ class Trainer:
             self.best_epoch = state.get("best_epoch", 0)
             earlier = read_rows(self.folder.metrics) if "rows" not in state else state["rows"]
             self.rows = [row for row in earlier if row["epoch"] <= self.epoch]
-            own = state["processes"]
-        except (RuntimeError, ValueError, KeyError) as error:
+            own, process, processes = state["processes"], self.accelerator.process_index, self.accelerator.num_processes
+            if process < len(own):  # a process that the run did not have before draws from its fresh generators
+                self.sums.load_state_dict(own[process]["sums"], self.accelerator.device)
+                self.own.load_state_dict(own[process])
+        except (UnfitError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise RunError(
                 f"the checkpoint in {self.folder.checkpoint} does not fit the configuration in {self.folder.config}: "
                 f"{error}"
             ) from error
-        process, processes = self.accelerator.process_index, self.accelerator.num_processes
         if len(own) != processes:
             warn_of_other_numbers(f"the run had {len(own)} processes and goes on with {processes}")
-        if process < len(own):  # a process that the run did not have before draws from its fresh generators
-            self.sums.load_state_dict(own[process]["sums"], self.accelerator.device)
-            self.own.load_state_dict(own[process])
         if self.accelerator.is_main_process:
             drop_damaged(self.folder.checkpoint)
             self._mend()

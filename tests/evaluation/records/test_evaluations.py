@@ -14,6 +14,7 @@ import torch
 from toughen.data import Digits
 from toughen.errors import ToughenWarning
 from toughen.evaluation import Evaluation, evaluate_model
+from toughen.evaluation.gallery import PICTURES
 from toughen.evaluation.records.evaluations import Evaluations
 from toughen.models import SmallCNN, build_model
 from toughen.run import RunFolder
@@ -27,7 +28,8 @@ def found() -> Evaluation:
         model = build_model(partial(SmallCNN, width=3), num_classes=10, in_channels=1, mean=[0.3], std=[0.4])
     images = Digits().load("test")
     whole = evaluate_model(model, images, ThreatModel("l2", 0.4), budget="quick", test_images=8, checks=False)
-    return replace(whole, gallery={"clean": torch.zeros(1)})
+    pictures = {name: torch.zeros([1] * dimensions, dtype=dtype) for name, (dtype, dimensions) in PICTURES.items()}
+    return replace(whole, gallery={**pictures, "kinds": torch.zeros(1, dtype=torch.int64)})
 
 
 @pytest.fixture
@@ -43,13 +45,14 @@ def other(found: Evaluation, number: int, **changes: Any) -> Evaluation:
     return replace(found, result={**found.result, "key": f"{number:08x}", **changes})
 
 
+MANY = {"accuracy": 0.0, "interval": [0.0, 0.0], "held": 0, "n": 10_000}
 STANDARD = {"budget": "standard", "attacks": {"autoattack": {"standard": True}}}
 BETTER: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"threat": {"norm": "l2", "eps": 0.5}, **STANDARD}),
     ({}, {"complete": False, **STANDARD}),
-    (STANDARD, {"robust_accuracy": {"n": 10_000}}),
-    (STANDARD, {**STANDARD, "attacks": {"autoattack": {"standard": False}}, "robust_accuracy": {"n": 10_000}}),
-    ({**STANDARD, "robust_accuracy": {"n": 10_000}}, {**STANDARD, "budget": "thorough"}),
+    (STANDARD, {"robust_accuracy": MANY}),
+    (STANDARD, {**STANDARD, "attacks": {"autoattack": {"standard": False}}, "robust_accuracy": MANY}),
+    ({**STANDARD, "robust_accuracy": MANY}, {**STANDARD, "budget": "thorough"}),
     ({**STANDARD, "budget": "thorough"}, STANDARD),
     ({"created": "2026-01-02T00:00:00+00:00"}, {"created": "2026-01-01T00:00:00+00:00"}),
 ]
@@ -77,7 +80,7 @@ def test_the_headline_is_of_the_runs_own_network_and_data(found: Evaluation, run
     for each in [before, mine, foreign][::order]:
         kept.add(each)
     assert kept.all()[0][1] == mine.result, "the weights have changed since"
-    run.write_config({**run.read_config(), "data": "other"})
+    run.write_config({**run.read_config(), "data": {"class_path": "other"}})
     kept.note_own(foreign.result)
     assert kept.all()[0][1] == foreign.result, "the data has changed since"
 

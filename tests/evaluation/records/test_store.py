@@ -8,6 +8,7 @@ import torch
 
 from toughen.errors import RunError, ToughenWarning
 from toughen.evaluation import EvaluationSpec
+from toughen.evaluation.gallery import PICTURES
 from toughen.evaluation.preflight import Finding
 from toughen.evaluation.records.batches import BatchResult
 from toughen.evaluation.records.store import VerdictStore, has_parts, unfinished
@@ -17,13 +18,21 @@ PROTOCOL = {"attacks": {"fgsm": {"steps": 1}}, "n": 4, "batch_size": 2, "threat"
 UNIT = BatchResult(
     batch=1,
     name="fgsm",
-    table=pa.table({"index": [2, 3], "fgsm": [True, False], "fgsm_norm": pa.array([None, 0.5], pa.float32())}),
+    table=pa.table(
+        {
+            **{"index": [2, 3], "fgsm": [True, False], "fgsm_norm": pa.array([None, 0.5], pa.float32())},
+            **{"fgsm_prediction": [7, 1], "fgsm_confidence": pa.array([0.9, 0.5], pa.float32())},
+        }
+    ),
     seconds=1.25,
     warnings=("odd",),
     versions={"torch": "2.6", "device": "cpu"},
     repeated=3,
     shard="2/3",
-    pictures={"rows": torch.tensor([1]), "clean": torch.rand(1, 1, 2, 2)},
+    pictures={
+        **{name: torch.zeros([1, 1, 2, 2][:dimensions], dtype=dtype) for name, (dtype, dimensions) in PICTURES.items()},
+        **{"rows": torch.tensor([1]), "held": torch.tensor([True]), "clean": torch.rand(1, 1, 2, 2)},
+    },
 )
 
 

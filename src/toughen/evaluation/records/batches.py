@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from toughen.errors import RunError
-from toughen.evaluation.records.verdicts import CLEAN_FIELDS, Verdicts, attack_fields, verdict_schema
+from toughen.evaluation.records.verdicts import CLEAN_FIELDS, Verdicts, attack_fields, check_verdicts, verdict_schema
 from toughen.evaluation.verify import Clean, Outcome
+from toughen.reading.schema import Amount, Count, UnfitError
+from toughen.reading.tables import read_table
 from toughen.run import atomic
 
 CLEAN = "clean"
@@ -22,6 +24,20 @@ CLEAN = "clean"
 
 class DamagedError(RunError):
     """A file that was cut short or changed."""
+
+
+class _About(TypedDict):
+    """What is stored with the table of a unit."""
+
+    key: str
+    batch: Count
+    name: str
+    seconds: Amount
+    warnings: list[str]
+    versions: dict[str, str]
+    repeated: NotRequired[Count]
+    shard: NotRequired[str | None]
+    again: NotRequired[dict[str, Count | bool]]
 
 
 @dataclass(frozen=True)
@@ -77,15 +93,17 @@ class BatchResult:
             RunError: one of another evaluation.
         """
         try:
-            table = pq.read_table(path)
-            about = json.loads(table.schema.metadata[b"toughen"])
-            found = about.pop("key")
-            unit = cls(table=table.replace_schema_metadata(None), **{**about, "warnings": tuple(about["warnings"])})
-        except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+            table, about = read_table(path, _About)
+            known = {name: about[name] for name in _About.__annotations__ if name != "key" and name in about}
+            clean = about["name"] == CLEAN
+            check_verdicts(table, [] if clean else [about["name"]], clean)
+        except (OSError, UnfitError) as error:
             raise DamagedError(str(error)) from error
-        if found != key:
-            raise RunError(f"{path} belongs to another evaluation ({found[:12]}, expected {key[:12]}); delete it")
-        return unit
+        if about["key"] != key:
+            raise RunError(
+                f"{path} belongs to another evaluation ({about['key'][:12]}, expected {key[:12]}); delete it"
+            )
+        return cls(table=table.replace_schema_metadata(None), **{**known, "warnings": tuple(about["warnings"])})
 
     @property
     def held(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -134,6 +152,10 @@ def join_batches(batches: Sequence[Sequence[BatchResult]], protocol: Mapping[str
             for column in unit.table.column_names[1:]:
                 table = table.append_column(unit.table.schema.field(column), unit.table[column])
         tables.append(table)
+    different = next((place for place, table in enumerate(tables) if table.schema != tables[0].schema), None)
+    if different is not None:
+        number = batches[different][0].batch
+        raise RunError(f"batch {number} has other columns than batch {batches[0][0].batch}; evaluate again")
     joined = pa.concat_tables(tables).combine_chunks()
     about = verdict_schema(names, protocol=protocol).metadata
     return Verdicts(joined.replace_schema_metadata(about))

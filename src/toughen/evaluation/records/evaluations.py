@@ -17,19 +17,29 @@ import warnings
 from collections.abc import Mapping
 from filecmp import cmp
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from toughen.errors import RunError, ToughenWarning
 from toughen.evaluation.records.spec import EvaluationSpec
 from toughen.evaluation.records.store import same_answers
 from toughen.evaluation.result import Evaluation
 from toughen.numbers import as_text
+from toughen.reading.files import read_json
+from toughen.reading.schema import UnfitError
 from toughen.run import EVALUATIONS, RunFolder, atomic
 from toughen.run.manifest import NAME as MANIFEST
 from toughen.run.manifest import write as write_manifest
-from toughen.threat import ThreatModel
+from toughen.threat import described_threat
 
 FILES = ("verdicts", "gallery", "result")
+
+
+class Own(TypedDict):
+    """What own.json holds."""
+
+    evaluations: list[str]
+    model: NotRequired[str]
+    data: NotRequired[Any]
 
 
 class Evaluations:
@@ -175,8 +185,8 @@ class Evaluations:
 
     def _own(self) -> dict[str, Any]:
         try:
-            return json.loads((self.path / "own.json").read_text())
-        except (OSError, ValueError):
+            return read_json(self.path / "own.json", Own)
+        except (OSError, UnfitError):
             return {"evaluations": []}
 
     def _config(self) -> dict[str, Any]:
@@ -184,9 +194,9 @@ class Evaluations:
 
     def _threat(self) -> dict[str, Any] | None:
         threat = self._config().get("threat")
-        if not isinstance(threat, dict):
+        if threat is None:
             return None
-        own = ThreatModel(**threat)
+        own = described_threat(threat)
         return {"norm": own.norm, "eps": own.radius}
 
 

@@ -8,13 +8,54 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from toughen._version import __version__
-from toughen.errors import RunError
 from toughen.evaluation.preflight import Finding
 from toughen.evaluation.records.verdicts import SCHEMA
+from toughen.reading.files import read_json, readable
+from toughen.reading.result import AttackSettings, DataFacts, FindingFacts, ModelFacts, Some
+from toughen.reading.schema import Count, UnfitError
 from toughen.run import atomic
+
+
+class ProtocolFacts(TypedDict):
+    """What of a protocol is read again."""
+
+    threat: dict[str, Any]
+    attacks: dict[str, AttackSettings]
+    n: Some
+    batch_size: Some
+    eot: NotRequired[Count]
+    precision: NotRequired[str]
+    data: NotRequired[DataFacts]
+    model: NotRequired[ModelFacts]
+
+
+class _WholeFinding(FindingFacts):
+    """A finding with its figures."""
+
+    figures: dict[str, Any]
+
+
+class Probe(TypedDict):
+    """See `probe.probe`."""
+
+    logits: NotRequired[list[list[float]]]
+    gradients: NotRequired[list[list[float]]]
+    own_draws: NotRequired[bool]
+
+
+class Specification(TypedDict):
+    """What evaluation.json holds."""
+
+    key: str
+    protocol: ProtocolFacts
+    preflight: list[_WholeFinding]
+    probe: Probe
+
+
+FINDING = ("name", "severity", "message", "figures")
 
 
 @dataclass(frozen=True)
@@ -112,14 +153,12 @@ class EvaluationSpec:
         Raises:
             RunError: a damaged file, or one of another version of toughen, whose verdicts are not to be mixed in.
         """
-        try:
-            facts = json.loads(path.read_text())
-            spec = cls(facts["protocol"], tuple(Finding(**finding) for finding in facts["preflight"]), facts["probe"])
-            key = facts["key"]
-            if spec.key != key:
-                raise ValueError("it comes from another version of toughen or pyautoattack")
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"cannot read {path}: {error}; delete its folder, and it is computed again") from error
+        with readable(path, "delete its folder, and it is computed again"):
+            facts = read_json(path, Specification)
+            findings = tuple(Finding(**{name: found[name] for name in FINDING}) for found in facts["preflight"])
+            spec = cls(facts["protocol"], findings, facts["probe"])
+            if spec.key != facts["key"]:
+                raise UnfitError("it comes from another version of toughen or pyautoattack, or was changed")
         return spec
 
 

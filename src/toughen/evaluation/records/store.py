@@ -12,20 +12,30 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import pyarrow.compute as pc
+from safetensors.torch import save_file
 
 from toughen.errors import RunError, ToughenWarning
+from toughen.evaluation.gallery import read_candidates
 from toughen.evaluation.records.batches import CLEAN, BatchResult, DamagedError
 from toughen.evaluation.records.probe import what_changed
 from toughen.evaluation.records.shards import Shard
 from toughen.evaluation.records.spec import EvaluationSpec
 from toughen.evaluation.records.verdicts import CLEAN_FIELDS, Verdicts, attack_fields
+from toughen.reading.files import read_json
+from toughen.reading.result import check_analyses
+from toughen.reading.schema import UnfitError
 from toughen.run import RunFolder, atomic
 
 FOLDER = "verdicts"
+
+
+class Note(TypedDict):
+    """What an analysis found."""
+
+    settings: dict[str, Any]
 
 
 class VerdictStore:
@@ -81,10 +91,20 @@ class VerdictStore:
             return None
         try:
             unit, pictures = BatchResult.read(path, self.spec.key), path.with_suffix(".safetensors")
-            return unit if not pictures.exists() else replace(unit, pictures=load_file(pictures))
-        except (DamagedError, OSError, SafetensorError) as error:
+            self._check(unit, batch, name)
+            return unit if not pictures.exists() else replace(unit, pictures=read_candidates(pictures, len(unit.table)))
+        except (DamagedError, OSError, UnfitError) as error:
             _say_damaged(path, error)
             return None
+
+    def _check(self, unit: BatchResult, batch: int, name: str) -> None:
+        """Raise unless a unit is the one that its file's name says, of as many images and classes as planned."""
+        if (unit.batch, unit.name, len(unit.table)) != (batch, name, self.spec.images_in(batch)):
+            raise UnfitError(f"it holds {len(unit.table)} images of batch {unit.batch} under {unit.name}")
+        classes = len(self.spec.protocol.get("data", {}).get("classes", [])) or None
+        columns = ("label", "clean_prediction") if name == CLEAN else (f"{name}_prediction",)
+        if classes and any((pc.max(unit.table[column]).as_py() or 0) >= classes for column in columns):
+            raise UnfitError(f"expected labels and predictions below {classes}")
 
     def note(self, name: str, facts: Mapping[str, Any]) -> None:
         """Keep the result of an analysis."""
@@ -97,10 +117,12 @@ class VerdictStore:
         if not path.exists():
             return None
         try:
-            return json.loads(path.read_text())
-        except ValueError as error:
+            note: dict[str, Any] = read_json(path, Note)
+            check_analyses({name: note})
+        except (OSError, UnfitError) as error:
             _say_damaged(path, error)
             return None
+        return note
 
     def notes(self) -> dict[str, dict[str, Any]]:
         """The results of all analyses, by name."""
@@ -149,8 +171,8 @@ class VerdictStore:
         """What `plan` kept, by file; a damaged one says nothing."""
         found = {}
         for path in sorted(self.path.glob("planned-*.json")):
-            with suppress(ValueError):
-                found[path] = json.loads(path.read_text())
+            with suppress(OSError, UnfitError):
+                found[path] = read_json(path, dict[str, Any])
         return found
 
     def remove(self) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from toughen.errors import InputError, RunError, did_you_mean
 from toughen.evaluation.statistics.intervals import wilson
+from toughen.reading.files import readable
+from toughen.reading.schema import UnfitError, check_kind, shown
+from toughen.reading.tables import check_columns, read_table
 from toughen.run import atomic
 from toughen.run.manifest import check
 
@@ -46,6 +49,24 @@ def attack_fields(name: str, composite: bool = False) -> list[pa.Field]:
     return [*fields, pa.field(f"{name}_broken_by", pa.string())] if composite else fields
 
 
+def check_verdicts(table: pa.Table, attacks: Sequence[str], clean: bool = True) -> None:
+    """Raise unless a table has the columns of verdicts, in any order.
+
+    Args:
+        table: what was read.
+        attacks: names of the attacks.
+        clean: whether it has the columns that need no attack; else only `index` of them.
+
+    Raises:
+        UnfitError: naming the column.
+    """
+    columns = set(table.column_names)
+    of_attacks = [field for name in attacks for field in attack_fields(name, f"{name}_broken_by" in columns)]
+    check_columns(table, [*CLEAN_FIELDS[: None if clean else 1], *of_attacks])
+    if table["index"].null_count or (clean and table["label"].null_count + table["clean_prediction"].null_count):
+        raise UnfitError("rows without an index, a label or a prediction")
+
+
 def verdict_schema(
     attacks: Sequence[str], composite: Sequence[str] = (), protocol: Mapping[str, Any] | None = None
 ) -> pa.Schema:
@@ -59,6 +80,14 @@ def verdict_schema(
     fields = [field for name in attacks for field in attack_fields(name, name in composite)]
     about = {"schema": SCHEMA, "attacks": list(attacks), "protocol": dict(protocol or {})}
     return pa.schema([*CLEAN_FIELDS, *fields], metadata={"toughen": json.dumps(about)})
+
+
+class _About(TypedDict):
+    """What is stored with a verdict table."""
+
+    schema: int
+    attacks: list[str]
+    protocol: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -142,14 +171,16 @@ class Verdicts:
             RunError: no such file, a damaged one, or a table that is no verdict table of this version.
         """
         check(path, "make it again with `toughen evaluate RUN --overwrite`")
-        try:
-            verdicts = cls(pq.read_table(path))
-            schema = verdicts.about["schema"]
-        except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"cannot read verdicts from {path}: {error}; make them with `toughen evaluate`") from error
-        if schema != SCHEMA:
-            raise RunError(f"{path} has verdicts of schema {schema}, expected {SCHEMA}; evaluate again")
-        return verdicts
+        with readable(path, "make the verdicts again with `toughen evaluate`"):
+            table, about = read_table(path, dict[str, Any])
+            if about.get("schema") != SCHEMA:
+                came = shown(about.get("schema"))
+                raise RunError(f"{path} has verdicts of schema {came}, expected {SCHEMA}; evaluate again")
+            check_kind(about, _About)
+            check_verdicts(table, about["attacks"])
+            if not table.num_rows:
+                raise UnfitError("it has no rows")
+            return cls(table)
 
     @classmethod
     def join(cls, parts: Sequence["Verdicts"]) -> "Verdicts":

@@ -6,7 +6,7 @@ from toughen.evaluation.checks.doubts import reasons
 from toughen.reports.run_data import RunData
 from toughen.reports.sections import Section
 from toughen.reports.text import attack_title, class_name, model_name, threat_short
-from toughen.threat import ThreatModel
+from toughen.threat import described_threat
 
 
 def build(run: RunData) -> dict[str, Any] | None:
@@ -28,7 +28,7 @@ def build(run: RunData) -> dict[str, Any] | None:
         "robust": result["robust_accuracy"],
         "clean": result["figures"]["clean"],
         "chance": 1 / classes if classes else None,
-        "allowed": ThreatModel(**result["threat"]).sentence(),
+        "allowed": described_threat(result["threat"]).sentence(),
         "facts": facts,
         "warnings": result.get("warnings", []),
         "masked": reasons(result),

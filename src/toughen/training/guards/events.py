@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from toughen.errors import RunError
+from toughen.reading.files import read_json, readable
+from toughen.reading.schema import Count
 from toughen.run import atomic
 
 
@@ -32,6 +33,20 @@ class Event:
 
     def __str__(self) -> str:
         return f"epoch {self.epoch}, step {self.step}: {self.found}" + (f"; {self.done}" if self.done else "")
+
+
+class Facts(TypedDict):
+    """An event in events.json."""
+
+    guard: str
+    epoch: Count
+    step: Count
+    found: str
+    done: NotRequired[str]
+    rolled_back: NotRequired[bool]
+
+
+KEPT = [field.name for field in fields(Event)]
 
 
 class Events:
@@ -70,9 +85,5 @@ def read_events(path: Path) -> list[Event]:
     """
     if not path.exists():
         return []
-    events = Events()
-    try:
-        events.load_state_dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"cannot read {path}: {error}; restore it, or move it away to leave it out") from error
-    return events.all
+    with readable(path, "restore it, or move it away to leave it out"):
+        return [Event(**{name: each[name] for name in KEPT if name in each}) for each in read_json(path, list[Facts])]

@@ -1,0 +1,1 @@
+"""Files from anywhere, read within limits and checked once against what they are declared to hold."""
