@@ -114,18 +114,26 @@ def find_recipe(name: str) -> Path:
         InputError: neither a file nor a recipe.
     """
     file = Path(name)
-    if file.is_file():
+    if _is_file(file):
         return file
     known = {folded(entry.name): entry for entry in recipes().values()}
     if folded(name) in known:
         return Path(known[folded(name)].path)
     near = did_you_mean(name, recipes()).rpartition("Known:")[0]
-    if (file / "config.yaml").is_file():
+    if _is_file(file / "config.yaml"):
         near = f"did you mean the run's {file / 'config.yaml'}? "
     raise InputError(
         f"--config: no file and no recipe {name!r}; {near}expected a YAML file of settings, or a recipe that "
         "`toughen list recipes` names"
     )
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; no system has one whose name is too long or holds a null."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def folded(name: str) -> str:

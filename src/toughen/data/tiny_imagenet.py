@@ -1,5 +1,6 @@
 """Tiny ImageNet in its own folder layout."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from toughen.data.kinds import check_kinds, visible_files
 from toughen.data.source import DataSource, ImageSet, Split
 from toughen.errors import DataError
 from toughen.reading.files import read_text, readable
+from toughen.reading.schema import shown
 
 FOLDER = "tiny-imagenet-200"
 
@@ -42,6 +44,9 @@ class TinyImageNet(DataSource):
         """
         root = self._root()
         ids = sorted(_lines(root / "wnids.txt"))
+        for wnid in ids:
+            if not re.fullmatch(r"\w{1,32}", wnid):  # it names a folder
+                raise DataError(f"{root / 'wnids.txt'}: expected ids such as n01443537, got {shown(wnid)}")
         numbers = {wnid: number for number, wnid in enumerate(ids)}
         train = _train_images(root, ids[0])
         if split == "train":
@@ -89,10 +94,10 @@ def _test_images(root: Path, numbers: dict[str, int]) -> list[tuple[str, int]]:
     for line in _lines(annotations):
         name, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
-        if wnid not in numbers:
+        if wnid not in numbers or not re.fullmatch(r"[\w.-]{1,100}", name):
             raise DataError(
-                f"{annotations}: expected an image and its class from wnids.txt, between tabs, got {line!r}; unpack "
-                f"{FOLDER}.zip again"
+                f"{annotations}: expected an image and its class from wnids.txt, between tabs, got {shown(line)}; "
+                f"unpack {FOLDER}.zip again"
             )
         samples.append((str(root / "val" / "images" / name), numbers[wnid]))
     return samples
