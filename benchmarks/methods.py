@@ -24,7 +24,8 @@ import toughen
 from toughen import catalog
 from toughen.data import DataSource, Digits, FashionMNIST
 from toughen.models import SmallCNN
-from toughen.settings.description import describe, import_path
+from toughen.settings.description import describe
+from toughen.settings.names import import_path
 
 RESULTS = Path(__file__).parent / "results"
 

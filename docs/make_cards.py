@@ -12,7 +12,7 @@ import yaml
 from docstring_parser import parse
 
 from toughen import catalog
-from toughen.settings.description import import_path
+from toughen.settings.names import import_path
 
 CARDS = Path(__file__).parent / "methods"
 

@@ -107,9 +107,8 @@ def test_a_checkpoint_that_does_not_tell_its_split_is_refused(run: Path) -> None
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (("epochs: 2", "epochs: 2\nepoch: 3"), "epoch: not there, now 3"),
         (("methods.standard.Standard", "methods.trades.TRADES"), r'method.class_path: "toughen.methods.standard.Stan'),
-        (("precision: fp32", "precision: fp8"), 'precision: "fp32", now "fp8"'),
+        (("precision: fp32", "precision: bf16"), 'precision: "fp32", now "bf16"'),
         (("\nseed: 0", "\nseed: 1"), "seed: 0, now 1"),
         (("width: 4", "width: 5"), "model.init_args.width: 4, now 5"),
     ],

@@ -10,7 +10,7 @@ from toughen.catalog import folded
 from toughen.errors import InputError, ToughenError, did_you_mean
 from toughen.settings.choice import Names, choose
 from toughen.settings.door import check_reads_nothing, described_in, import_from_file
-from toughen.settings.given import BARE, Given, by_name, plain_data, plain_settings
+from toughen.settings.given import BARE, Given, by_name, init_args, plain_data, plain_settings
 from toughen.settings.signature import REQUIRED, Setting, expected, settings_of, takes_anything
 from toughen.settings.values import plain_part, read_value
 
@@ -156,7 +156,7 @@ def _rebuilt(value: Any, where: Given) -> Any:
         return value
     if not _is_class(value):
         return {name: _rebuilt(item, where.within({name: item})[0]) for name, item in value.items()}
-    arguments = value.get("init_args") or {}
+    arguments = init_args(value, where.place)
     called: Any = import_from_file(value["class_path"], where.place, arguments, base=None)
     setting = Setting(where.path[-1], called, REQUIRED)
     if setting.base is None:  # trusted, and of no kind

@@ -10,7 +10,7 @@ from toughen import catalog
 from toughen.catalog import folded
 from toughen.errors import InputError
 from toughen.settings.door import import_from_file
-from toughen.settings.given import BARE, Given, plain_settings
+from toughen.settings.given import BARE, Given, init_args, plain_settings
 from toughen.settings.names import import_path
 from toughen.settings.signature import REQUIRED, Setting, expected, settings_of
 
@@ -86,10 +86,7 @@ def _opened(given: list[Given], depth: int) -> list[Given]:
             continue
         content = value
         if "class_path" in value:
-            content = value.get("init_args") or {}
-            if not isinstance(content, dict) or set(value) - {"class_path", "init_args"}:
-                got = ", ".join(map(str, value))
-                raise InputError(f"{each.place}: expected class_path and its settings under init_args, got {got}")
+            content = init_args(value, each.place)
             found.append(replace(each, value=value["class_path"]))
         found += each.within(content)
     return found

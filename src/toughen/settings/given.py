@@ -145,3 +145,16 @@ def plain_data(given: list[Given], depth: int) -> Any:
     whole = next((each.read() for each in given if len(each.path) == depth), None)
     inner = plain_settings(given, depth)
     return {**(whole if isinstance(whole, dict) else {}), **inner} if inner else whole
+
+
+def init_args(described: dict[Any, Any], place: str) -> dict[str, Any]:
+    """The settings in `class_path` and `init_args`.
+
+    Raises:
+        InputError: there is more beside them, or `init_args` are no settings.
+    """
+    found = described.get("init_args")
+    if set(described) - {"class_path", "init_args"} or not isinstance(found, dict | None):
+        got = ", ".join(map(str, described)) if isinstance(found, dict | None) else f"init_args: {found!r:.100}"
+        raise InputError(f"{place}: expected class_path and its settings under init_args, got {got}")
+    return found or {}
