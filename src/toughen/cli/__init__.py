@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -11,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from toughen._version import __version__
-from toughen.cli.console import say, visible
+from toughen.cli.console import Output, say, visible
 from toughen.errors import InputError, ToughenError, ToughenWarning, did_you_mean
 from toughen.settings.names import finding_own_code_in
+from toughen.signals import asked_to_stop, interrupt
 
 COMMANDS = ("train", "tune-batch", "evaluate", "merge", "compare", "list", "completion")
 
@@ -21,25 +21,23 @@ COMMANDS = ("train", "tune-batch", "evaluate", "merge", "compare", "list", "comp
 def main(arguments: list[str] | None = None) -> int:
     """Run `toughen` with these arguments (default: the process's) and return its exit status.
 
-    0: done; 1: a requirement was not met; 2: something was wrong with what was asked; 130: stopped by Ctrl-C; 141:
-    whoever read the output has gone.
+    0: done; 1: a requirement was not met; 2: something was wrong with what was asked; 130: stopped by Ctrl-C or another
+    signal that asks for it; 141: done, but the output could not be written, such as when its reader has gone.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        with _surroundings():
+    with _surroundings() as out:
+        try:
             status = _run(arguments)
-        sys.stdout.flush()
-        return status
-    except ToughenError as error:
-        say(f"toughen: {error}", error=True)
-        return 2
-    except KeyboardInterrupt:
-        say("toughen: stopped", error=True)
-        return 130
-    except BrokenPipeError:
-        # The reader (head, less) has gone: nothing to say. Python would complain when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        except ToughenError as error:
+            say(f"toughen: {error}", error=True)
+            status = 2
+        except KeyboardInterrupt:
+            say("toughen: stopped", error=True)
+            status = 130
+        out.flush()
+        if out.lost is not None and not isinstance(out.lost, BrokenPipeError):  # head and less go on purpose
+            say(f"toughen: cannot write to standard output: {out.lost.strerror}", error=True)
+    return status or (141 if out.lost is not None else 0)
 
 
 def _run(arguments: list[str]) -> int:
@@ -88,17 +86,24 @@ def summary(command: str) -> str:
 
 
 @contextmanager
-def _surroundings() -> Iterator[None]:
-    """Say our own warnings without the line of code that they come from; find own classes in the working folder."""
-    usual = warnings.formatwarning
+def _surroundings() -> Iterator[Output]:
+    """What holds while a command runs; gives its standard output.
+
+    Our own warnings are said without the line of code that they come from, own classes are found in the working folder,
+    signals that ask to stop are as Ctrl-C, and an output that nobody takes ends no work.
+    """
+    usual, streams = warnings.formatwarning, (sys.stdout, sys.stderr)
 
     def plain(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> str:
         ours = issubclass(category, ToughenWarning)
         return visible(f"toughen: warning: {message}\n" if ours else usual(message, category, *rest, **more))
 
     warnings.formatwarning = plain
+    out = Output(sys.stdout)
+    sys.stdout, sys.stderr = out, Output(sys.stderr)
     try:
-        with finding_own_code_in(Path.cwd()):
-            yield
+        with finding_own_code_in(Path.cwd()), asked_to_stop(interrupt):
+            yield out
     finally:
         warnings.formatwarning = usual
+        sys.stdout, sys.stderr = streams

@@ -10,7 +10,7 @@ from toughen.cli.console import visible
 
 
 class Terminal(Console):
-    """rich's console without its markup, which leaves it to `main` to be silent where the reader has gone."""
+    """rich's console without its markup."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(markup=False, emoji=False, **settings)
@@ -19,7 +19,3 @@ class Terminal(Console):
         """The pieces of what is printed, whatever it lies in."""
         for piece in super().render(renderable, options):
             yield piece if piece.control else piece._replace(text=visible(piece.text))
-
-    def on_broken_pipe(self) -> None:
-        """Pass the error on; called while it is handled."""
-        raise

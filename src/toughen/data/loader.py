@@ -1,5 +1,6 @@
 """Batches of a split, epoch after epoch, in an order that a resumed run can take up again."""
 
+import re
 from collections.abc import Iterator
 
 import torch
@@ -179,6 +180,20 @@ class Loader:
             images = placement.apply(images)
         labels = self._labels.index_select(0, indices)
         return Batch(images.float() / 255, labels, indices, placement=placement)
+
+
+def killed_worker(error: RuntimeError) -> str | None:
+    """What to say where an error is that one of a loader's processes was killed; None for any other error.
+
+    PyTorch raises it in the main process at whatever that is doing then.
+    """
+    found = re.match(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\)", str(error))
+    if found is None:
+        return None
+    return (
+        f"a process that decodes images (pid {found[1]}) was killed, probably for lack of memory; free some, or take "
+        "fewer with --workers"
+    )
 
 
 class _Taken(Dataset[Tensor | DataError]):

@@ -15,12 +15,14 @@ from torch import nn
 
 from toughen.batch import Batch
 from toughen.data import Loader
-from toughen.errors import DivergedError, RunError
+from toughen.data.loader import killed_worker
+from toughen.errors import DataError, DivergedError, RunError
 from toughen.methods import Method
 from toughen.reading.schema import UnfitError, check_kind
 from toughen.run import RunFolder
 from toughen.run.manifest import is_damaged
 from toughen.settings.trust import trust_option
+from toughen.signals import stop_requests
 from toughen.training.checkpoint import (
     OwnState,
     Place,
@@ -39,7 +41,7 @@ from toughen.training.pending import PATIENCE, PendingWrites
 from toughen.training.ramps import Growth
 from toughen.training.settings import Settings
 from toughen.training.setup import surroundings
-from toughen.training.stopping import Interrupted, any_of, stop_requests
+from toughen.training.stopping import Interrupted, any_of
 from toughen.training.updates import Updates
 from toughen.training.validation import Validation, validate
 
@@ -139,7 +141,8 @@ class Trainer:
         """Train to the last epoch.
 
         Raises:
-            Interrupted: after Ctrl-C or SIGTERM; the run is saved.
+            Interrupted: a signal asked the process to stop (see `asked_to_stop`); the run is saved.
+            DataError: a process that decodes images was killed.
             DivergedError: loss, weights or outputs became NaN or infinite, after all rollbacks too; the last checkpoint
                 is kept.
         """
@@ -155,6 +158,10 @@ class Trainer:
                     except DivergedError as error:
                         self._roll_back(error)
                 self.pending.insist(PATIENCE, given_up=stop_requested)
+        except RuntimeError as error:
+            if (killed := killed_worker(error)) is None:
+                raise
+            raise DataError(f"{killed}; then go on with: toughen train --resume {self.folder.path}") from error
         except DivergedError as error:
             raise DivergedError(
                 f"{error}; the last good checkpoint is kept in {self.folder.checkpoint}. Lower --optimizer.lr, "
