@@ -35,7 +35,7 @@ from toughen.training.checkpoint import (
 )
 from toughen.training.compile import CompiledPasses
 from toughen.training.cost import Meter
-from toughen.training.guards.watch import Watch
+from toughen.training.guards.watch import Setback, Watch
 from toughen.training.log import EpochSums, Observer, Row, read_rows, write_rows
 from toughen.training.pending import PATIENCE, PendingWrites
 from toughen.training.ramps import Growth
@@ -114,7 +114,7 @@ class Trainer:
         self.growth = Growth(settings.attack_steps, settings.image_size, method, settings.epochs)
         self.meter = Meter(accelerator.device, self.updates.dtype, accelerator.num_processes)
         self.sums = EpochSums()
-        self.watch = Watch(settings.guards, self.updates, folder, accelerator)
+        self.watch = Watch(settings.guards, self.updates, batches.validation, folder)
         self.epoch, self.batch, self.seconds = 0, 0, 0.0
         self.best, self.best_epoch = -1.0, 0
         self.rows: list[Row] = []
@@ -152,11 +152,11 @@ class Trainer:
             with self.prepared(), stop_requests(self.accelerator.num_processes > 1) as stop_requested:
                 if self.watch.rolls_back and not self.folder.checkpoint.exists():
                     self.save()
-                while self.epoch < self.settings.epochs:
+                while self.epoch < self.settings.epochs and not self.watch.ended:
                     try:
                         self._run_epoch(stop_requested)
-                    except DivergedError as error:
-                        self._roll_back(error)
+                    except Setback as setback:
+                        self._roll_back(setback)
                 self.pending.insist(PATIENCE, given_up=stop_requested)
         except RuntimeError as error:
             if (killed := killed_worker(error)) is None:
@@ -177,6 +177,7 @@ class Trainer:
     def begin_epoch(self) -> None:
         """Bring attack, method and loader to the run's place."""
         self.growth.set_attack(self.method, self.epoch)
+        self.updates.cure.set_attack()
         if self.batch == 0:
             self.method.begin_epoch(self.model, self.epoch, self.batches.probe)
         # Other images in every epoch, and the same ones after a resume.
@@ -196,6 +197,8 @@ class Trainer:
             self.observer.stepped(place)
             if place % settings.log_every == 0 or last:
                 self.watch.check(self.sums)
+            if not last:
+                self.watch.check_attack(self.model, place)
             at_update = last or self.batch % settings.accumulate == 0
             # Several processes stop at the same step, and speak of it only now and then.
             asked = self.accelerator.num_processes == 1 or last or place % settings.log_every == 0
@@ -229,7 +232,8 @@ class Trainer:
     def kind(self) -> str:
         """The epoch's kind of steps, which all cost the same."""
         awp = self.settings.awp
-        return f"{self.growth.kind(self.epoch)}{', weights moved' if awp is not None and awp.due(self.epoch) else ''}"
+        moved = ", weights moved" if awp is not None and awp.due(self.epoch) else ""
+        return f"{self.growth.kind(self.epoch)}{moved}{self.updates.cure.kind}"
 
     def _end_epoch(self) -> None:
         settings, accelerator = self.settings, self.accelerator
@@ -250,6 +254,7 @@ class Trainer:
             **self.sums.means(partial(accelerator.reduce, reduction="mean")),
             "val_clean": clean,
             "val_pgd": robust,
+            **({} if figures.fgsm is None else {"val_fgsm": figures.fgsm}),
             **self.meter.figures(self.kind, self.sums.images * accelerator.num_processes, self.seconds),
         }
         # Ties go to the later epoch: it has seen more.
@@ -264,19 +269,22 @@ class Trainer:
 
     def _validate(self) -> Validation:
         with self.accelerator.autocast():
-            return validate(self.reported, self.batches.validation, self.method.threat)
+            return validate(self.reported, self.batches.validation, self.method.threat, fgsm=self.watch.measures)
 
-    def _roll_back(self, error: DivergedError) -> None:
-        """Take up the last checkpoint again, cured; raise the error where that was done often enough."""
-        if not self.watch.may_roll_back():
-            raise error
+    def _roll_back(self, setback: Setback) -> None:
+        """Take up the last checkpoint again, cured, or for good where there is no cure.
+
+        Raises:
+            DivergedError: there is no cure, and no network worth to be reported.
+        """
+        cured = self.watch.may_roll_back(setback)
         epoch, step, cost, state = self.epoch + 1, self.place, self.meter.state_dict(), self.watch.state_dict()
         self.accelerator.wait_for_everyone()  # the first one may be writing the checkpoint
         self.resume()
         self.meter.load_state_dict(cost)  # what was in vain was paid for too
         self.watch.load_state_dict(state)
         self.updates.forget_gradients()
-        self.watch.cure(error, epoch, step, self.place)
+        (self.watch.cure if cured else self.watch.end)(setback, epoch, step, self.place)
         self.save()
 
     def save(self, ended: bool = False, best: bool = False) -> None:

@@ -129,9 +129,11 @@ class Growth:
 
     def set_attack(self, method: Method, epoch: int) -> None:
         """Give the method this epoch's attack."""
+        changed: Any = method
         if self.steps is not None:
-            changed: Any = method
             changed.attack = self.steps.attack(self.attack, method.threat, epoch, self.epochs)
+        elif self.attack is not None:
+            changed.attack = self.attack
 
     def resized(self, images: Tensor, epoch: int) -> Tensor:
         """The images as they are in this epoch."""

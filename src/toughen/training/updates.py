@@ -16,6 +16,7 @@ from toughen.methods import Method, Perturbed, Terms, total
 from toughen.models.fold import agrees, fold
 from toughen.models.layout import lay_out
 from toughen.numbers import check_number
+from toughen.training.guards.collapse import Cure
 from toughen.training.optimizer import parameter_groups
 from toughen.training.settings import Settings
 
@@ -43,6 +44,7 @@ class Updates:
 
     Attributes:
         damping: factor of every learning rate, beside the schedule's; below 1 after a rollback.
+        cure: what the attack does otherwise after a collapse.
 
     Args:
         model: the network to train, on the device.
@@ -73,7 +75,7 @@ class Updates:
         self.step, self.optimizer = accelerator.prepare(TrainingStep(model, method), optimizer)
         self.averaged = settings.average.build(model) if settings.average else None
         self.owed: Moves = []
-        self.damping = 1.0
+        self.damping, self.cure = 1.0, Cure(method)
         self.replica = None
         if settings.fast and method.attacks_outputs:
             self.replica = fold(model, images, self.dtype, self.layout)
@@ -159,7 +161,7 @@ class Updates:
         batch = replace(batch, images=batch.images.contiguous(memory_format=self.layout))
         attacked = self.model if self.replica is None else self.replica.refresh()
         with accelerator.autocast():
-            perturbed = self.method.perturb(attacked, batch)
+            perturbed = self.method.perturb(attacked, self.cure.batch(batch))
         moved = self._moved_weights(batch, perturbed, epoch)
         with moved as moves, nullcontext() if update else accelerator.no_sync(self.step):
             terms = self.step(batch, perturbed)

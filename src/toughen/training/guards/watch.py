@@ -4,17 +4,36 @@ import warnings
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
+from toughen.attacks import GradientAttack
+from toughen.batch import Batch
 from toughen.errors import DivergedError, ToughenWarning
+from toughen.methods import Method
+from toughen.random_state import own_random_state
 from toughen.run import RunFolder
+from toughen.training.guards.collapse import FEW_STEPS, collapsed, spread
 from toughen.training.guards.events import Event, Events
 from toughen.training.guards.finite import bad_outputs, bad_weights
 from toughen.training.guards.settings import Guards
 from toughen.training.log import EpochSums
 from toughen.training.stopping import first_of
 from toughen.training.updates import Updates
-from toughen.training.validation import Validation
+from toughen.training.validation import Validation, validate
+
+
+class Setback(Exception):
+    """Raised in all processes where a run has gone wrong, so that the loop goes back to the last checkpoint.
+
+    Args:
+        guard: the one that found it, by the name of its option.
+        found: what is wrong, in words.
+    """
+
+    def __init__(self, guard: str, found: str) -> None:
+        super().__init__(found)
+        self.guard = guard
 
 
 class Watch:
@@ -22,63 +41,110 @@ class Watch:
 
     Args:
         guards: which there are; None for none.
-        updates: the run's, whose weights are watched and whose learning rate is lowered.
+        updates: the run's, whose weights are watched, and whose learning rate and attack are changed.
+        validation: held-out images.
         folder: the one that the run writes into.
-        accelerator: device and precision; of several processes all ask together, and find the same.
     """
 
-    def __init__(self, guards: Guards | None, updates: Updates, folder: RunFolder, accelerator: Accelerator) -> None:
-        self.guards, self.updates, self.folder, self.accelerator = guards, updates, folder, accelerator
+    def __init__(self, guards: Guards | None, updates: Updates, validation: list[Batch], folder: RunFolder) -> None:
+        self.guards = Guards(finite=False, collapse=False) if guards is None else guards
+        self.updates, self.folder = updates, folder
+        self.method: Method = updates.method
+        self.accelerator: Accelerator = updates.accelerator
         self.events = Events()
+        self.best: dict[str, float] = {}
+        self.ended = False
+        self.measures = self.guards.collapse and self.method.defends
+        self.held_out = [spread(validation, self.guards.check_images)] if self.measures else []
 
     @property
     def rolls_back(self) -> bool:
         """Whether the run may roll back at all, for which it needs a checkpoint from its start on."""
-        return self.guards is not None and self.guards.finite and self.guards.rollbacks > 0
+        return (self.guards.finite or self.measures) and self.guards.rollbacks > 0
 
     def check(self, sums: EpochSums, model: nn.Module | None = None, images: Tensor | None = None) -> None:
         """Raise where loss or weights have gone wrong, or the outputs of a model that is going to be saved.
 
         Raises:
-            DivergedError: in all processes, with what one of them has found.
+            Setback: one process has found something.
         """
         found = sums.bad_term()
-        if self.guards is not None and self.guards.finite:
+        if self.guards.finite:
             found = found or bad_weights(self.updates.step)
             if found is None and model is not None and images is not None:
                 with self.accelerator.autocast():
                     found = bad_outputs(model, images)
-        self._raise(found)
+        self._raise("finite", found)
+
+    def check_attack(self, model: nn.Module, place: int) -> None:
+        """Every `check_every` steps of a method with few attack steps, raise where its network has collapsed.
+
+        Raises:
+            Setback: it has.
+        """
+        attack = getattr(self.method, "attack", None)
+        few = isinstance(attack, GradientAttack) and attack.steps <= FEW_STEPS
+        if self.measures and few and place % self.guards.check_every == 0:
+            with self.accelerator.autocast(), own_random_state():
+                figures = validate(self.method.inference_model(model), self.held_out, self.method.threat, fgsm=True)
+            self._check_collapse(figures, "within an epoch")
 
     def validated(self, figures: Validation) -> None:
         """Raise where validation shows that something has gone wrong.
 
         Raises:
-            DivergedError: in all processes, with what one of them has found.
+            Setback: it has.
         """
-        if self.guards is not None and self.guards.finite:
-            self._raise(None if figures.finite else "outputs became NaN or infinite on the validation images")
+        if self.guards.finite:
+            found = None if figures.finite else "outputs became NaN or infinite on the validation images"
+            self._raise("finite", found)
+        if self.measures:
+            self._check_collapse(figures, "epoch")
 
-    def cure(self, error: DivergedError, epoch: int, step: int, back: int) -> None:
+    def _check_collapse(self, figures: Validation, kind: str) -> None:
+        # The first process decides: BatchNorm's statistics, and so the figures, may differ between processes.
+        figures = gather_object([figures])[0]
+        best = self.best.get(kind, 0.0)
+        if collapsed(figures, best):
+            found = (
+                f"catastrophic overfitting: PGD accuracy {figures.pgd:.1%} after {best:.1%}, FGSM {figures.fgsm:.1%}"
+            )
+            self._raise("collapse", found)
+        self.best[kind] = max(best, figures.pgd)
+
+    def may_roll_back(self, setback: Setback) -> bool:
+        """Whether the run may go on from its last checkpoint.
+
+        Raises:
+            DivergedError: it may not, and its weights are worth nothing.
+        """
+        able = setback.guard == "finite" or self.updates.cure.possible
+        able = able and self.rolls_back and self.events.rollbacks(setback.guard) < self.guards.rollbacks
+        if not able and setback.guard == "finite":
+            raise DivergedError(str(setback)) from setback
+        return able
+
+    def cure(self, setback: Setback, epoch: int, step: int, back: int) -> None:
         """Change what is needed so that the run, which is back at step `back`, does not go the same way again."""
-        assert self.guards is not None
-        number = self.events.rollbacks("finite") + 1
-        self.updates.damping *= self.guards.lr_factor
-        done = (
-            f"went back to step {back}, from where the learning rate is {self.updates.damping:g} of the schedule's "
-            f"(rollback {number} of {self.guards.rollbacks})"
-        )
-        self._tell(Event("finite", epoch, step, str(error), done, rolled_back=True))
+        number = self.events.rollbacks(setback.guard) + 1
+        if setback.guard == "finite":
+            self.updates.damping *= self.guards.lr_factor
+            change = f"the learning rate is {self.updates.damping:g} of the schedule's"
+        else:
+            self.updates.cure.level += 1
+            change = str(self.updates.cure)
+        done = f"back at step {back}, from where {change} (rollback {number} of {self.guards.rollbacks})"
+        self._tell(Event(setback.guard, epoch, step, str(setback), done, rolled_back=True))
 
-    def may_roll_back(self) -> bool:
-        """Whether the run has rolled back less often than it may."""
-        assert self.guards is not None
-        return self.rolls_back and self.events.rollbacks("finite") < self.guards.rollbacks
+    def end(self, setback: Setback, epoch: int, step: int, back: int) -> None:
+        """End the training, which is back at step `back`, where a collapse could not be cured."""
+        self.ended = True
+        self._tell(Event(setback.guard, epoch, step, str(setback), f"the training ended with step {back}"))
 
-    def _raise(self, found: str | None) -> None:
+    def _raise(self, guard: str, found: str | None) -> None:
         found = first_of(found, self.accelerator)
         if found is not None:
-            raise DivergedError(found)
+            raise Setback(guard, found)
 
     def _tell(self, event: Event) -> None:
         self.events.all.append(event)
@@ -88,9 +154,16 @@ class Watch:
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint."""
-        return {"events": self.events.state_dict(), "damping": self.updates.damping}
+        return {
+            "events": self.events.state_dict(),
+            "damping": self.updates.damping,
+            "level": self.updates.cure.level,
+            "best": dict(self.best),
+            "ended": self.ended,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state from a checkpoint."""
         self.events.load_state_dict(state["events"])
-        self.updates.damping = state["damping"]
+        self.updates.damping, self.updates.cure.level = state["damping"], state["level"]
+        self.best, self.ended = dict(state["best"]), state["ended"]
