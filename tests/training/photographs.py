@@ -1,4 +1,4 @@
-"""A small colour set that ships with scikit-learn: pieces of its two photographs, to be told by where they come from."""
+"""A small colour set that ships with scikit-learn: pieces of its two photographs, told by where they lie."""
 
 from functools import cache
 from typing import Any

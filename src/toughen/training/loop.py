@@ -285,7 +285,8 @@ class Trainer:
         self.watch.load_state_dict(state)
         self.updates.forget_gradients()
         (self.watch.cure if cured else self.watch.end)(setback, epoch, step, self.place)
-        self.save()
+        # A run that ends in its first epoch has no network to report yet.
+        self.save(best=self.watch.ended and not self.folder.model.exists())
 
     def save(self, ended: bool = False, best: bool = False) -> None:
         """Write the checkpoint and what waits to be written, unless something has already gone wrong."""
