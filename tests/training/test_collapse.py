@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from .photographs import Photographs, strided
 
 from toughen import train
 from toughen.attacks import FGSM, GradientAttack
@@ -20,6 +19,8 @@ from toughen.training import SGD, Guards, OneCycle
 from toughen.training.guards.collapse import Cure, collapsed, spread
 from toughen.training.log import read_rows
 from toughen.training.validation import Validation
+
+from .photographs import Photographs, strided
 
 
 def figures(pgd: float, fgsm: float | None, images: int = 128) -> Validation:
