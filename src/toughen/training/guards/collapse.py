@@ -14,6 +14,8 @@ from toughen.training.validation import Validation
 
 NOISE = 2.0
 """Radius of a larger start's noise in units of eps: that of N-FGSM (de Jorge et al. 2022), at no cost."""
+LOOKED_AT = 128
+"""Held-out images of a look within an epoch: enough to tell a collapse, and as much work as a few steps."""
 FEW_STEPS = 3
 """Attacks of so many steps at most are watched within an epoch too; longer ones hardly ever collapse."""
 

@@ -12,10 +12,8 @@ class Guards:
     Args:
         finite: find NaN and infinity in loss, weights and outputs before they are saved; roll back.
         lr_factor: factor of the learning rate from such a rollback on, above 0 and below 1.
-        collapse: find catastrophic overfitting (PGD accuracy on held-out images collapses while FGSM's stays); roll
-            back, and attack from a larger start, then with more steps.
+        collapse: find catastrophic overfitting by PGD and FGSM on held-out images; roll back, attack from a larger start.
         check_every: steps between two looks for it within an epoch, where the attack has at most 3 steps.
-        check_images: held-out images of such a look.
         rollbacks: how often a run may roll back for the same reason; then it stops.
 
     Raises:
@@ -28,16 +26,13 @@ class Guards:
         lr_factor: float = 0.5,
         collapse: bool = True,
         check_every: int = 200,
-        check_images: int = 128,
         rollbacks: int = 3,
     ) -> None:
         check_number("guards.lr_factor", lr_factor, "a factor", above=0, below=1, such="0.5")
         check_number("guards.check_every", check_every, least=1, whole=True)
-        check_number("guards.check_images", check_images, least=1, whole=True)
         check_number("guards.rollbacks", rollbacks, least=0, whole=True)
         self.finite = finite
         self.lr_factor = lr_factor
         self.collapse = collapse
         self.check_every = check_every
-        self.check_images = check_images
         self.rollbacks = rollbacks

@@ -13,7 +13,7 @@ from toughen.errors import DivergedError, ToughenWarning
 from toughen.methods import Method
 from toughen.random_state import own_random_state
 from toughen.run import RunFolder
-from toughen.training.guards.collapse import FEW_STEPS, collapsed, spread
+from toughen.training.guards.collapse import FEW_STEPS, LOOKED_AT, collapsed, spread
 from toughen.training.guards.events import Event, Events
 from toughen.training.guards.finite import bad_outputs, bad_weights
 from toughen.training.guards.settings import Guards
@@ -55,7 +55,7 @@ class Watch:
         self.best: dict[str, float] = {}
         self.ended = False
         self.measures = self.guards.collapse and self.method.defends
-        self.held_out = [spread(validation, self.guards.check_images)] if self.measures else []
+        self.held_out = [spread(validation, LOOKED_AT)] if self.measures else []
 
     @property
     def rolls_back(self) -> bool:
