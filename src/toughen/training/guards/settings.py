@@ -12,7 +12,7 @@ class Guards:
     Args:
         finite: find NaN and infinity in loss, weights and outputs before they are saved; roll back.
         lr_factor: factor of the learning rate from such a rollback on, above 0 and below 1.
-        collapse: find catastrophic overfitting by PGD and FGSM on held-out images; roll back, attack from a larger start.
+        collapse: find catastrophic overfitting by PGD and FGSM on held-out images; roll back to a larger start.
         check_every: steps between two looks for it within an epoch, where the attack has at most 3 steps.
         rollbacks: how often a run may roll back for the same reason; then it stops.
 
