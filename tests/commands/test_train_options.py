@@ -253,6 +253,7 @@ def test_a_pseudo_labeller_of_other_classes(tmp_path: Path, unlabelled: Path) ->
     config["model"]["init_args"]["num_classes"] = 5
     teacher.folder.config.write_text(yaml.safe_dump(config))
     save_file({name: five(tensor) for name, tensor in load_file(teacher.folder.model).items()}, teacher.folder.model)
+    (teacher.folder.path / "manifest.json").unlink()
     extra = ExtraImages(unlabelled, pseudo_labeller=tmp_path / "teacher")
     with pytest.raises(InputError, match=r"output is \(2, 5\), expected \(2, 10\)"):
         train(method=Standard(), extra=extra, out=str(tmp_path / "a"), **SMALL)

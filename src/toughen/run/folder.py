@@ -19,6 +19,7 @@ from toughen.reading.result import check_result
 from toughen.reading.schema import UnfitError, check_kind, shown
 from toughen.reading.yaml_text import read_yaml
 from toughen.run.files import atomic, clean_up, is_left_over, temporary_beside, writable
+from toughen.run.manifest import NAME as MANIFEST
 from toughen.run.manifest import check, recorded
 
 
@@ -222,6 +223,7 @@ class RunFolder:
         return result
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Write result.json."""
-        with atomic(self.result) as path:
+        """Write result.json, which a manifest beside it knows from then on."""
+        writing = recorded if (self.path / MANIFEST).exists() else atomic
+        with writing(self.result) as path:
             path.write_text(json.dumps(result, indent=2))

@@ -32,7 +32,7 @@ class Settings:
     fast: bool
     compile: bool
     channels_last: bool
-    guards: Guards | None
+    guards: Guards | None = None
 
     @property
     def layout(self) -> torch.memory_format:
