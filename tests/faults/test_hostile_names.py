@@ -196,6 +196,7 @@ def test_every_way_in_refuses_every_name(way: str, place: Path, capsys: pytest.C
         ("method", described("toughen.methods.TRADES", {"attack": described("in_folder.Net", {})})),
         ("method", described("toughen.methods.TRADES", {"beta": described("os.system", {"command": "touch canary"})})),
         ("optimizer", described("os.system", {"command": "touch canary"})),
+        ("optimizer", described("torchvision.models.resnet18", {})),
         ("optimizer", described("torch.optim.AdamW", {"lr": described("os.system", {"command": "touch canary"})})),
         ("optimizer", described("torch.optim.AdamW", {"no": described("os.system", {"command": "touch canary"})})),
         ("schedule", described("os.system", {"command": "touch canary"})),

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from toughen import catalog
-from toughen.errors import InputError, RunError
+from toughen.errors import InputError, RunError, ToughenError
 from toughen.models.build import Classifier, Normalize, load_weights, with_facts
 from toughen.models.initialise import initialise
 from toughen.models.load import untrained
@@ -121,7 +121,11 @@ def _built(network: str, settings: dict[str, Any], model: nn.Module, file: str |
     given = {**factory.keywords, **settings}
     try:
         return factory(**given)
-    except TypeError as error:
+    except ToughenError:
+        raise
+    except Exception as error:
+        if file is None and not isinstance(error, TypeError):
+            raise  # the user's own class: where it failed, only its traceback tells
         raise InputError(f"guide.network: {path_of(factory.func)} cannot be built with {given}: {error}") from error
 
 

@@ -13,6 +13,7 @@ from toughen.settings.door import import_from_file
 from toughen.settings.given import BARE, Given, init_args, plain_settings
 from toughen.settings.names import import_path
 from toughen.settings.signature import REQUIRED, Setting, expected, settings_of
+from toughen.settings.trust import is_trusted
 
 Names = tuple[str, ...]
 """A setting's name after those of the settings that it lies in."""
@@ -110,7 +111,9 @@ def _resolve(setting: Setting, named: Given, arguments: Mapping[str, Any]) -> Ca
         called = import_path(path) if named.file is None else import_from_file(path, place, arguments)
     except InputError as error:
         raise InputError(f"{place}: {str(error).removeprefix(f'{place}: ')}") from error
-    fits = issubclass(called, base) if isinstance(called, type) else setting.is_factory and callable(called)
+    # A function that a file may name builds networks, and nothing else.
+    builds = setting.is_factory and callable(called) and (named.file is None or kind == "models" or is_trusted(path))
+    fits = issubclass(called, base) if isinstance(called, type) else builds
     if not fits or inspect.isabstract(called):
         article = "an" if base.__name__[0] in "AEIOU" else "a"
         wrong = "only the base of others" if fits else f"not {article} {base.__name__}"
