@@ -91,6 +91,17 @@ def check_number(
     )
 
 
+def check_seed(name: str, value: int) -> None:
+    """Raise unless a setting can be a seed: whole, and of 32 bits, as several are made of it.
+
+    Raises:
+        InputError: it cannot.
+    """
+    check_number(name, value, least=0, whole=True)
+    if value >= 2**32:
+        raise InputError(f"{name}: expected a seed below 2^32, got {value}")
+
+
 def _range(what: str, least: float, above: float, most: float, below: float) -> str:
     if above > -math.inf:
         low = f"between {above:g} and {below:g}" if below < math.inf else f"above {above:g}"

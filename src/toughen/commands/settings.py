@@ -11,7 +11,7 @@ from toughen.data import Augment, ImageSet
 from toughen.errors import InputError, did_you_mean
 from toughen.evaluation import Budget, Sample
 from toughen.models import with_facts
-from toughen.numbers import check_number
+from toughen.numbers import check_number, check_seed
 from toughen.settings.description import describe
 from toughen.settings.signature import Setting
 from toughen.settings.stored import stored_settings
@@ -105,8 +105,8 @@ def _check_counts(settings: dict[str, Any]) -> None:
     ):
         if settings[name] is not None:
             check_number(f"--{name}", settings[name], least=1, whole=True)
-    for name in ("workers", "seed"):
-        check_number(f"--{name}", settings[name], least=0, whole=True)
+    check_number("--workers", settings["workers"], least=0, whole=True)
+    check_seed("--seed", settings["seed"])
 
 
 def _check_options(settings: dict[str, Any]) -> None:

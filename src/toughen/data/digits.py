@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from toughen.data.source import DataSource, Decoded, ImageSet, Split
-from toughen.numbers import check_number
+from toughen.numbers import check_seed
 from toughen.threat import ThreatModel
 
 TEST_IMAGES = 360
@@ -27,7 +27,7 @@ class Digits(DataSource):
     threat = ThreatModel("linf", 0.1)
 
     def __init__(self, seed: int = 0) -> None:
-        check_number("data.seed", seed, least=0, whole=True)
+        check_seed("data.seed", seed)
         self.seed = seed
 
     def load(self, split: Split) -> ImageSet:

@@ -13,12 +13,9 @@ import torch
 from toughen.data.decode import check_format
 from toughen.data.encoded import Encoded, Source, first_sound, sound
 from toughen.data.shards import class_names, find_shards, image_column, label_column, read_column, shard_schema
-from toughen.data.source import DataSource, ImageSet, Split
+from toughen.data.source import MOST_CLASSES, DataSource, ImageSet, Split
 from toughen.errors import DataError
 from toughen.hardware.memory import available_memory
-
-MOST_CLASSES = 100_000
-"""Of data that do not name theirs: the largest label says how many there are."""
 
 
 class Parquet(DataSource):

@@ -13,6 +13,8 @@ from toughen.errors import InputError
 from toughen.threat import ThreatModel
 
 Split = Literal["train", "test"]
+MOST_CLASSES = 100_000
+"""Of data that do not name theirs: the largest label says how many there are."""
 
 
 class ImageStore(Protocol):

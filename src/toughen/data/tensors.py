@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toughen.data.source import Decoded, ImageSet, in_unit_range
+from toughen.data.source import MOST_CLASSES, Decoded, ImageSet, in_unit_range
 from toughen.errors import InputError
 
 
@@ -50,6 +50,8 @@ def image_set(images: Any, labels: Any = None, *, num_classes: int | None = None
     if not len(truth):
         raise InputError("images: expected at least one, got none")
     count = int(truth.max()) + 1 if num_classes is None else num_classes
+    if count > MOST_CLASSES:
+        raise InputError(f"labels: expected at most {MOST_CLASSES:,} classes, got a label of {int(truth.max())}")
     if not 0 <= int(truth.min()) <= int(truth.max()) < count:
         raise InputError(f"labels: expected values in 0 .. {count - 1}, got {int(truth.min())} .. {int(truth.max())}")
     return ImageSet(Decoded(_compact(pictures)), truth, tuple(map(str, range(count))), name)

@@ -8,7 +8,7 @@ from toughen.attacks.budgets import Budget
 from toughen.attacks.fast_search import SearchPrecision
 from toughen.errors import InputError, did_you_mean
 from toughen.evaluation.analyses.base import Analysis, check_names
-from toughen.numbers import check_number
+from toughen.numbers import check_number, check_seed
 
 BatchSize = int | Literal["auto"]
 """Images attacked together; auto: the most that fit into this machine's memory, see `largest_batch`."""
@@ -66,10 +66,11 @@ class EvaluationSettings:
             value = getattr(self, name)
             if value not in get_args(known):
                 raise InputError(f"{name}: unknown {value!r}; {did_you_mean(str(value), get_args(known))}")
-        for name, least in (("test_images", 1), ("seed", 0), ("eot", 1), ("batch_size", 1)):
+        for name, least in (("test_images", 1), ("eot", 1), ("batch_size", 1)):
             value = getattr(self, name)
             if value not in (None, "auto"):
                 check_number(name, value, least=least, whole=True)
+        check_seed("seed", self.seed)
         if self.time_limit is not None:
             check_number("time_limit", self.time_limit, "seconds", above=0)
         check_names(self.analyses)

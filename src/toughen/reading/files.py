@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from toughen.errors import RunError, ToughenError
-from toughen.reading.schema import UnfitError, check_kind
+from toughen.reading.schema import DEPTH, UnfitError, check_kind, check_plain
 
 LARGEST_TEXT = 64 * 2**20
 """Bytes of a file of JSON or CSV."""
-DEPTH = 64
-"""How deep values of JSON and YAML may lie in each other."""
 FREE, RATIO = 64 * 2**20, 100
 """Bytes that any file may unpack to, and how many times its own size."""
 
@@ -111,19 +109,9 @@ def from_json(text: str | bytes, kind: Any) -> Any:
         raise UnfitError(f"values lie deeper than {DEPTH} in each other") from None
     except ValueError as error:  # also whole numbers of thousands of digits, and bytes that are no text
         raise UnfitError(f"it is not JSON: {error}") from error
-    _check_depth(value)
+    check_plain(value)
     check_kind(value, kind)
     return value
-
-
-def _check_depth(value: Any) -> None:
-    pending = [(value, 0)]
-    while pending:
-        each, depth = pending.pop()
-        if depth > DEPTH:
-            raise UnfitError(f"values lie deeper than {DEPTH} in each other")
-        if isinstance(each, dict | list):
-            pending += [(inner, depth + 1) for inner in (each.values() if isinstance(each, dict) else each)]
 
 
 def read_csv(path: Path) -> list[dict[str, float]]:

@@ -43,6 +43,8 @@ Amount = Annotated[float, Between(0, 1e100)]
 """Seconds, a radius, a size."""
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", NoneType: "null"}
 _INT64 = 2**63
+DEPTH = 64
+"""How deep values of JSON and YAML may lie in each other."""
 
 
 def check_kind(value: Any, kind: Any, place: str = "") -> None:
@@ -97,6 +99,23 @@ def check_kind(value: Any, kind: Any, place: str = "") -> None:
             check_kind(item, inner[number] if origin is tuple else inner[0], f"{place}[{number}]")
     else:
         _scalar(value, kind, place)
+
+
+def check_plain(value: Any) -> None:
+    """Raise unless something is plain data: of the types of JSON, not too deep, its whole numbers of 64 bits.
+
+    Raises:
+        UnfitError: what came instead.
+    """
+    pending = [(value, 0)]
+    while pending:
+        each, depth = pending.pop()
+        if depth > DEPTH:
+            raise UnfitError(f"values lie deeper than {DEPTH} in each other")
+        if isinstance(each, dict | list):
+            pending += [(inner, depth + 1) for inner in (each.values() if isinstance(each, dict) else each)]
+        elif not isinstance(each, str | int | float | None) or (isinstance(each, int) and abs(each) > 2**64):
+            raise UnfitError(f"expected text, numbers of 64 bits, lists and mappings, got {shown(each)}")
 
 
 def shown(value: Any) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from toughen.reading.files import DEPTH, read_text
-from toughen.reading.schema import UnfitError
+from toughen.reading.files import read_text
+from toughen.reading.schema import DEPTH, UnfitError, check_plain
 
 LARGEST = 2**20
 """Bytes of a file: a megabyte takes some seconds."""
@@ -38,7 +38,9 @@ def load_yaml(text: str) -> Any:
     {'on': 'logits', 'flip': True, 'lam': 3}
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        value = yaml.load(text, Loader=_Loader)
+        check_plain(value)
+        return value
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
