@@ -1,22 +1,20 @@
 """Attack a model on test images, record a verdict an image, and write the report."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from toughen.attacks.base import OwnAttacks
 from toughen.attacks.transfer import short_names
-from toughen.commands.classes import check_same_order, with_model_labels
-from toughen.commands.into_folder import check_place, finished, run_in
+from toughen.commands.classes import check_same_order
+from toughen.commands.into_folder import finished, run_in
+from toughen.commands.subject import subject_in_files, subject_in_hand
 from toughen.contracts import check_arguments
 from toughen.data.source import DataSource, ImageSet
-from toughen.data.tensors import image_set
-from toughen.errors import InputError, RunError
+from toughen.errors import InputError
 from toughen.evaluation.plan import prepare
 from toughen.evaluation.progress import Progress
 from toughen.evaluation.records.shards import Shard
@@ -26,17 +24,10 @@ from toughen.evaluation.result import Evaluation
 from toughen.evaluation.runner import Runner
 from toughen.evaluation.settings import EvaluationSettings
 from toughen.hardware.processes import Processes
-from toughen.models.build import build_model, with_facts
-from toughen.models.inference import frozen
-from toughen.models.load import load_model, with_weights
-from toughen.models.mode import buffers_kept
-from toughen.models.outputs import logits_in
-from toughen.models.state import copied
+from toughen.models.load import load_model
 from toughen.numbers import Number
-from toughen.random_state import seeded
 from toughen.run import RunFolder
 from toughen.settings.description import describe
-from toughen.settings.stored import stored_object
 from toughen.settings.trust import obeying_trust
 from toughen.threat import Norm, ThreatModel, as_threat
 
@@ -127,13 +118,13 @@ def evaluate(
                 raise InputError(f"{name}: auto may differ between the parts of an evaluation; give all the same value")
         given = {"model": model, "weights": weights, "data": data}
         if isinstance(run, nn.Module):
-            subject = _in_hand(run, images, labels, given, as_threat(threat, eps, norm), out)
+            subject = subject_in_hand(run, images, labels, given, as_threat(threat, eps, norm), out)
         else:
             if images is not None or labels is not None:
                 raise InputError(
                     f"images: they go with a network in hand: evaluate(network, images, labels), got {run!r:.60}"
                 )
-            subject = _in_files(run, model, weights, data, threat, eps, norm, out)
+            subject = subject_in_files(run, model, weights, data, threat, eps, norm, out)
         plan = prepare(
             subject.network,
             subject.images,
@@ -170,173 +161,8 @@ def evaluate(
     return evaluation if requirement is None else replace(evaluation, requirement=requirement.judge(evaluation.result))
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """What is evaluated, on which images, and where the result goes; no folder: nowhere."""
-
-    network: nn.Module
-    images: ImageSet
-    threat: ThreatModel
-    folder: RunFolder | None
-    own: bool = False
-    data: Any = None
-    weights: Path | None = None
-    described: Any = None
-
-
-def _in_hand(
-    network: nn.Module, images: Any, labels: Any, given: dict[str, Any], threat: ThreatModel, out: str | None
-) -> _Subject:
-    """A network and images that the caller holds."""
-    for name in ("model", "weights"):
-        if given[name] is not None:
-            raise InputError(f"{name}: there is a network already; leave {name} away")
-    data = given["data"]
-    if (images is None) == (data is None):
-        raise InputError(
-            "images: expected evaluate(network, images, labels), evaluate(network, loader) or "
-            "evaluate(network, data=...), and one of them"
-        )
-    found = image_set(images, labels) if data is None else data.load("test")
-    found = _with_classes_of(network, found) if data is None else found
-    folder = None if out is None else RunFolder(out)
-    if folder is not None:
-        check_place(folder, own=False)
-    told = {"images": len(found), "name": found.name} if data is None else data
-    return _Subject(network, found, threat, folder, data=told, described=describe(network))
-
-
-def _with_classes_of(network: nn.Module, images: ImageSet) -> ImageSet:
-    """The images with as many classes as the network has logits, where that can be seen and is more."""
-    tensor = next((each for each in (*network.parameters(), *network.buffers())), torch.zeros(0))
-    few = images.subset(torch.arange(min(2, len(images))))[0].to(tensor.device)
-    with frozen(network, tensor.device) as still, buffers_kept(still), seeded(0), suppress(Exception):
-        logits = logits_in(still(few))
-        if logits.ndim == 2 and logits.shape[1] > len(images.classes):
-            return replace(images, classes=tuple(map(str, range(logits.shape[1]))))
-    return images
-
-
-def _in_files(
-    run: str | Path | None,
-    model: Callable[..., nn.Module] | None,
-    weights: str | None,
-    data: DataSource | None,
-    threat: ThreatModel | None,
-    eps: Number | None,
-    norm: Norm | None,
-    out: str | None,
-) -> _Subject:
-    """A run's network and test images, or those of a weights file and a data source."""
-    if run is not None and not isinstance(run, str | Path):
-        raise InputError(f"run: expected a run folder or a network (nn.Module), got {type(run).__name__}")
-    _need_model(run, model, weights, data)
-    source = None if run is None else RunFolder(run)
-    asked = threat is not None or (eps is not None and norm is not None)
-    sections = {"model": model is None, "data": data is None, "threat": not asked}
-    config = _read(source, [name for name, needed in sections.items() if needed])
-    if threat is None:
-        own_threat = _stored(source, config, "threat", ThreatModel) if "threat" in config else ThreatModel()
-        if eps is not None or norm is not None:
-            threat = as_threat(eps=eps, norm=own_threat.norm if norm is None else norm)
-        threat = threat or own_threat
-    folder = RunFolder(out or run or f"runs/evaluate-{_name(model, weights)}")
-    own = source is not None and folder.path.resolve() == source.path.resolve()
-    check_place(folder, own)
-    chosen = data if data is not None else _stored(source, config, "data", DataSource)
-    path = None if weights is None else Path(weights)
-    if path is None and source is not None:
-        source.require(source.model)
-        path = source.model
-    images = with_model_labels(chosen.load("test"), path, source if model is None else None)
-    network = _network(model, path, source, config, images)
-    return _Subject(network, images, threat, folder, own, chosen, path, _described(model, config, images))
-
-
-def evaluate_into(
-    folder: RunFolder,
-    model: nn.Module,
-    images: ImageSet,
-    threat: ThreatModel,
-    settings: EvaluationSettings,
-    *,
-    processes: Processes | None = None,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Evaluate a model that is at hand, and write verdicts, result, images and report into a folder.
-
-    Evaluations of before stay. `processes` share the work and all call this; by default it is
-    this process's alone.
-    """
-    plan = prepare(model, images, threat, settings)
-    before = finished(folder, plan.spec, processes)
-    if processes is not None:
-        processes.wait()  # nobody writes before all have looked
-    return run_in(folder, plan, before, processes=processes, progress=progress)
-
-
 def _sources(transfer: list[str], images: ImageSet, by_name: bool) -> dict[str, nn.Module]:
     names = short_names(transfer)
     for path in transfer if by_name else []:  # images in hand have classes without names
         check_same_order(RunFolder(path), images.classes)
     return {name: load_model(RunFolder(path)) for name, path in zip(names, transfer, strict=True)}
-
-
-def _need_model(run: str | Path | None, model: Any, weights: str | None, data: DataSource | None) -> None:
-    """Without a run, everything that a run would tell must be given; a ready-made network has its weights."""
-    trained = model if isinstance(model, nn.Module) else weights
-    given = {"--model": model, "--weights": trained, "--data": data}
-    missing = [flag for flag, value in given.items() if value is None]
-    if run is None and missing:
-        raise InputError(
-            f"evaluate: without a run folder {', '.join(given)} are needed, missing: {', '.join(missing)}; "
-            "expected `toughen evaluate runs/NAME`, or for example "
-            "`toughen evaluate --model ResNet18 --weights model.safetensors --data CIFAR10`"
-        )
-
-
-def _read(source: RunFolder | None, needed: list[str]) -> dict[str, Any]:
-    """The run's config.yaml, with the sections that are needed from it."""
-    if source is None:
-        return {}
-    config = source.read_config()
-    missing = [name for name in needed if not isinstance(config.get(name), dict)]
-    if missing:
-        raise RunError(
-            f"{source.config} has no {', '.join(missing)}; expected the configuration of a run of "
-            f"`toughen train`, or --{' --'.join(missing)}"
-        )
-    return config
-
-
-def _stored(source: RunFolder | None, config: dict[str, Any], name: str, kind: Any) -> Any:
-    assert source is not None  # whose configuration it is
-    return stored_object(config, name, kind, source.config)
-
-
-def _name(model: Callable[..., nn.Module] | None, weights: str | None) -> str:
-    return Path(weights).stem if weights is not None else type(model).__name__.lower()
-
-
-def _described(model: Callable[..., nn.Module] | None, config: dict[str, Any], images: ImageSet) -> Any:
-    if model is None:
-        return config["model"]
-    return describe(model if isinstance(model, nn.Module) else with_facts(model, len(images.classes), images.shape[0]))
-
-
-def _network(
-    model: Callable[..., nn.Module] | None,
-    weights: Path | None,
-    source: RunFolder | None,
-    config: dict[str, Any],
-    images: ImageSet,
-) -> nn.Module:
-    if model is None:
-        network = _stored(source, config, "model", Callable[..., nn.Module])
-    elif isinstance(model, nn.Module):
-        network = copied(model)
-    else:
-        classes, channels = len(images.classes), images.shape[0]
-        zeros, ones = [0.0] * channels, [1.0] * channels
-        network = build_model(model, num_classes=classes, in_channels=channels, mean=zeros, std=ones)
-    return network if weights is None else with_weights(network, weights)

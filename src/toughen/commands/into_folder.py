@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic
 
+from torch import nn
+
+from toughen.data.source import ImageSet
 from toughen.errors import RunError
 from toughen.evaluation import (
     Analysis,
@@ -19,12 +22,15 @@ from toughen.evaluation import (
 )
 from toughen.evaluation.checks import run_checks
 from toughen.evaluation.checks.doubts import reasons
+from toughen.evaluation.plan import prepare
 from toughen.evaluation.records.evaluations import Evaluations
 from toughen.evaluation.records.spec import plain
 from toughen.evaluation.records.store import VerdictStore, has_parts
 from toughen.evaluation.runner import analyse
+from toughen.evaluation.settings import EvaluationSettings
 from toughen.reports.page import write_reports
 from toughen.run import EVALUATIONS, RunFolder
+from toughen.threat import ThreatModel
 
 
 def run_in(
@@ -84,6 +90,28 @@ def run_in(
             store.remove()
     processes.wait()
     return evaluation if processes.first else Evaluations(folder).load(plan.spec)
+
+
+def evaluate_into(
+    folder: RunFolder,
+    model: nn.Module,
+    images: ImageSet,
+    threat: ThreatModel,
+    settings: EvaluationSettings,
+    *,
+    processes: Processes | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate a model that is at hand, and write verdicts, result, images and report into a folder.
+
+    Evaluations of before stay. `processes` share the work and all call this; by default it is
+    this process's alone.
+    """
+    plan = prepare(model, images, threat, settings)
+    before = finished(folder, plan.spec, processes)
+    if processes is not None:
+        processes.wait()  # nobody writes before all have looked
+    return run_in(folder, plan, before, processes=processes, progress=progress)
 
 
 def _with_analyses(

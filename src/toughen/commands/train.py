@@ -14,8 +14,8 @@ from torch import nn
 
 from toughen.commands.assemble import assemble, begin_from, fresh_model, precision_of
 from toughen.commands.begun import MAY_CHANGE, check_asked, check_data, unchanged
-from toughen.commands.evaluate import evaluate_into
 from toughen.commands.images import read_images
+from toughen.commands.into_folder import evaluate_into
 from toughen.commands.settings import check_settings, default_name, extended, with_data_facts
 from toughen.contracts import check_arguments
 from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages, ImageSet, Split
