@@ -11,6 +11,7 @@ import torch
 from toughen import train
 from toughen.attacks import FGSM, GradientAttack
 from toughen.batch import Batch
+from toughen.data import Augment
 from toughen.errors import ToughenWarning
 from toughen.methods import ARR, FGSMPGI, FGSMPGK, FGSMRS, NFGSM, Method, RegMix, Standard
 from toughen.models import SmallCNN
@@ -119,7 +120,8 @@ def test_a_collapse_that_comes_back_ends_the_training_with_the_good_checkpoint(
 
 
 SETTINGS: dict[str, Any] = {
-    "data": Photographs(),
+    "data": Photographs(1600),
+    "augment": Augment(crop=0, flip=False),
     "model": strided,
     "method": NFGSM(k=0),  # FGSM
     "threat": ThreatModel("linf", "48/255"),
@@ -136,11 +138,10 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore::toughen.errors.ToughenWarning")
-@pytest.mark.parametrize("method", [NFGSM(k=0), FGSMRS()], ids=["FGSM", "FGSMRS"])
-def test_a_method_that_collapses_on_colour_images_is_kept_from_it(method: Method, tmp_path: Path) -> None:
+def test_fgsm_collapses_on_colour_images_and_is_kept_from_it(tmp_path: Path) -> None:
     rows = {}
     for name, guards in (("free", None), ("guarded", Guards())):
-        run = train(**{**SETTINGS, "method": method}, guards=guards, out=str(tmp_path / name))
+        run = train(**SETTINGS, guards=guards, out=str(tmp_path / name))
         rows[name] = read_rows(run.folder.metrics)
     pgd = {name: [row["val_pgd"] for row in each] for name, each in rows.items()}
     assert pgd["free"][-1] < max(pgd["free"]) / 2  # it does collapse

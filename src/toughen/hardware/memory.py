@@ -51,6 +51,14 @@ def free_memory(device: torch.device) -> float:
     return psutil.Process().memory_info().rss + SHARE * available_memory()
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether this error says that a device or the host had no memory left."""
+    # Here, for it takes a second to import.
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(error)
+
+
 def available_memory() -> int:
     """Bytes of the host's memory that this process may still take: what is free, or a container's limit leaves."""
     available = int(psutil.virtual_memory().available)
@@ -131,10 +139,7 @@ class Trials:
         try:
             speed = self.attempt(batch_size)
         except (RuntimeError, MemoryError) as error:
-            # Here, for it takes a second to import.
-            from accelerate.utils.memory import should_reduce_batch_size
-
-            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+            if not is_out_of_memory(error):
                 raise
         memory = peak_memory(self.device)
         return Trial(batch_size, memory, speed if memory <= self.limit else None)

@@ -17,6 +17,7 @@ from toughen.batch import Batch
 from toughen.data import Loader
 from toughen.data.loader import killed_worker
 from toughen.errors import DataError, DivergedError, RunError
+from toughen.hardware.memory import is_out_of_memory
 from toughen.methods import Method
 from toughen.reading.schema import UnfitError, check_kind
 from toughen.run import RunFolder
@@ -143,6 +144,7 @@ class Trainer:
         Raises:
             Interrupted: a signal asked the process to stop (see `asked_to_stop`); the run is saved.
             DataError: a process that decodes images was killed.
+            RunError: a step does not fit into memory.
             DivergedError: loss, weights or outputs became NaN or infinite, after all rollbacks too; the last checkpoint
                 is kept.
         """
@@ -158,8 +160,11 @@ class Trainer:
                     except Setback as setback:
                         self._roll_back(setback)
                 self.pending.insist(PATIENCE, given_up=stop_requested)
-        except RuntimeError as error:
-            if (killed := killed_worker(error)) is None:
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise RunError(self._too_large()) from error
+            killed = killed_worker(error) if isinstance(error, RuntimeError) else None
+            if killed is None:
                 raise
             raise DataError(f"{killed}; then go on with: toughen train --resume {self.folder.path}") from error
         except DivergedError as error:
@@ -169,6 +174,17 @@ class Trainer:
             ) from error
         finally:
             self.observer.finished()
+
+    def _too_large(self) -> str:
+        """What to do where a step does not fit into memory. In parts BatchNorm would see others, so it is asked for."""
+        size, accumulate = self.train.batch_size, self.settings.accumulate
+        kept = f"; the last checkpoint is kept in {self.folder.checkpoint}" if self.folder.checkpoint.exists() else ""
+        return (
+            f"the memory of {self.accelerator.device} does not suffice for a step on {size} images in epoch "
+            f"{self.epoch + 1}{kept}. Start again with --batch_size {max(1, size // 2)} --accumulate {2 * accumulate}: "
+            "updates are of as many images, but BatchNorm sees half of them at a time, so that it is another run; "
+            "toughen tune-batch finds the largest size that fits"
+        )
 
     def prepared(self) -> AbstractContextManager[None]:
         """Set up what holds while steps are taken."""
