@@ -21,8 +21,8 @@ def limited(trainer):
 
 torch.set_num_threads(1)
 Trainer.fit = limited
-words = ["--device", "cpu", "--fast", "false", "--method", "Standard", "--model.width", "64", "--batch_size", "1024", "--workers", "0"]
-raise SystemExit(main(["train", *words, "--trackers=", "--budget", "none", "--out", sys.argv[1]]))
+words = ["--device", "cpu", "--fast", "false", "--method", "Standard", "--model.width", "64", "--batch_size", "1024"]
+raise SystemExit(main(["train", *words, "--workers", "0", "--trackers=", "--budget", "none", "--out", sys.argv[1]]))
 """
 
 
