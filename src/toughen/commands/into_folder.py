@@ -1,7 +1,8 @@
 """An evaluation beside the others of a run: whether it may go there, what is there already, and what is written."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
 
@@ -30,6 +31,8 @@ from toughen.evaluation.runner import analyse
 from toughen.evaluation.settings import EvaluationSettings
 from toughen.reports.page import write_reports
 from toughen.run import EVALUATIONS, RunFolder
+from toughen.run.files import clean_up
+from toughen.run.lock import Lock
 from toughen.threat import ThreatModel
 
 
@@ -55,41 +58,45 @@ def run_in(
         progress: told of each step.
     """
     processes, store = processes or Processes(), VerdictStore(folder, plan.spec)
-    analyses, time_limit = plan.analyses, plan.settings.time_limit
-    started = monotonic()
-    if own and processes.first:
-        Evaluations(folder).note_own(plan.spec)
-    if before is not None:
-        before = _with_analyses(folder, plan, before, analyses, processes, time_limit)
-        if not reasons(before.result) or before.result.get("further"):
-            return before
-        # A check that was made later doubts the figure: what follows a doubt follows it here too.
-        if processes.first:
-            store.restore(before.verdicts, before.result)
-    if processes.size > 1:
-        if processes.first:
-            store.begin()
-        processes.wait()  # nobody takes up verdicts before the first one has looked whether they may be used
     mine = shard or Shard(processes.rank + 1, processes.size)
-    run = Runner(plan, mine, folder, progress, begun=processes.size > 1).carry_out()
-    if shard is not None:
-        return run.summary()
-    processes.wait()
-    if processes.first:
-        if processes.size == 1:
-            evaluation = run.summary()
-        else:
-            left = None if time_limit is None else time_limit - (monotonic() - started)
-            if left is None or left > 0:
-                # All of it is there now; only the whole shows a doubt, which asks for further attacks.
-                Runner(plan, folder=folder, progress=progress, time_limit=left).carry_out()
-            reason = "" if time_limit is None else f"time limit of {time_limit:g} s"
-            evaluation = merge_parts([store], partial=time_limit is not None, reason=reason)
-        evaluation = finish(folder, evaluation)
-        if evaluation.result["complete"]:
-            store.remove()
-    processes.wait()
-    return evaluation if processes.first else Evaluations(folder).load(plan.spec)
+    with Lock(store.path, f".{mine.number}-of-{mine.count}.lock"):
+        analyses, time_limit = plan.analyses, plan.settings.time_limit
+        started = monotonic()
+        if own and processes.first:
+            with _keeping(folder) as kept:
+                kept.note_own(plan.spec)
+        if before is not None:
+            before = _with_analyses(folder, plan, before, analyses, processes, time_limit)
+            if not reasons(before.result) or before.result.get("further"):
+                if processes.first:
+                    store.remove()  # a kill may have come before the end of that
+                return before
+            # A check that was made later doubts the figure: what follows a doubt follows it here too.
+            if processes.first:
+                store.restore(before.verdicts, before.result)
+        if processes.size > 1:
+            if processes.first:
+                store.begin()
+            processes.wait()  # nobody takes up verdicts before the first one has looked whether they may be used
+        run = Runner(plan, mine, folder, progress, begun=processes.size > 1).carry_out()
+        if shard is not None:
+            return run.summary()
+        processes.wait()
+        if processes.first:
+            if processes.size == 1:
+                evaluation = run.summary()
+            else:
+                left = None if time_limit is None else time_limit - (monotonic() - started)
+                if left is None or left > 0:
+                    # All of it is there now; only the whole shows a doubt, which asks for further attacks.
+                    Runner(plan, folder=folder, progress=progress, time_limit=left).carry_out()
+                reason = "" if time_limit is None else f"time limit of {time_limit:g} s"
+                evaluation = merge_parts([store], partial=time_limit is not None, reason=reason)
+            evaluation = finish(folder, evaluation)
+            if evaluation.result["complete"]:
+                store.remove()
+        processes.wait()
+        return evaluation if processes.first else Evaluations(folder).load(plan.spec)
 
 
 def evaluate_into(
@@ -148,10 +155,21 @@ def _was_skipped(warning: str, analyses: Sequence[Analysis]) -> bool:
 
 def finish(folder: RunFolder, evaluation: Evaluation) -> Evaluation:
     """Keep an evaluation where it is not kept yet, choose the headline, and write its page and the run's."""
+    with _keeping(folder) as kept:
+        place = kept.folder(evaluation.result) if evaluation.reused else kept.add(evaluation)
+        kept.choose_headline()
+        return replace(evaluation, report=write_reports(place))
+
+
+@contextmanager
+def _keeping(folder: RunFolder) -> Iterator[Evaluations]:
+    """A run's evaluations while no other process changes which there are; what a killed one left is deleted."""
     kept = Evaluations(folder)
-    place = kept.folder(evaluation.result) if evaluation.reused else kept.add(evaluation)
-    kept.choose_headline()
-    return replace(evaluation, report=write_reports(place))
+    with Lock(kept.path, wait=True):
+        run = kept.run
+        clean_up(kept.path)
+        clean_up(run.path, only=[file.name for file in (run.verdicts, run.result, run.gallery, run.report)])
+        yield kept
 
 
 def finished(folder: RunFolder, spec: EvaluationSpec, processes: Processes | None = None) -> Evaluation | None:
@@ -163,7 +181,10 @@ def finished(folder: RunFolder, spec: EvaluationSpec, processes: Processes | Non
         RunError: a result that cannot be read.
     """
     processes = processes or Processes()
-    there = Evaluations(folder).finished(spec) if processes.first else None
+    there = None
+    if processes.first and (folder.result.exists() or Evaluations(folder).path.is_dir()):
+        with _keeping(folder) as kept:
+            there = kept.finished(spec)
     found = processes.agree(there is not None)
     return Evaluations(folder).load(spec) if found and there is None else there
 
