@@ -216,7 +216,7 @@ def test_message_begins(toughen: Toughen, line: str, beginning: str) -> None:
         ),
         (
             "method: {class_path: TRADES, init_args: 3}",
-            "my.yaml: method: expected class_path and its settings under init_args, got class_path, init_args",
+            "my.yaml: method: expected class_path and its settings under init_args, got init_args: 3",
         ),
         (
             "threat: {eps: 8}",

@@ -72,7 +72,7 @@ def test_a_signal_saves_and_says_how_to_go_on(start: Start, tmp_path: Path, numb
     [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.nightly) for each in (signal.SIGHUP, signal.SIGUSR1))],
 )
 def test_a_signal_in_the_final_evaluation(start: Start, tmp_path: Path, number: int) -> None:
-    asked = start(*_with(TRAIN, "--epochs", "1"))
+    asked = start(*_with(TRAIN, "--epochs", "1"), "--budget", "quick", "--test_images", "200")
     wait_for(tmp_path / "run/model.safetensors", asked)
     end = time.monotonic() + 120
     while not list((tmp_path / "run").rglob("*.parquet")):
