@@ -1,5 +1,6 @@
 """Guards of a run: NaN and infinity are found before they are saved, and rolled back; a healthy run is the same."""
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from toughen import train
+from toughen.attacks import PGD
+from toughen.data import Augment
 from toughen.errors import DivergedError, RunError, ToughenWarning
-from toughen.methods import FGSMRS, Method, Standard
+from toughen.methods import FGSMRS, PGDAT, Method, Standard
 from toughen.models import SmallCNN
 from toughen.run import RunFolder
+from toughen.threat import ThreatModel
 from toughen.training import EMA, SGD, Constant, Guards
 from toughen.training.checkpoint import load_state
 from toughen.training.guards.events import read_events
@@ -154,3 +158,26 @@ def test_a_damaged_record_of_events_is_named(content: str, tmp_path: Path) -> No
     path.write_text(content)
     with pytest.raises(RunError, match=r"cannot read .*events\.json"):
         read_events(path)
+
+
+@pytest.mark.nightly
+def test_robust_overfitting_is_said_once_and_the_best_is_kept(tmp_path: Path) -> None:
+    """A hundred training images and a rate that stays: the network learns them by heart."""
+    settings = {"epochs": 60, "train_images": 100, "val_images": 600, "batch_size": 25, "budget": "none"}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        trained = train(
+            method=PGDAT(PGD(steps=2)),
+            threat=ThreatModel("linf", 0.15),
+            schedule=Constant(),
+            augment=Augment(crop=0, flip=False),
+            trackers=[],
+            out=str(tmp_path / "run"),
+            **settings,
+        )
+    texts = [str(each.message) for each in said if "robust overfitting" in str(each.message)]
+    rows = read_rows(trained.folder.metrics)
+    best = max(rows, key=lambda row: row["val_pgd"])
+    assert rows[-1]["val_pgd"] < best["val_pgd"], "what the guard is for happens"
+    assert len(texts) == 1
+    assert [event.guard for event in read_events(trained.folder.events)] == ["overfitting"]

@@ -276,6 +276,7 @@ class Trainer:
         # Ties go to the later epoch: it has seen more.
         score = robust + clean / 1000 if self.method.defends else clean + robust / 1000
         self.rows = [*self.rows, row]
+        self.watch.epoch_ended(row, sum(map(len, self.batches.validation)), settings.select == "best")
         best = settings.select == "last" or score >= self.best
         self.best, self.best_epoch = max(self.best, score), self.epoch + 1 if best else self.best_epoch
         self.accelerator.log(row, step=int(row["step"]))

@@ -13,6 +13,7 @@ class Guards:
         finite: find NaN and infinity in loss, weights and outputs before they are saved; roll back.
         lr_factor: factor of the learning rate from such a rollback on, above 0 and below 1.
         collapse: find catastrophic overfitting by PGD and FGSM on held-out images; roll back to a larger start.
+        overfitting: say where robust accuracy on held-out images falls while the training loss goes on falling.
         check_every: steps between two looks for it within an epoch, where the attack has at most 3 steps.
         rollbacks: how often a run may roll back for the same reason; then it stops.
 
@@ -25,6 +26,7 @@ class Guards:
         finite: bool = True,
         lr_factor: float = 0.5,
         collapse: bool = True,
+        overfitting: bool = True,
         check_every: int = 200,
         rollbacks: int = 3,
     ) -> None:
@@ -34,5 +36,6 @@ class Guards:
         self.finite = finite
         self.lr_factor = lr_factor
         self.collapse = collapse
+        self.overfitting = overfitting
         self.check_every = check_every
         self.rollbacks = rollbacks

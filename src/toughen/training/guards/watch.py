@@ -16,8 +16,9 @@ from toughen.run import RunFolder
 from toughen.training.guards.collapse import FEW_STEPS, LOOKED_AT, collapsed, spread
 from toughen.training.guards.events import Event, Events
 from toughen.training.guards.finite import bad_outputs, bad_weights
+from toughen.training.guards.overfitting import Peak
 from toughen.training.guards.settings import Guards
-from toughen.training.log import EpochSums
+from toughen.training.log import EpochSums, Row
 from toughen.training.stopping import first_of
 from toughen.training.updates import Updates
 from toughen.training.validation import Validation, validate
@@ -47,12 +48,13 @@ class Watch:
     """
 
     def __init__(self, guards: Guards | None, updates: Updates, validation: list[Batch], folder: RunFolder) -> None:
-        self.guards = Guards(finite=False, collapse=False) if guards is None else guards
+        self.guards = Guards(finite=False, collapse=False, overfitting=False) if guards is None else guards
         self.updates, self.folder = updates, folder
         self.method: Method = updates.method
         self.accelerator: Accelerator = updates.accelerator
         self.events = Events()
         self.best: dict[str, float] = {}
+        self.peak: Peak | None = None
         self.ended = False
         self.measures = self.guards.collapse and self.method.defends
         self.held_out = [spread(validation, LOOKED_AT)] if self.measures else []
@@ -112,6 +114,28 @@ class Watch:
             self._raise("collapse", found)
         self.best[kind] = max(best, figures.pgd)
 
+    def epoch_ended(self, row: Row, images: int, kept: bool) -> None:
+        """Say where the run overfits, once.
+
+        Args:
+            row: the epoch's figures, equal in all processes.
+            images: how many were held out.
+            kept: whether the best epoch's network is the one that is reported.
+        """
+        epoch, robust = int(row["epoch"]), row["val_pgd"]
+        loss = sum(value for name, value in row.items() if name.startswith("loss/"))
+        if not (self.guards.overfitting and self.method.defends):
+            return
+        if self.peak is None or robust > self.peak.robust:
+            self.peak = Peak(epoch, robust, loss)
+        elif self.peak.overfits(robust, loss, images) and not self.events.said("overfitting"):
+            found = (
+                f"robust overfitting: PGD accuracy {robust:.1%} after {self.peak.robust:.1%} in epoch "
+                f"{self.peak.epoch}, while the training loss fell from {self.peak.loss:.3g} to {loss:.3g}"
+            )
+            done = f"epoch {self.peak.epoch}'s network is kept" if kept else "--select best would report the best epoch"
+            self._tell(Event("overfitting", epoch, int(row["step"]), found, done))
+
     def may_roll_back(self, setback: Setback) -> bool:
         """Whether the run may go on from its last checkpoint.
 
@@ -159,6 +183,7 @@ class Watch:
             "damping": self.updates.damping,
             "level": self.updates.cure.level,
             "best": dict(self.best),
+            "peak": None if self.peak is None else vars(self.peak).copy(),
             "ended": self.ended,
         }
 
@@ -167,3 +192,5 @@ class Watch:
         self.events.load_state_dict(state["events"])
         self.updates.damping, self.updates.cure.level = state["damping"], state["level"]
         self.best, self.ended = dict(state["best"]), state["ended"]
+        peak = state.get("peak")
+        self.peak = None if peak is None else Peak(**peak)
