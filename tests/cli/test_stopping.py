@@ -36,7 +36,7 @@ def test_killed_or_stopped_and_resumed_ends_with_the_same_bits(
 
     stopped = process("-m", "toughen", "train", *LINE, "--out", "stopped")
     wait_for(tmp_path / "stopped/checkpoints/last/state.json", stopped)
-    stopped.send_signal(signal.SIGINT)
+    stopped.send_signal(signal.SIGTERM)
     out, err = stopped.communicate(timeout=120)
     assert stopped.returncode == 130, err
     assert "Traceback" not in out + err

@@ -37,7 +37,7 @@ class Stop(Silent):
 
     def stepped(self, step: int) -> None:
         if step == 9:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("average", [None, EMA(decay=0.9), SWA(start=1, every_steps=4)], ids=["plain", "ema", "swa"])

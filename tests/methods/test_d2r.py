@@ -366,7 +366,7 @@ class StopAt(Silent):
 
     def stepped(self, step: int) -> None:
         if step == self.step:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_stopped_within_an_epoch_and_resumed_target_and_guide_are_bit_identical(tmp_path: Path) -> None:

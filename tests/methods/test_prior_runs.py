@@ -34,7 +34,7 @@ class StopAt(Silent):
 
     def stepped(self, step: int) -> None:
         if step == self.step:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
 
 
 def checkpoint(folder: Path) -> dict[str, torch.Tensor]:

@@ -129,7 +129,7 @@ class Watch(Silent):
     def stepped(self, step: int) -> None:
         self.graphs.append(graphs())
         if step == self.stop:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
 
 
 RUN = {"epochs": 3, "budget": "none", "trackers": [], "device": "cpu", "batch_size": 64, "train_images": 200}
