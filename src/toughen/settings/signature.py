@@ -170,8 +170,8 @@ def _signatures(called: Callable[..., Any]) -> Iterator[tuple[list[inspect.Param
     """Parameters and types of a function, or of a class and those parents that its `**kwargs` lead to."""
     for owner in called.__mro__ if isinstance(called, type) else (called,):
         maker = vars(owner).get("__init__", owner) if isinstance(owner, type) else owner
-        # torch's own module declares *args and **kwargs, but takes none.
-        if owner is object or getattr(maker, "__module__", None) == "torch.nn.modules.module":
+        # torch's own module declares *args and **kwargs, but takes none; some libraries replace its constructor.
+        if owner is object or (owner.__module__, owner.__qualname__) == ("torch.nn.modules.module", "Module"):
             return
         if isinstance(owner, type) and "__init__" not in vars(owner):
             continue
