@@ -1,5 +1,6 @@
 """Real processes that are asked to stop, and whose readers and helpers go away."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,6 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from toughen.data.loader import killed_worker
 
 TRAIN = [
     *("train", "--epochs", "3", "--batch_size", "16", "--method.attack.steps", "2", "--checkpoint_every", "7"),
@@ -172,31 +177,27 @@ def _own_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-@pytest.mark.nightly
-def test_a_killed_helper_is_said_in_a_sentence(start: Start, tmp_path: Path) -> None:
-    """A process that decodes images, as the kernel kills it for lack of memory; no other is left behind."""
-    from PIL import Image
+class Endless(Dataset[torch.Tensor]):
+    """Items that take long to make."""
 
-    for split in ("train", "test"):
-        for name in ("a", "b"):
-            (tmp_path / "images" / split / name).mkdir(parents=True)
-            for number in range(200):
-                picture = Image.effect_noise((64, 64), 50 + 20 * (name == "a")).convert("RGB")
-                picture.save(tmp_path / "images" / split / name / f"{number}.png")
-    asked = start(
-        *_with(ALONE, "--epochs", "500"),
-        *("--data", "ImageFolder", "--data.root", "images", "--data.memory", "0", "--workers", "2"),
-    )
-    wait_for(tmp_path / "run/checkpoints/last/state.json", asked)
-    children: list[str] = []
-    while not children:
-        found = subprocess.run(["pgrep", "-P", str(asked.pid)], capture_output=True, text=True, check=False)
-        children = found.stdout.split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    _, err = asked.communicate(timeout=120)
-    assert asked.returncode == 2, err
-    assert "Traceback" not in err
-    assert f"pid {children[-1]}" in err
-    assert err.count("\n") <= 2
-    time.sleep(1)
-    assert all(not Path(f"/proc/{child}").exists() for child in children)
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, place: int) -> torch.Tensor:
+        time.sleep(0.05)
+        return torch.zeros(1)
+
+
+def test_a_killed_helper_is_said_in_a_sentence() -> None:
+    """A real process that makes batches, as the kernel kills it for lack of memory."""
+    batches = iter(DataLoader(Endless(), batch_size=None, num_workers=1))
+    next(batches)
+    (child,) = multiprocessing.active_children()
+    os.kill(child.pid or 0, signal.SIGKILL)
+    with pytest.raises(RuntimeError) as caught:
+        for _ in batches:
+            pass
+    said = killed_worker(caught.value)
+    assert said is not None
+    assert str(child.pid) in said
+    assert killed_worker(RuntimeError("shapes do not match")) is None
