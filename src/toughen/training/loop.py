@@ -166,7 +166,7 @@ class Trainer:
             killed = killed_worker(error) if isinstance(error, RuntimeError) else None
             if killed is None:
                 raise
-            raise DataError(f"{killed}; then go on with: toughen train --resume {self.folder.path}") from error
+            raise DataError(f"{killed}; then go on with: {self._resume_command}") from error
         except DivergedError as error:
             raise DivergedError(
                 f"{error}; the last good checkpoint is kept in {self.folder.checkpoint}. Lower --optimizer.lr, "
@@ -174,6 +174,10 @@ class Trainer:
             ) from error
         finally:
             self.observer.finished()
+
+    @property
+    def _resume_command(self) -> str:
+        return f"toughen train --resume {self.folder.path}{trust_option(self.begun.get('config'))}"
 
     def _too_large(self) -> str:
         """What to do where a step does not fit into memory. In parts BatchNorm would see others, so it is asked for."""
@@ -225,10 +229,7 @@ class Trainer:
                 self.save()
             if stopping:
                 self.pending.insist(_A_MOMENT)
-                raise Interrupted(
-                    f"stopped in epoch {self.epoch + 1} and saved; go on with: "
-                    f"toughen train --resume {self.folder.path}{trust_option(self.begun.get('config'))}"
-                )
+                raise Interrupted(f"stopped in epoch {self.epoch + 1} and saved; go on with: {self._resume_command}")
         self.seconds += time.perf_counter() - began
         self._end_epoch()
 
