@@ -8,7 +8,19 @@ import toughen
 from toughen.threat import Norm
 
 SOURCE = Path(toughen.__file__).parent
-ROOMS = ["cli", "commands", "reports", "evaluation", "training", "methods", "attacks", "models", "data", "hardware"]
+ROOMS = [
+    "cli",
+    "commands",
+    "reports",
+    "analysis",
+    "evaluation",
+    "training",
+    "methods",
+    "attacks",
+    "models",
+    "data",
+    "hardware",
+]
 CORE = {"losses", "threat"}
 """Modules beside the rooms that may use `hardware`; all others use no room."""
 

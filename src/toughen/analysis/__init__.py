@@ -1,0 +1,1 @@
+"""Why a network withstands or does not: measures, one study a file."""
