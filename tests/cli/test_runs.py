@@ -138,7 +138,7 @@ def test_stopped_in_the_final_evaluation(toughen: Toughen, monkeypatch: pytest.M
 
     place = ["--test_images", "20", *(["--out", out] if out else [])]
     with monkeypatch.context() as patch:
-        patch.setattr("toughen.commands.train.evaluate_into", stop)
+        patch.setattr("toughen.commands.carry_out.evaluate_into", stop)
         answer = toughen("train", *[word if word != "none" else "quick" for word in QUICK], *place)
     command = f"toughen train --resume {out or 'runs/digits-smallcnn-trades'}"
     assert answer.status == 130

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from toughen import evaluate, train, tune_batch
-from toughen.commands.assemble import fresh_model
+from toughen.commands.network import fresh_model
 from toughen.commands.settings import check_settings, restore
 from toughen.commands.train import DEFAULTS
 from toughen.data import Digits

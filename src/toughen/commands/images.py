@@ -3,6 +3,27 @@
 from toughen.data import DataSource, Encoded, ImageSet, Split
 from toughen.errors import DataError
 from toughen.hardware.processes import Processes
+from toughen.run import RunFolder
+
+
+def images_of_run(source: DataSource, splits: list[Split], folder: RunFolder | None) -> dict[Split, ImageSet]:
+    """These splits of the data, with the classes in one order.
+
+    Args:
+        source: of the data.
+        splits: which are needed, train among them.
+        folder: that of a run that goes on, whose images were examined before.
+
+    Raises:
+        DataError: see `read_images`; the splits, or the run, have other classes.
+    """
+    images = read_images(source, splits, examine=folder is None)
+    kept = None if folder is None else folder.read_classes()
+    # Labels keep their meaning in the test set, and when a run goes on.
+    names, whose = (images["train"].classes, "the training images")
+    if kept is not None and folder is not None:
+        names, whose = kept, str(folder.classes)
+    return {split: found.in_order_of(names, whose) for split, found in images.items()}
 
 
 def read_images(source: DataSource, splits: list[Split], examine: bool = True) -> dict[Split, ImageSet]:

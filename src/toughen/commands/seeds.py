@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from toughen.commands.settings import default_name
-from toughen.commands.train import DEFAULTS, Trained, train
+from toughen.commands.train import DEFAULTS, train
+from toughen.commands.trained import Trained
 from toughen.errors import InputError
 from toughen.hardware.processes import Processes
 from toughen.run import RunFolder

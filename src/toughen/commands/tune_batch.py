@@ -101,7 +101,7 @@ def _speed(settings: dict[str, Any], images: ImageSet, batch_size: int) -> float
 def _seconds_a_step(trainer: Trainer, batch_size: int, at_least: int = 3, seconds: float = 1.0) -> float:
     """The fastest of a few steps on full batches after the first two, in which things are set up."""
     device, times = trainer.accelerator.device, list[float]()
-    trainer.epoch = trainer.settings.epochs - 1  # the most expensive one, whatever grows or starts late
+    trainer.at.epoch = trainer.settings.epochs - 1  # the most expensive one, whatever grows or starts late
     with trainer.prepared():
         while len(times) < at_least or (sum(times) < seconds and len(times) < 20):
             trainer.begin_epoch()

@@ -6,9 +6,10 @@ from toughen.lazy import lazy_names
 
 if TYPE_CHECKING:
     from toughen.training.averaging import EMA, SWA, Average, SuccessEMA
+    from toughen.training.batches import Batches
     from toughen.training.guards.settings import Guards
     from toughen.training.log import Observer, Silent, read_rows
-    from toughen.training.loop import Batches, Trainer
+    from toughen.training.loop import Trainer
     from toughen.training.optimizer import SGD, Constant, Cosine, MakeOptimizer, MultiStep, OneCycle, Schedule
     from toughen.training.ramps import GrowingSize, GrowingSteps
     from toughen.training.settings import Settings

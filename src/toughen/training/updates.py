@@ -101,6 +101,11 @@ class Updates:
         begun = self.averaged is not None and int(self.averaged.n_averaged) > 0
         return self.averaged.module if self.averaged is not None and begun else None
 
+    @property
+    def reported(self) -> nn.Module:
+        """The network that is validated and saved: the averaged one from the average's first update on."""
+        return self.method.inference_model(self.model if self.average is None else self.average)
+
     def check_rates(self) -> None:
         """Raise unless the run's learning rates are usable, and one of them at least is not 0.
 

@@ -1,0 +1,141 @@
+"""A training from its request to its report: images, network, trainer, the loop, the evaluation."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from toughen.commands.assemble import assemble
+from toughen.commands.begun import check_data
+from toughen.commands.images import images_of_run
+from toughen.commands.into_folder import evaluate_into
+from toughen.commands.network import begin_from, fresh_model, precision_of
+from toughen.commands.request import RunRequest
+from toughen.commands.settings import with_data_facts
+from toughen.commands.trained import Trained
+from toughen.data import ImageSet, Split
+from toughen.data.sameness import data_summary
+from toughen.evaluation import Evaluation, EvaluationSettings, Processes
+from toughen.hardware.device import find_device
+from toughen.models import load_weights
+from toughen.run import RunFolder
+from toughen.run.lock import Lock, at_work
+from toughen.settings.description import describe
+from toughen.training import Observer, Silent, Trainer, make_accelerator, own_randomness
+from toughen.training.checkpoint import checkpoints
+
+
+def carry_out(asked: RunRequest) -> Trained:
+    """Train, evaluate and write the report.
+
+    Raises:
+        ToughenError: see `train`.
+    """
+    device, folder = find_device(asked.device), asked.folder
+    first = Processes.from_environment().first
+    if first and not asked.goes_on:
+        folder.check_free(asked.given["overwrite"])  # images are looked at for long
+    with at_work(folder.path, first) as lock:
+        if first:
+            folder.clean_up()
+        watcher: Observer = asked.given["observer"] or Silent()
+        images = _images(asked, watcher)
+        asked = replace(asked, settings=with_data_facts(asked.settings, images["train"]))
+        with own_randomness(asked.settings["seed"]):
+            trainer = _trainer(asked, images["train"], device, watcher, lock)
+            trainer.fit()
+        # The first process writes the weights that all read now.
+        trainer.accelerator.wait_for_everyone()
+        network = _reported(asked, images["train"], trainer.accelerator.device)
+        evaluation = _evaluate(asked, network, images.get("test"), trainer.accelerator.device)
+        trainer.accelerator.end_training()
+    return Trained(folder, network, evaluation)
+
+
+def _images(asked: RunRequest, watcher: Observer) -> dict[Split, ImageSet]:
+    """The run's images; those of a run that goes on are the ones that it was begun with."""
+    splits: list[Split] = ["train"] if asked.settings["budget"] == "none" else ["train", "test"]
+    images = images_of_run(asked.settings["data"], splits, asked.folder if asked.goes_on else None)
+    # Before an earlier run is replaced, as it may fail; observers of before there was a `read` have none.
+    getattr(watcher, "read", Silent().read)(images)
+    return images
+
+
+def _trainer(
+    asked: RunRequest, training_set: ImageSet, device: torch.device, watcher: Observer, lock: Lock | None
+) -> Trainer:
+    """The trainer at the run's place, with the folder made."""
+    folder, settings, summary = asked.folder, asked.settings, data_summary(training_set)
+    if asked.goes_on:
+        check_data(folder, summary)
+    network = fresh_model(settings["model"], training_set, settings["normalize"])
+    resumes = asked.goes_on and bool(checkpoints(folder.checkpoint))
+    if settings["init"] is not None and not resumes:
+        begin_from(network, Path(settings["init"]), training_set)
+    settings["precision"] = precision_of(settings, network, training_set, device)
+    asked.check_same_run(training_set)
+    # Of several processes all have looked by now what is there: nothing is written before they have met here.
+    accelerator = make_accelerator(settings["precision"], device, settings["trackers"], folder)
+    writes = accelerator.is_main_process
+    with folder.making(asked.given["overwrite"]) if writes and not asked.goes_on else nullcontext():
+        if writes and not resumes:
+            if lock is not None:
+                lock.renew()  # the folder may be another one than before
+            folder.write_config({name: describe(value) for name, value in settings.items()})
+            folder.write_classes(training_set.classes)
+        accelerator.wait_for_everyone()
+        trainer = assemble(folder, settings, training_set, network, accelerator, watcher)
+        trainer.at.begun = {"config": folder.read_config(), "data": summary}
+        if not resumes:
+            trainer.updates.check_rates()
+        if accelerator.log_with:
+            accelerator.init_trackers("toughen")
+    if resumes:
+        trainer.saving.resume()
+        if writes:
+            _extend(folder, settings)
+    return trainer
+
+
+def _extend(folder: RunFolder, settings: Mapping[str, Any]) -> None:
+    """Write down that a run goes on to more epochs than it had, where it does."""
+    config = folder.read_config()
+    if settings["epochs"] != config["epochs"]:
+        folder.write_config({**config, "epochs": settings["epochs"]})
+        # They are of weights that are going to be replaced.
+        for file in (folder.result, folder.verdicts, folder.gallery, folder.report):
+            file.unlink(missing_ok=True)
+
+
+def _reported(asked: RunRequest, training_set: ImageSet, device: torch.device) -> nn.Module:
+    """The network with the weights that are reported, in eval mode."""
+    network = fresh_model(asked.settings["model"], training_set, asked.settings["normalize"])
+    return load_weights(network, asked.folder.model).to(device).eval()
+
+
+def _evaluate(
+    asked: RunRequest, network: nn.Module, test_set: ImageSet | None, device: torch.device
+) -> Evaluation | None:
+    if test_set is None:
+        return None
+    settings, progress = asked.settings, asked.given["progress"]
+    with Processes.from_environment() as processes:
+        return evaluate_into(
+            asked.folder,
+            network,
+            test_set,
+            settings["threat"],
+            EvaluationSettings(
+                budget=settings["budget"],
+                test_images=min(settings["test_images"] or len(test_set), len(test_set)),
+                sample=settings["sample"],
+                seed=settings["seed"],
+                device=str(device),
+            ),
+            processes=processes,
+            progress=progress,
+        )

@@ -1,0 +1,78 @@
+"""The network of a run: new, with the weights that it begins from, and fit for the images."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from toughen.data import ImageSet, sample_by_class
+from toughen.errors import InputError, ToughenWarning
+from toughen.hardware.precision import Precision, choose_precision
+from toughen.methods import Method
+from toughen.models import build_model, check_outputs, forward_flops
+from toughen.models.outputs import giving_logits
+from toughen.models.start import doubt_of_normalisation, start_from
+from toughen.models.state import copied, extra_as_text
+
+
+def fresh_model(model: Callable[..., nn.Module], images: ImageSet, normalize: bool | str = True) -> nn.Module:
+    """The network with new weights, behind an input normalisation, or a copy of the one that was given ready-made.
+
+    It gives logits, whatever else the network gives beside them (see `giving_logits`).
+    """
+    if isinstance(model, nn.Module):
+        network = copied(model)
+    else:
+        mean, std = images.channel_statistics()
+        facts = {"num_classes": len(images.classes), "in_channels": images.shape[0]}
+        network = build_model(model, **facts, mean=mean, std=std, normalize=normalize)
+    tensor = next((each for each in (*network.parameters(), *network.buffers())), torch.zeros(0))
+    return giving_logits(network, images.subset(torch.arange(2))[0].to(tensor.device))
+
+
+def begin_from(network: nn.Module, weights: Path, images: ImageSet) -> None:
+    """Give a new network the weights of a file; a `ToughenWarning` says what was done, and what looks wrong with it.
+
+    Raises:
+        RunError: a file that cannot be read, or weights of another architecture.
+    """
+    said = start_from(network, weights)
+    few = images.subset(sample_by_class(images.labels, min(512, len(images)), seed=0))
+    doubt = doubt_of_normalisation(network, *few) if said.same_classes else None
+    for text in [*said.sentences, *([doubt] if doubt else [])]:
+        warnings.warn(text, ToughenWarning, stacklevel=3)
+
+
+def precision_of(
+    settings: dict[str, Any], network: nn.Module, images: ImageSet, device: torch.device
+) -> Literal["fp32", "bf16"]:
+    """The precision of a run with these settings on this device.
+
+    Raises:
+        InputError: the network cannot take the images.
+    """
+    asked: Precision = "fp32" if settings["precision"] == "auto" and not settings["fast"] else settings["precision"]
+    first = images.subset(torch.arange(2))[0]
+    return choose_precision(asked, device, lambda: forward_flops(network, first, len(images.classes)))
+
+
+def check_fit(network: nn.Module, method: Method, images: ImageSet, settings: dict[str, Any]) -> None:
+    """Raise unless network and method can do with the images what the settings ask for.
+
+    Raises:
+        InputError: naming the network's output, or the option.
+    """
+    first = images.subset(torch.arange(2))[0]
+    extra_as_text(network)  # while nothing is lost yet
+    check_outputs(network, first, len(images.classes))
+    if settings["attack_steps"] is not None:
+        settings["attack_steps"].check(method)
+    if settings["image_size"] is not None:
+        settings["image_size"].check(method)
+        try:
+            check_outputs(network, settings["image_size"].resized(first, 0, 1), len(images.classes))
+        except InputError as error:
+            raise InputError(f"--image_size.first {settings['image_size'].first}: {error}; raise it") from error
