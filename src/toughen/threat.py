@@ -10,6 +10,7 @@ from torch import Tensor
 
 from toughen.errors import InputError, did_you_mean
 from toughen.hardware.precision import at_least_fp32
+from toughen.l1_ball import nearest_in_l1_and_box, per_image
 from toughen.numbers import Number, as_float, as_text
 
 Norm = Literal["linf", "l2", "l1"]
@@ -155,10 +156,10 @@ class ThreatModel:
         if self.norm == "linf":
             allowed = delta.clamp(-self.radius, self.radius)
         elif self.norm == "l2":
-            size = _per_image(self.norm_of(delta), delta)
+            size = per_image(self.norm_of(delta), delta)
             allowed = torch.where(size > limit, delta * (self.radius / size.clamp_min(1e-30)), delta)
         else:
-            allowed = _nearest_in_l1_and_box(delta, x, self.radius, limit)
+            allowed = nearest_in_l1_and_box(delta, x, self.radius, limit)
         # x + (given - x) may differ from given in the last digit.
         return torch.where(allowed == delta, given, x + allowed).clamp(0, 1).to(center.dtype)
 
@@ -175,7 +176,7 @@ class ThreatModel:
             direction = magnitude * direction.sign()
         share = torch.rand(len(x), device=x.device, dtype=x.dtype, generator=generator)
         share = share ** (1 / max(1, x[0].numel() if len(x) else 1))
-        scale = _per_image(share * self.radius / self.norm_of(direction).clamp_min(1e-30), x)
+        scale = per_image(share * self.radius / self.norm_of(direction).clamp_min(1e-30), x)
         return self.project((x + direction * scale).to(center.dtype), center)
 
     def steepest(self, gradient: Tensor, images: Tensor) -> Tensor:
@@ -197,8 +198,8 @@ class ThreatModel:
             smallest = magnitude.topk(count, dim=1).values[:, -1:]
             g = g * (magnitude >= smallest).view_as(g)
         # Scaled by the largest entry first: a tiny gradient's square would underflow.
-        g = g / _per_image(g.abs().flatten(1).amax(1).clamp_min(torch.finfo(g.dtype).tiny), g)
-        return (g / _per_image(self.norm_of(g), g).clamp_min(1e-12)).to(images.dtype)
+        g = g / per_image(g.abs().flatten(1).amax(1).clamp_min(torch.finfo(g.dtype).tiny), g)
+        return (g / per_image(self.norm_of(g), g).clamp_min(1e-12)).to(images.dtype)
 
     def contains(self, images: Tensor, center: Tensor) -> Tensor:
         """Whether each image lies in the ball around its centre and in [0, 1], up to rounding; shape (N,).
@@ -272,32 +273,3 @@ def empty_contiguous_like(like: Tensor) -> Tensor:
     Numbers are drawn in the order of memory: in another layout the same seed would give every pixel another one.
     """
     return torch.empty_like(like, memory_format=torch.contiguous_format)
-
-
-def _per_image(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.ndim - 1))
-
-
-def _nearest_in_l1_and_box(delta: Tensor, x: Tensor, radius: float, limit: float) -> Tensor:
-    """Nearest perturbation with l1 norm at most `radius` and `x + delta` in [0, 1].
-
-    It is `clip(soft_threshold(delta, t))` for the smallest threshold t that meets the radius (Croce & Hein 2021);
-    the norm falls monotonically in t, so t is found by bisection.
-    """
-
-    def at(threshold: Tensor) -> Tensor:
-        shrunk = delta.sign() * (delta.abs() - _per_image(threshold, delta)).clamp_min(0)
-        return torch.minimum(torch.maximum(shrunk, -x), 1 - x)
-
-    def size(candidate: Tensor) -> Tensor:
-        return candidate.abs().flatten(1).sum(1)
-
-    low = torch.zeros(len(delta), device=delta.device, dtype=delta.dtype)
-    boxed = at(low)
-    inside = size(boxed) <= limit
-    high = delta.abs().flatten(1).amax(1) if delta.numel() else low
-    for _ in range(40 if delta.dtype == torch.float64 else 26):
-        middle = (low + high) / 2
-        over = size(at(middle)) > radius
-        low, high = torch.where(over, middle, low), torch.where(over, high, middle)
-    return torch.where(_per_image(inside, delta), boxed, at(high))

@@ -13,7 +13,7 @@ from toughen.attacks.base import Attack, AttackResult, PlannedAttack
 from toughen.attacks.pgd import PGD
 from toughen.errors import InputError
 from toughen.models.build import check_outputs
-from toughen.models.fingerprint import model_facts
+from toughen.models.facts import model_facts
 from toughen.models.inference import frozen
 from toughen.threat import ThreatModel
 

@@ -27,7 +27,7 @@ from toughen.evaluation.settings import EvaluationSettings, Sample
 from toughen.hardware.device import find_device
 from toughen.hardware.memory import largest_batch
 from toughen.models import check_outputs, forward_flops
-from toughen.models.fingerprint import model_facts
+from toughen.models.facts import model_facts
 from toughen.models.inference import frozen
 from toughen.models.input_gradients import Blind, Inside, Recomputed
 from toughen.models.mode import buffers_kept

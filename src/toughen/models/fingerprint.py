@@ -18,7 +18,6 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from toughen.models.outputs import give_logits
-from toughen.models.state import split_state
 from toughen.settings.description import path_of
 
 _LIBRARIES = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib"))
@@ -273,31 +272,3 @@ def tensor_bytes(tensor: Tensor) -> bytes:
         return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     except (RuntimeError, NotImplementedError, TypeError):
         return repr(tensor).encode()
-
-
-def model_facts(model: nn.Module) -> dict[str, Any]:
-    """Class, number of parameters, and two SHA-256.
-
-    `sha256` is over names, types, shapes and bytes of the state dict, and what else it holds. `code_sha256` is over
-    what else the outputs depend on, as far as it can be seen from outside; see `fingerprint`.
-    """
-    digest = hashlib.sha256()
-    tensors, rest = split_state(model)
-    for name, tensor in tensors.items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor_bytes(tensor))
-    for name, value in rest.items():
-        digest.update(f"{name} {fingerprint(value)}\n".encode())
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return {
-        "class": path_of(type(model)),
-        "parameters": parameters,
-        "sha256": digest.hexdigest(),
-        "code_sha256": _code_hash(model),
-    }
-
-
-def _code_hash(model: nn.Module) -> str:
-    saved = set(model.state_dict())
-    buffers = {id(tensor) for name, tensor in model.named_buffers() if name in saved}
-    return fingerprint(model, frozenset(buffers | {id(parameter) for parameter in model.parameters()}))

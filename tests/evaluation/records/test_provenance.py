@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from toughen.models.fingerprint import model_facts
+from toughen.models.facts import model_facts
 from toughen.models.outputs import giving_logits
 
 
