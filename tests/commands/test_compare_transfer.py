@@ -16,7 +16,7 @@ from toughen.errors import InputError, RunError
 from toughen.evaluation import Verdicts, load_model
 from toughen.methods import TRADES, Standard
 from toughen.models import SmallCNN
-from toughen.models.inference import predict
+from toughen.models.inference import classes_of
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
@@ -55,7 +55,7 @@ def test_matrix(runs: dict[str, str], tmp_path: Path):
     places, evaluated = (torch.tensor(table[name].to_pylist()) for name in ("index", "label"))
     images, labels = Digits().load("test").subset(places[sample_by_class(evaluated, 10, seed=0)])
     for place, name in enumerate(matrix.names):
-        right = predict(load_model(RunFolder(runs[name])), images) == labels
+        right = classes_of(load_model(RunFolder(runs[name])), images) == labels
         assert matrix.clean[place].tolist() == right.tolist()
     assert compare(folders, transfer=True, device="cpu", out=str(tmp_path / "b.html")).transfer.n == 24  # type: ignore[union-attr]
     page = (tmp_path / "a.html").read_text()

@@ -1,6 +1,7 @@
 """Whole runs on real images, small enough to take seconds."""
 
 import csv
+import os
 import signal
 from functools import partial
 from pathlib import Path
@@ -56,10 +57,14 @@ class StopAt(Silent):
 
 def test_a_run_folder_is_complete(tmp_path: Path) -> None:
     settings = {**QUICK, "batch_size": 64, "budget": "quick", "test_images": 50}
+    os.umask(umask := os.umask(0))
     trained = train(model=SmallCNN, method=trades(), out=str(tmp_path / "a"), **settings)
     folder = trained.folder
     for path in (folder.config, folder.metrics, folder.model, folder.verdicts, folder.result, folder.report):
         assert path.is_file(), path
+    written = [path for path in folder.path.rglob("*") if path.is_file() and "tensorboard" not in path.parts]
+    assert {path.stat().st_mode & 0o777 for path in written} == {0o666 & ~umask}  # whoever may read the folder
+    assert folder.read_shape() == (1, 8, 8)
     rows = list(csv.DictReader(folder.metrics.open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"loss/natural", "loss/robust_kl", "val_clean", "val_pgd", "images_per_second", "lr"} <= set(rows[0])

@@ -86,6 +86,7 @@ def make_run(place: Path) -> None:
         written = {name: value for name, value in folder.read_config().items() if name != "out"}
         folder.write_config({**written, **CONFIG})
         folder.write_classes([str(digit) for digit in range(10)])
+        folder.write_shape((1, 8, 8))
         write_evaluation(folder, n=40, seed=0, strength=strength, key="ab" * 32, **studies())
         tensors = {name: tensor.contiguous() for name, tensor in classifier().state_dict().items()}
         save_file(tensors, folder.model)
@@ -270,7 +271,7 @@ def read_recipe(place: Path) -> None:
 READERS = {
     # A stranger's run has no manifest, or one that fits.
     "recipe": Reader(make_recipe, ("recipe.yaml",), read_recipe),
-    "config": Reader(make_run, ("run/config.yaml", "run/classes.json"), read_config),
+    "config": Reader(make_run, ("run/config.yaml", "run/classes.json", "run/input.json"), read_config),
     "weights": Reader(
         make_run, ("run/model.safetensors",), lambda place: load_weights(classifier(), place / "run/model.safetensors")
     ),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toughen.models.inference import frozen, predict
+from toughen.models.inference import classes_of, frozen
 
 
 def small() -> nn.Sequential:
@@ -43,7 +43,7 @@ def test_frozen_gives_back_after_an_error():
 def test_another_precision_is_judged_in_fp32_on_a_copy(dtype: torch.dtype):
     network = small().to(dtype)
     with frozen(network, "cpu") as judged:
-        assert predict(judged, torch.zeros(3, 1, 8, 8)).shape == (3,)
+        assert classes_of(judged, torch.zeros(3, 1, 8, 8)).shape == (3,)
         assert {p.dtype for p in judged.parameters()} == {torch.float32}
     assert {p.dtype for p in network.parameters()} == {dtype}
 
@@ -74,4 +74,4 @@ class Fixed(nn.Module):
 
 def test_nan_is_never_a_prediction():
     logits = torch.tensor([[0.0, 1.0], [float("nan"), 1.0], [float("inf"), 0.0], [-float("inf"), 0.0]])
-    assert predict(Fixed(logits), torch.zeros(4, 1, 1, 1)).tolist() == [1, -1, 0, 1]
+    assert classes_of(Fixed(logits), torch.zeros(4, 1, 1, 1)).tolist() == [1, -1, 0, 1]

@@ -7,7 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 from run_files import write_evaluation
+from safetensors.torch import save_file
 
 from toughen.errors import RunError, ToughenWarning
 from toughen.run import RunFolder, atomic
@@ -317,3 +319,20 @@ def test_a_damaged_result_names_the_command_that_makes_it_again(tmp_path: Path, 
     run.result.write_bytes(content)
     with pytest.raises(RunError, match=f"cannot read {run.result}: .*`toughen evaluate {tmp_path} --overwrite`"):
         run.read_result()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_the_umask_says_who_may_read(tmp_path: Path, umask: int, mode: int):
+    """The library of safetensors writes for the owner alone."""
+    before = os.umask(umask)
+    try:
+        replace(tmp_path / "weights", lambda path: save_file({"a": torch.zeros(1)}, path))
+        with atomic(tmp_path / "checkpoint") as folder:
+            folder.mkdir()
+            save_file({"a": torch.zeros(1)}, folder / "tensors")
+            (folder / "text").write_text("a")
+    finally:
+        os.umask(before)
+    files = [tmp_path / "weights", tmp_path / "checkpoint" / "tensors", tmp_path / "checkpoint" / "text"]
+    assert [file.stat().st_mode & 0o777 for file in files] == [mode] * 3
+    assert names(tmp_path) == ["checkpoint", "weights"]

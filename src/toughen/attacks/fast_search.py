@@ -13,7 +13,7 @@ from toughen.attacks.square import Square
 from toughen.attacks.transfer import Transfer
 from toughen.errors import InputError, did_you_mean
 from toughen.hardware import precision as hardware
-from toughen.models.inference import predict
+from toughen.models.inference import classes_of
 from toughen.models.replica import Replicas, Search
 from toughen.threat import ThreatModel
 
@@ -79,8 +79,8 @@ class FastSearch(Attack):
         seed, search = generator.initial_seed(), self.replicas.of(model, images)
         attack = replace(self.attack, lean=True) if isinstance(self.attack, AutoAttack | Square) else self.attack
         first = attack.run(search, images, labels, threat, generator)
-        broken = ~first.held if first.held is not None else predict(search, first.adversarial) != labels
-        wrong = predict(model, first.adversarial) != labels
+        broken = ~first.held if first.held is not None else classes_of(search, first.adversarial) != labels
+        wrong = classes_of(model, first.adversarial) != labels
         again = broken & ~wrong
         rows = again.nonzero().squeeze(1)
         if not len(rows):
@@ -88,7 +88,7 @@ class FastSearch(Attack):
         fresh = torch.Generator(images.device).manual_seed(seed)
         second = self.attack.run(model, images[rows], labels[rows], threat, fresh)
         held = ~wrong
-        held[rows] = predict(model, second.adversarial) == labels[rows] if second.held is None else second.held
+        held[rows] = classes_of(model, second.adversarial) == labels[rows] if second.held is None else second.held
         adversarial = first.adversarial.index_copy(0, rows, second.adversarial)
         broken_by = first.broken_by and list(first.broken_by)
         if broken_by and second.broken_by:

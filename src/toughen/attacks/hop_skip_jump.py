@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from toughen.attacks.base import Attack, AttackResult
 from toughen.extras import library
-from toughen.models.inference import predict
+from toughen.models.inference import classes_of
 from toughen.models.mode import attacked
 from toughen.random_state import seeded
 from toughen.threat import ThreatModel
@@ -105,7 +105,7 @@ class _Oracle(nn.Module):
         if self.asked >= self.queries or bool((self.norms <= self.threat.radius).all()):
             raise _Enough
         self.asked += 1
-        wrong = predict(self.model, asked) != self.labels
+        wrong = classes_of(self.model, asked) != self.labels
         norms = self.threat.norm_of(asked - self.images)
         allowed = ((asked >= 0) & (asked <= 1)).flatten(1).all(1)
         nearer = wrong & allowed & (norms < self.norms)
@@ -125,7 +125,7 @@ def nearest_wrong(model: nn.Module, images: Tensor, labels: Tensor, given: Tenso
         given: the candidates, M x C x H x W.
         threat: whose norm says what is near.
     """
-    classes = torch.cat([predict(model, part) for part in given.split(max(1, len(images)))])
+    classes = torch.cat([classes_of(model, part) for part in given.split(max(1, len(images)))])
     places = []
     for image, label in zip(images, labels, strict=True):
         distances = threat.norm_of(given - image).masked_fill(classes == label, math.inf)

@@ -87,6 +87,7 @@ def _trainer(
                 lock.renew()  # the folder may be another one than before
             folder.write_config({name: describe(value) for name, value in settings.items()})
             folder.write_classes(training_set.classes)
+            folder.write_shape(training_set.shape)
         accelerator.wait_for_everyone()
         trainer = assemble(folder, settings, training_set, network, accelerator, watcher)
         trainer.at.begun = {"config": folder.read_config(), "data": summary}

@@ -11,7 +11,7 @@ from toughen.commands.classes import check_same_order
 from toughen.data import ExtraImages, Filling, ImageSet, ImageStore, hold
 from toughen.errors import InputError, RunError
 from toughen.models.build import check_outputs
-from toughen.models.inference import NO_PREDICTION, frozen, predict
+from toughen.models.inference import NO_PREDICTION, classes_of, frozen
 from toughen.models.load import load_model
 from toughen.models.outputs import giving_logits
 from toughen.reading.files import readable
@@ -60,7 +60,7 @@ def pseudo_labels(
         judge = giving_logits(judge, few)
         check_outputs(judge, few, classes)
         for indices in torch.arange(len(images)).split(batch_size):
-            labels[indices] = predict(judge, images.take(indices).to(device) / 255).cpu()
+            labels[indices] = classes_of(judge, images.take(indices).to(device) / 255).cpu()
     failed = int((labels == NO_PREDICTION).sum())
     if failed:
         raise InputError(

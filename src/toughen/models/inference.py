@@ -64,6 +64,6 @@ def classify(model: nn.Module, images: Tensor, passes: int = 1) -> tuple[Tensor,
         return predictions, torch.where(missing, torch.nan, logits.softmax(dim=1).amax(dim=1))
 
 
-def predict(model: nn.Module, images: Tensor) -> Tensor:
+def classes_of(model: nn.Module, images: Tensor) -> Tensor:
     """The classes alone; see `classify`."""
     return classify(model, images)[0]

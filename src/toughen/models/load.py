@@ -53,6 +53,7 @@ class LoadedClassifier(nn.Module):
     Attributes:
         network: images in [0, 1], N x C x H x W, to logits; its input normalisation is inside.
         classes: names of the classes, in the order of the logits; None where the run does not keep them.
+        shape: channels, height and width of the images that it was trained on; None where the run does not say.
         threat: what it was trained to withstand; None where the run does not say.
         figures: accuracies by attack, each with its interval, and `robust`; empty before an evaluation.
         result: everything that the run's result says; empty before an evaluation.
@@ -62,11 +63,13 @@ class LoadedClassifier(nn.Module):
         self,
         network: nn.Module,
         classes: tuple[str, ...] | None,
+        shape: tuple[int, int, int] | None,
         threat: ThreatModel | None,
         result: Mapping[str, Any],
     ) -> None:
         super().__init__()
-        self.network, self.classes, self.threat, self.result = network, classes, threat, result
+        self.network, self.classes, self.shape = network, classes, shape
+        self.threat, self.result = threat, result
         robust = {"robust": result["robust_accuracy"]} if "robust_accuracy" in result else {}
         self.figures: dict[str, dict[str, Any]] = {**result.get("figures", {}), **robust}
 
@@ -99,4 +102,4 @@ def load(run: str | Path, *, trust: Sequence[str] = ()) -> LoadedClassifier:
     config = folder.read_config()
     threat = stored_object(config, "threat", ThreatModel, folder.config) if "threat" in config else None
     result = folder.read_result() if folder.result.exists() else {}
-    return LoadedClassifier(network, folder.read_classes(), threat, result).eval()
+    return LoadedClassifier(network, folder.read_classes(), folder.read_shape(), threat, result).eval()

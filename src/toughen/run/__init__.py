@@ -2,6 +2,7 @@
 
 config.yaml          the complete configuration, to be given to `toughen train --config`
 classes.json         the names of the classes, in the order of the model's logits
+input.json           channels, height and width of the images that the network takes
 metrics.csv          one row an epoch
 events.json          what the guards of the training found and did; not there where nothing was
 checkpoints/last/    everything needed to go on (state.json + tensors.safetensors)

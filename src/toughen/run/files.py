@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,8 @@ from toughen.errors import RunError
 def atomic(path: Path, keep: Path | None = None) -> Iterator[Path]:
     """A temporary file or folder name beside `path` that takes its place when the block ends without an error.
 
-    What was written is on the disk before it gets its name, so that not even a loss of power leaves half a file.
+    What was written is on the disk before it gets its name, so that not even a loss of power leaves half a file. It may
+    be read by whoever may read any other new file there: some libraries write for the owner alone.
 
     Args:
         path: the file or folder.
@@ -29,6 +31,7 @@ def atomic(path: Path, keep: Path | None = None) -> Iterator[Path]:
     temporary = temporary_beside(path)
     try:
         yield temporary
+        _open_up(temporary)
         _on_disk(temporary)
         if temporary.is_dir() and path.is_dir():
             old = path.with_name(f".{path.name}.old") if keep is None else keep
@@ -96,6 +99,21 @@ def clean_up(folder: Path, only: Collection[str] | None = None, but: Collection[
                 path.rename(folder / left[1])
             else:
                 remove(path)
+
+
+def _open_up(path: Path) -> None:
+    """Give a file, or the files of a folder, that only their owner may read the mode of any new file there."""
+    files = [Path(folder) / name for folder, _, names in os.walk(path) for name in names] or [path]
+    closed = [file for file in files if not stat.S_IMODE(file.stat().st_mode) & 0o077]
+    if not closed:
+        return
+    # The system says what the umask and the folder's own rules make of a new file; asking for the umask would set it.
+    probe = path.with_name(f"{path.name}.mode")
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for file in closed:
+        file.chmod(mode)
 
 
 def _on_disk(path: Path) -> None:

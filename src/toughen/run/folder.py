@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import yaml
 
@@ -16,7 +16,7 @@ from toughen.errors import RunError, ToughenWarning
 from toughen.reading.config import Config
 from toughen.reading.files import read_json, readable
 from toughen.reading.result import check_result
-from toughen.reading.schema import UnfitError, check_kind, shown
+from toughen.reading.schema import Between, UnfitError, check_kind, shown
 from toughen.reading.yaml_text import read_yaml
 from toughen.run.files import atomic, clean_up, is_left_over, temporary_beside, writable
 from toughen.run.manifest import NAME as MANIFEST
@@ -42,6 +42,13 @@ def _is_a_run(folder: Path) -> bool:
 
 
 EVALUATIONS = "evaluations"
+_Pixels = Annotated[int, Between(1, 2**16)]
+
+
+class Input(TypedDict):
+    """What input.json holds."""
+
+    shape: tuple[_Pixels, _Pixels, _Pixels]
 
 
 class RunFolder:
@@ -60,6 +67,7 @@ class RunFolder:
         self.run = self.path.parent.parent if one else self.path
         self.config = self.run / "config.yaml"
         self.classes = self.run / "classes.json"
+        self.input = self.run / "input.json"
         self.metrics = self.run / "metrics.csv"
         self.events = self.run / "events.json"
         self.checkpoint = self.run / "checkpoints" / "last"
@@ -202,6 +210,23 @@ class RunFolder:
         """Write classes.json."""
         with recorded(self.classes) as path:
             path.write_text(json.dumps(list(names), indent=2, ensure_ascii=False))
+
+    def read_shape(self) -> tuple[int, int, int] | None:
+        """Channels, height and width of the images that the network was trained on; None where the run does not say.
+
+        Raises:
+            RunError: damaged.
+        """
+        if not self.input.exists():
+            return None
+        with readable(self.input, "restore it"):
+            channels, height, width = read_json(self.input, Input)["shape"]
+        return channels, height, width
+
+    def write_shape(self, shape: tuple[int, int, int]) -> None:
+        """Write input.json."""
+        with recorded(self.input) as path:
+            path.write_text(json.dumps({"shape": shape}))
 
     def read_result(self) -> dict[str, Any]:
         """What `result.json` says.

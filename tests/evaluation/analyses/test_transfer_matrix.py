@@ -12,7 +12,7 @@ from toughen.data import ImageSet
 from toughen.errors import InputError
 from toughen.evaluation import evaluate_model
 from toughen.evaluation.analyses.transfer_matrix import TransferMatrix, transfer_matrix
-from toughen.models.inference import predict
+from toughen.models.inference import classes_of
 from toughen.threat import ThreatModel
 
 THREAT = ThreatModel("linf", 0.1)
@@ -62,7 +62,7 @@ def test_the_diagonal_is_the_attack_on_the_model_itself(network: nn.Module, imag
         batch, labels = images.subset(torch.arange(position, min(position + 12, 30)))
         generator = torch.Generator().manual_seed(5 + position)
         adversarial = PGD(steps=50)(network, batch, labels, THREAT, generator)
-        held += ((predict(network, adversarial) == labels) & (predict(network, batch) == labels)).tolist()
+        held += ((classes_of(network, adversarial) == labels) & (classes_of(network, batch) == labels)).tolist()
     assert matrix.held[0, 0].tolist() == held
     assert matrix.attack["attack"] == "PGD"
     assert matrix.attack["steps"] == 50

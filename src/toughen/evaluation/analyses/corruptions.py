@@ -16,7 +16,7 @@ from toughen.evaluation.analyses.base import Analysis, AnalysisContext, at_least
 from toughen.evaluation.analyses.shares import mean_share
 from toughen.evaluation.records.verdicts import figure
 from toughen.extras import library
-from toughen.models.inference import predict
+from toughen.models.inference import classes_of
 
 COMMON = (
     "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "snow",
@@ -93,7 +93,7 @@ class Corruptions(Analysis):
             seeds = [(context.seed % 2**32, COMMON.index(corruption), severity, place) for place in places.tolist()]
             given = (in_unit_range(context.images.images.take(places)) * 255).round().to(torch.uint8)
             damaged = torch.stack([corrupted(*each, corruption, severity) for each in zip(given, seeds, strict=True)])
-            right.append((predict(context.model, damaged.to(context.device).float() / 255) == labels).cpu())
+            right.append((classes_of(context.model, damaged.to(context.device).float() / 255) == labels).cpu())
         return torch.cat(right).numpy()
 
 

@@ -12,7 +12,7 @@ from toughen.evaluation.analyses.base import Analysis, AnalysisContext, at_least
 from toughen.evaluation.records.verdicts import figure
 from toughen.evaluation.verify import Clean
 from toughen.extras import library
-from toughen.models.inference import predict
+from toughen.models.inference import classes_of
 from toughen.random_state import seeded
 from toughen.threat import ThreatModel
 
@@ -80,7 +80,7 @@ class MinimumNorm(Analysis):
         for some, starting_points in runs:
             if len(some):
                 given = self._run(context, images[some], labels[some], starting_points).clamp(0, 1)
-                wrong = predict(context.model, given) != labels[some]
+                wrong = classes_of(context.model, given) != labels[some]
                 sizes = torch.where(wrong, threat.norm_of(given - images[some]), math.inf)
                 norms[some] = torch.minimum(norms[some], sizes)
         return norms

@@ -18,7 +18,7 @@ from toughen.evaluation.records.verdicts import figure
 from toughen.evaluation.statistics.intervals import holm, mcnemar
 from toughen.evaluation.verify import judge_clean
 from toughen.hardware.device import find_device
-from toughen.models.inference import frozen, predict
+from toughen.models.inference import classes_of, frozen
 from toughen.threat import ThreatModel
 
 
@@ -138,7 +138,7 @@ def _under(
         placed = batch.to(device)
         generator = torch.Generator(device).manual_seed(seed + position)
         attempt = attack.run(source, placed.images, placed.labels, threat, generator)
-        right = [predict(model, attempt.adversarial) == placed.labels for model in models]
+        right = [classes_of(model, attempt.adversarial) == placed.labels for model in models]
         parts.append(torch.stack(right).cpu())
         position += len(batch.images)
     return torch.cat(parts, dim=1).numpy()

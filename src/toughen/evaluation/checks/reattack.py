@@ -11,7 +11,7 @@ from toughen.errors import InputError
 from toughen.evaluation.analyses.base import Analysis, AnalysisContext
 from toughen.evaluation.verify import Clean
 from toughen.losses import LabelledLoss
-from toughen.models.inference import predict
+from toughen.models.inference import classes_of
 from toughen.threat import ThreatModel
 
 # Without a bound: ten wide steps break nearly all images, the rest gets forty shorter ones.
@@ -81,7 +81,7 @@ class SelfChecks(Analysis):
             held, rows = left.clone(), left.nonzero().squeeze(1)
             if len(rows):
                 found = attack(context.model, images[rows], labels[rows], radius, generator)
-                held[rows] = predict(context.model, found) == labels[rows]
+                held[rows] = classes_of(context.model, found) == labels[rows]
             return held
 
         found = {
@@ -108,7 +108,7 @@ class SelfChecks(Analysis):
             x, y = images[rows], labels[rows]
             generator = torch.Generator(x.device).manual_seed(seed)
             found = Square(self.queries)(context.model, x, y, context.threat, generator)
-            held[rows] = predict(context.model, context.threat.project(found, x)) == y
+            held[rows] = classes_of(context.model, context.threat.project(found, x)) == y
         return held
 
     def _noise(self, context: AnalysisContext, clean: Clean, generator: torch.Generator) -> Tensor:
@@ -116,11 +116,11 @@ class SelfChecks(Analysis):
         worst, held = images.clone(), clean.right.clone()
         for _ in range(self.draws):
             points = context.threat.random_start(images, generator)
-            broken = held & (predict(context.model, points) != labels)
+            broken = held & (classes_of(context.model, points) != labels)
             worst[broken] = points[broken]
             held &= ~broken
         # Looked at once more, as every attack's images are: one unlucky pass of a random model is not enough.
-        return clean.right & (held | (predict(context.model, worst) == labels))
+        return clean.right & (held | (classes_of(context.model, worst) == labels))
 
 
 def _of_the_evaluation(context: AnalysisContext) -> tuple[LabelledLoss, int]:
