@@ -32,18 +32,16 @@ INDENT = 26
 def page(parser: "Parser") -> str:
     """The text of `toughen COMMAND --help`; settings that are in no group come last."""
     settings, groups, positional = parser.settings, parser.groups, parser.positional
-    place = f" {positional.upper()}" if positional else ""
-    if positional and settings[positional].default is not REQUIRED:
-        place = f" [{positional.upper()}]"
+    places = [name.upper() if settings[name].default is REQUIRED else f"[{name.upper()}]" for name in positional]
     parts = [
-        f"usage: toughen {parser.name}{place} [OPTIONS]",
+        f"usage: {' '.join(['toughen', parser.name, *places])} [OPTIONS]",
         _filled((inspect.getdoc(parser.function) or "").partition("\n")[0]),
     ]
     if positional:
-        parts.append(_table([(positional.upper(), settings[positional].help)]))
+        parts.append(_table([(name.upper(), settings[name].help) for name in positional]))
     rest = [name for name in settings if all(name not in names for names in groups.values())]
     for title, names in {**groups, "other options" if groups else "options": rest}.items():
-        shown = {name: settings[name] for name in names if name != positional}
+        shown = {name: settings[name] for name in names if name not in positional}
         if shown:
             parts.append(f"{title}:\n{_table(_rows(shown))}")
     parts.append(f"configuration:\n{_table(COMMON)}")

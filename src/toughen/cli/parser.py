@@ -43,7 +43,8 @@ class Parser:
     Args:
         function: typed, with a Google-style docstring. The fields of a dataclass that it takes as `settings` are
             options like its own.
-        positional: the parameter that takes arguments without an option, if any; a list takes all of them.
+        positional: the parameters that take arguments without an option, in order, such as "run images";
+            a list takes all that are left.
         examples: shown at the end of the help.
         skip: parameters that only Python callers have.
         groups: titles of the help and the parameters under each; what is in none comes last.
@@ -57,7 +58,8 @@ class Parser:
         skip: Iterable[str] = (),
         groups: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
-        self.function, self.positional, self.examples = function, positional, examples
+        self.function, self.examples = function, examples
+        self.positional = positional.split()
         self.name, self.groups = function.__name__, groups or {}
         self.settings = {name: item for name, item in settings_of(function).items() if name not in skip}
 
@@ -116,19 +118,21 @@ class Parser:
         return given
 
     def _free(self, free: list[str]) -> list[tuple[str, Any]]:
-        """Arguments without an option, as an option: the positional parameter."""
-        if self.positional and get_origin(self.settings[self.positional].hint) in LISTS:
-            return [(self.positional, free)] if free else []
-        taken = 1 if self.positional else 0
-        if len(free) > taken:
+        """Arguments without an option, as options: the positional parameters."""
+        found: list[tuple[str, Any]] = []
+        for name in self.positional:
+            if get_origin(self.settings[name].hint) in LISTS:
+                return [*found, (name, free)] if free else found
+            found += [(name, each) for each in free[:1]]
+            free = free[1:]
+        if free:
             hint = f"see toughen {self.name} --help"
             with suppress(InputError):
-                hint = f"did you mean --config {free[taken]}?" if catalog.find_recipe(free[taken]) else hint
-            takes = (
-                f"{f'one {self.positional.upper()} and ' * taken}options, each with one value (a list is written a,b)"
-            )
-            raise InputError(f"unexpected argument {free[taken]!r}; {self.name} takes {takes}; {hint}")
-        return [(self.positional, each) for each in free]
+                hint = f"did you mean --config {free[0]}?" if catalog.find_recipe(free[0]) else hint
+            places = "".join(f"one {name.upper()} and " for name in self.positional)
+            takes = f"{places}options, each with one value (a list is written a,b)"
+            raise InputError(f"unexpected argument {free[0]!r}; {self.name} takes {takes}; {hint}")
+        return found
 
     def _nearest(self, name: str, given: list[Given]) -> str:
         """The option that was probably meant, also of a class: `--beta` is `--method.beta` where the method has one."""
@@ -142,7 +146,7 @@ class Parser:
             if name in found or (setting.is_factory and setting.default not in (None, REQUIRED)):
                 settings[name] = build(setting, found.get(name, []), (name,))
             elif setting.default is REQUIRED:
-                option = name.upper() if name == self.positional else f"--{name}"
+                option = name.upper() if name in self.positional else f"--{name}"
                 what = setting.help.rstrip(".")
                 raise InputError(f"{self.name} needs {option}: {what}; see toughen {self.name} --help")
             else:
