@@ -143,7 +143,9 @@ def test_constructors_refuse_what_they_do_not_know(make: Callable[[], object], m
     [
         (lambda method: method.under("linf"), "threat: expected a ThreatModel, got str 'linf'"),
         (lambda method: method.under(ThreatModel(), 0), "generator: expected a Generator"),
-        (lambda method: method(MODEL, IMAGES), "batch: expected a Batch such as .*, got Tensor"),
+        (lambda method: method(MODEL, IMAGES), "labels: expected an int64 tensor, got None"),
+        (lambda method: method(MODEL, Batch(IMAGES, LABELS), LABELS), "images: expected a Batch alone"),
+        (lambda method: method(MODEL, Batch(IMAGES, LABELS), indices=LABELS), "images: expected a Batch alone"),
         (lambda method: method("resnet18", Batch(IMAGES, LABELS)), "model: expected a network"),
         (lambda method: method(MODEL, Batch(IMAGES.byte(), LABELS)), "images: .* got torch.uint8"),
         (lambda method: method(MODEL, Batch(IMAGES, LABELS.int())), "labels: .* got torch.int32"),

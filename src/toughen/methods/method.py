@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.contracts import check_image_form, check_labels, check_model, of_kind
-from toughen.threat import ThreatModel, as_threat
+from toughen.errors import InputError
+from toughen.numbers import Number
+from toughen.threat import Norm, ThreatModel, as_threat
 
 
 class Perturbed(NamedTuple):
@@ -57,9 +59,9 @@ class Method(nn.Module, ABC):
 
     In a loop of your own:
 
-        method = TRADES(beta=6).under(ThreatModel("linf", "8/255"))
+        method = TRADES(beta=6).under(eps="8/255")
         model = method.prepare(model)
-        loss = method(model, Batch(images, labels))
+        loss = method(model, images, labels)
     """
 
     threat: ThreatModel = ThreatModel()
@@ -71,11 +73,21 @@ class Method(nn.Module, ABC):
     memories: tuple[str, ...] = ()
     """Buffers of a row for every training image. The method keeps them equal in all processes; the loop does not."""
 
-    def under(self, threat: ThreatModel, generator: torch.Generator | None = None) -> Self:
-        """This method, training against `threat`, drawing from `generator`."""
+    def under(
+        self,
+        threat: ThreatModel | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        eps: Number | None = None,
+        norm: Norm | None = None,
+    ) -> Self:
+        """This method, training against a threat model (or `eps` and `norm`, as attacks take it).
+
+        Random starts are drawn from `generator`.
+        """
         if generator is not None:
             of_kind("generator", generator, torch.Generator)
-        self.threat, self.generator = as_threat(threat), generator
+        self.threat, self.generator = as_threat(threat, eps, norm), generator
         return self
 
     def prepare(self, model: nn.Module) -> nn.Module:
@@ -141,18 +153,36 @@ class Method(nn.Module, ABC):
     def after_loss(self, batch: Batch, perturbed: Perturbed) -> None:
         """Called once a step after its loss was computed; for memories that depend on how well the attack did."""
 
-    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The loss of a batch, inner maximum included, ready for `backward()`.
+    def forward(
+        self, model: nn.Module, images: Tensor | Batch, labels: Tensor | None = None, indices: Tensor | None = None
+    ) -> Tensor:
+        """The loss, inner maximum included, a scalar ready for `backward()`.
+
+        Args:
+            model: the network, as `prepare` gave it.
+            images: float in [0, 1], N x C x H x W; or a `Batch`, alone, which can say more than labels and indices.
+            labels: int64, (N,).
+            indices: int64, (N,), each image's place in the training set, for methods with a memory of every image.
 
         Raises:
             InputError: the model, or images and labels by type, shape or device, do not fit. What asks for values,
                 which a GPU would have to be waited for, is `Batch.check`.
         """
         check_model(model)
-        of_kind("batch", batch, Batch)
+        batch = _as_batch(images, labels, indices)
         check_image_form(batch.images)
         check_labels(batch.labels, batch.images)
         perturbed = self.perturb(model, batch)
         loss = total(self.terms(model, batch, perturbed))
         self.after_loss(batch, perturbed)
         return loss
+
+
+def _as_batch(images: Tensor | Batch, labels: Tensor | None, indices: Tensor | None) -> Batch:
+    if isinstance(images, Batch):
+        if labels is not None or indices is not None:
+            raise InputError("images: expected a Batch alone, got labels or indices beside it; they belong in it")
+        return images
+    if labels is None:
+        raise InputError("labels: expected an int64 tensor, got None; use method(model, images, labels)")
+    return Batch(images, labels, indices)

@@ -45,6 +45,11 @@ def giving_logits(model: nn.Module, images: Tensor) -> nn.Module:
             f"the model is a TorchScript module that gives {kind(output)}; give it inside an nn.Module whose forward "
             "returns the logits alone"
         )
+    return twin_giving_logits(model)
+
+
+def twin_giving_logits(model: nn.Module) -> nn.Module:
+    """A twin of the model, on the same tensors, that gives only the logits of what the model gives."""
     twin = copy.copy(model)
     twin._forward_hooks = OrderedDict(model._forward_hooks)
     twin.register_forward_hook(give_logits)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from toughen.batch import Batch
 from toughen.errors import InputError, ToughenWarning
 from toughen.methods import Method, Perturbed, Terms, total
+from toughen.methods.step import Together
 from toughen.models.fold import agrees, fold
 from toughen.models.layout import lay_out
 from toughen.numbers import check_number
@@ -24,15 +25,8 @@ Moves = list[tuple[Tensor, Tensor]]
 """Weights, each with what adversarial weight perturbation added to it."""
 
 
-class TrainingStep(nn.Module):
+class TrainingStep(Together):
     """All terms of a step as one forward, so that data parallelism sees one call whatever the method computes."""
-
-    def __init__(self, model: nn.Module, method: Method) -> None:
-        super().__init__()
-        self.model = model
-        self.method = method
-        # torch's name for what data parallelism does not broadcast from the first process in every step.
-        self._ddp_params_and_buffers_to_ignore = [f"method.{name}" for name in method.memories]
 
     def forward(self, batch: Batch, perturbed: Perturbed) -> Terms:
         """The method's terms on this batch."""
