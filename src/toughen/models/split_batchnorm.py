@@ -1,8 +1,8 @@
 """Two BatchNorms in place of each one, so that clean and adversarial images share all weights but these."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal, get_args
 
@@ -82,6 +82,21 @@ def branch(model: nn.Module, name: Branch) -> Iterator[None]:
         yield
     finally:
         _ON_CLEAN.reset(former)
+
+
+def branches_kept() -> Callable[[], AbstractContextManager[None]]:
+    """A context in which, wherever and in whatever thread it is entered, the branches are those of now."""
+    on_clean = _ON_CLEAN.get()
+
+    @contextmanager
+    def as_they_were() -> Iterator[None]:
+        former = _ON_CLEAN.set(on_clean)
+        try:
+            yield
+        finally:
+            _ON_CLEAN.reset(former)
+
+    return as_they_were
 
 
 def split_batch_norms(model: nn.Module) -> nn.Module:
