@@ -4,6 +4,7 @@ A few thousand inputs each time, more than 100,000 in the nightly run, which pri
 seeds give the same inputs.
 """
 
+import json
 import signal
 import warnings
 from collections import Counter
@@ -124,6 +125,40 @@ def test_many_mutated_files(name: str, here: Path, capsys: pytest.CaptureFixture
     with capsys.disabled():
         print(f"\n{name}: {counts.total():,} inputs, {dict(counts)}, {process_time() - began:.0f} s")
     assert min(counts["read"], counts["refused"]) > 0
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where plain data has entries; of a list its first item stands for all."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield (*at, key)
+        yield from places(inner, (*at, key))
+
+
+@pytest.mark.nightly
+def test_whatever_a_result_may_lack_it_is_read_without(here: Path) -> None:
+    """Every entry that an older version did not write, one at a time."""
+    here.mkdir()
+    READERS["result"].make(here)
+    for manifest in here.rglob("manifest.json"):
+        manifest.unlink()
+    path, lacked = here / "run" / "result.json", []
+    sound = path.read_text()
+    for place in places(json.loads(sound)):
+        tree = json.loads(sound)
+        holder = tree
+        for key in place[:-1]:
+            holder = holder[key]
+        del holder[place[-1]]
+        try:
+            check_result(tree)
+        except UnfitError:
+            continue
+        path.write_text(json.dumps(tree))
+        lacked.append(place)
+        for name in ("result", "report"):
+            assert outcome(lambda name=name: READERS[name].read(here)) in ("read", "refused"), place
+    assert ("data", "n_total") in lacked and ("analyses", "minimum_norm", "median") in lacked
 
 
 @pytest.mark.parametrize("inputs", [800, pytest.param(20_000, marks=pytest.mark.nightly)])

@@ -65,8 +65,7 @@ def step(network: nn.Module, images: Tensor) -> tuple[int, dict[str, Tensor]]:
     return kept, {"logits": first.detach(), **grads, **network.state_dict()}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("name", "training"), [*((name, True) for name in NETWORKS), ("PreActResNet18", False)])
 def test_a_sparing_step_is_the_plain_one_and_keeps_less(name: str, training: bool) -> None:
     torch.manual_seed(0)
     network = NETWORKS[name]().train(training)

@@ -63,7 +63,7 @@ class Checks:
 
     def judge(self, result: Mapping[str, Any]) -> RequirementResult:
         """They must all have been made, none may have failed, and nothing found before the attacks may bind."""
-        if "self_checks" not in result["analyses"]:
+        if "self_checks" not in result.get("analyses", {}):
             return RequirementResult(False, "checks: the self-checks did not run")
         doubted = dict.fromkeys(reason["name"] for reason in reasons(result))
         failed = list(doubted | dict.fromkeys(result.get("masking_suspected", [])))

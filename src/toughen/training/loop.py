@@ -116,9 +116,15 @@ class Trainer:
                 if self.watch.rolls_back and not self.folder.checkpoint.exists():
                     self.save()
                 while self.at.epoch < settings.epochs and not self.watch.ended:
+                    setback: Setback | None = None
                     try:
-                        self._run_epoch(stop_requested)
-                    except Setback as setback:
+                        with self.updates.thrift.on(self.updates.replica):
+                            self._run_epoch(stop_requested)
+                    except Setback as found:
+                        setback = found
+                    except (RuntimeError, MemoryError) as error:
+                        setback = self.watch.out_of_memory(error)
+                    if setback is not None:
                         self._roll_back(setback)
                 self.saving.pending.insist(PATIENCE, given_up=stop_requested)
         finally:
@@ -145,12 +151,14 @@ class Trainer:
         began = time.perf_counter()
         for batch in self.train:
             last = self.at.batch + 1 == per_epoch
+            self.watch.look_at_attack(self.place + 1, last)
             self.train_on(batch, last)
             self.at.batch += 1
             place = self.place
             self.observer.stepped(place)
             if place % settings.log_every == 0 or last:
                 self.watch.check(self.at.sums)
+            self.watch.attack_looked_at(self.at.epoch + 1, place)
             if not last:
                 self.watch.check_attack(self.model, place)
             at_update = last or self.at.batch % settings.accumulate == 0
@@ -175,7 +183,7 @@ class Trainer:
             if not self.meter.knows(self.kind):
                 stack.enter_context(self.meter.counting(self.kind, len(batch)))
             else:
-                for passes in self.passes:
+                for passes in () if self.updates.thrift.chosen else self.passes:
                     stack.enter_context(passes.on())
             terms = self.updates.take(batch, self.at.epoch, self.at.batch, last)
         self.at.sums.add(terms, len(batch), self.at.epoch * len(self.train) + self.at.batch + 1)
@@ -185,7 +193,7 @@ class Trainer:
         """The epoch's kind of steps, which all cost the same."""
         awp = self.settings.awp
         moved = ", weights moved" if awp is not None and awp.due(self.at.epoch) else ""
-        return f"{self.growth.kind(self.at.epoch)}{moved}{self.updates.cure.kind}"
+        return f"{self.growth.kind(self.at.epoch)}{moved}{self.updates.cure.kind}{self.updates.thrift.kind}"
 
     def _end_epoch(self) -> None:
         settings, accelerator = self.settings, self.accelerator

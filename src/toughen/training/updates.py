@@ -17,7 +17,9 @@ from toughen.methods.step import Together
 from toughen.models.fold import agrees, fold
 from toughen.models.layout import lay_out
 from toughen.numbers import check_number
+from toughen.training.guards.attack import gain
 from toughen.training.guards.collapse import Cure
+from toughen.training.guards.memory import Thrift
 from toughen.training.optimizer import parameter_groups
 from toughen.training.settings import Settings
 
@@ -39,6 +41,9 @@ class Updates:
     Attributes:
         damping: factor of every learning rate, beside the schedule's; below 1 after a rollback.
         cure: what the attack does otherwise after a collapse.
+        looks: whether to look at what the next step's attack gains.
+        gains: what the last attack that was looked at gained over noise.
+        thrift: what passes do otherwise after one that did not fit into memory.
 
     Args:
         model: the network to train, on the device.
@@ -70,6 +75,9 @@ class Updates:
         self.averaged = settings.average.build(model) if settings.average else None
         self.owed: Moves = []
         self.damping, self.cure = 1.0, Cure(method)
+        networks = [model, *method.children(), *([] if self.averaged is None else [self.averaged.module])]
+        self.thrift = Thrift(networks, images)
+        self.looks, self.gains = False, torch.zeros(0)
         self.replica = None
         if settings.fast and method.attacks_outputs:
             self.replica = fold(model, images, self.dtype, self.layout)
@@ -161,6 +169,9 @@ class Updates:
         attacked = self.model if self.replica is None else self.replica.refresh()
         with accelerator.autocast():
             perturbed = self.method.perturb(attacked, self.cure.batch(batch))
+            if self.looks:
+                network, seed = self.method.inference_model(self.model), epoch * self.per_epoch + place
+                self.gains = gain(self.method, network, batch, perturbed.images, seed)
         moved = self._moved_weights(batch, perturbed, epoch)
         with moved as moves, nullcontext() if update else accelerator.no_sync(self.step):
             terms = self.step(batch, perturbed)

@@ -26,7 +26,7 @@ def build(run: RunData) -> dict[str, Any] | None:
     return {
         "rows": sorted(rows, key=lambda row: row["mean"]),
         "severities": severities,
-        "mean": facts["mean"],
+        "mean": {"interval": None, **facts["mean"]},
         "clean": run.result["figures"]["clean"],
         "n": facts["rows"][0]["n"],
         "library": facts["library"],

@@ -33,6 +33,8 @@ def _smallest(run: RunData, facts: dict[str, Any] | None) -> dict[str, Any] | No
     found = [size for size in facts["norms"] if size]
     eps = float(run.result["threat"]["eps"])
     return {
+        "median": None,
+        "held_at_eps": None,
         **facts,
         "plot": norm_plot(found, eps, facts["norm"], "norms") if found else None,
         "eps": eps,

@@ -16,12 +16,13 @@ def build(run: RunData) -> dict[str, Any] | None:
         return {"robust": None, "facts": facts, "warnings": [], "run": run.name}
     result = run.result
     data, classes = result["data"], len(result["data"].get("classes") or [])
+    total = f" of {data['n_total']}" if "n_total" in data else ""
     attacks = [attack_title(attack) for attack in result["figures"] if attack != "clean"]
     facts |= {
         "data": f"{data['name']}, {data['split']} set",
         "threat": threat_short(result["threat"]),
         "attacks": f"{', '.join(attacks)} ({result['budget']})",
-        "images": f"{result['robust_accuracy']['n']} of {data['n_total']}",
+        "images": f"{result['robust_accuracy']['n']}{total}",
         "self-checks": _tally(result.get("checks", [])),
     }
     return {

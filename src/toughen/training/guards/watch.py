@@ -13,11 +13,12 @@ from toughen.errors import DivergedError, ToughenWarning
 from toughen.methods import Method
 from toughen.random_state import own_random_state
 from toughen.run import RunFolder
+from toughen.training.guards.attack import IN_A_ROW, is_dead
 from toughen.training.guards.collapse import FEW_STEPS, LOOKED_AT, collapsed, spread
 from toughen.training.guards.events import Event, Events
 from toughen.training.guards.finite import bad_outputs, bad_weights
 from toughen.training.guards.overfitting import Peak
-from toughen.training.guards.settings import Guards
+from toughen.training.guards.settings import NONE, Guards
 from toughen.training.log import EpochSums, Row
 from toughen.training.stopping import first_of
 from toughen.training.updates import Updates
@@ -48,21 +49,22 @@ class Watch:
     """
 
     def __init__(self, guards: Guards | None, updates: Updates, validation: list[Batch], folder: RunFolder) -> None:
-        self.guards = Guards(finite=False, collapse=False, overfitting=False) if guards is None else guards
+        self.guards = NONE if guards is None else guards
         self.updates, self.folder = updates, folder
         self.method: Method = updates.method
         self.accelerator: Accelerator = updates.accelerator
         self.events = Events()
         self.best: dict[str, float] = {}
         self.peak: Peak | None = None
-        self.ended = False
+        self.ended, self.dead = False, 0
         self.measures = self.guards.collapse and self.method.defends
         self.held_out = [spread(validation, LOOKED_AT)] if self.measures else []
 
     @property
     def rolls_back(self) -> bool:
         """Whether the run may roll back at all, for which it needs a checkpoint from its start on."""
-        return (self.guards.finite or self.measures) and self.guards.rollbacks > 0
+        guards = self.guards
+        return (guards.finite or self.measures or guards.memory) and guards.rollbacks > 0
 
     def check(self, sums: EpochSums, model: nn.Module | None = None, images: Tensor | None = None) -> None:
         """Raise where loss or weights have gone wrong, or the outputs of a model that is going to be saved.
@@ -91,6 +93,29 @@ class Watch:
                 figures = validate(self.method.inference_model(model), self.held_out, self.method.threat, fgsm=True)
             self._check_collapse(figures, "within an epoch")
 
+    def look_at_attack(self, place: int, last: bool) -> None:
+        """Have the next step looked at: every `check_every` steps, and at an epoch's end.
+
+        Args:
+            place: steps of the whole run that will be done then.
+            last: whether the epoch ends with it.
+        """
+        due = last or place % self.guards.check_every == 0
+        self.updates.looks = due and self.guards.dead_attack and self.method.defends
+
+    def attack_looked_at(self, epoch: int, place: int) -> None:
+        """Say where the attack does nothing, once."""
+        if not self.updates.looks:
+            return
+        mean, dead = gather_object([(float(self.updates.gains.mean()), is_dead(self.updates.gains))])[0]
+        self.dead = self.dead + 1 if dead else 0
+        if self.dead >= IN_A_ROW and not self.events.said("dead_attack"):
+            found = f"dead attack: what it climbs is only {mean:.2g} higher at its images than at noise"
+            done = (
+                "the run goes on, and learns to withstand noise; look at the attack's settings, or for masked gradients"
+            )
+            self._tell(Event("dead_attack", epoch, place, found, done))
+
     def validated(self, figures: Validation) -> None:
         """Raise where validation shows that something has gone wrong.
 
@@ -113,6 +138,16 @@ class Watch:
             )
             self._raise("collapse", found)
         self.best[kind] = max(best, figures.pgd)
+
+    def out_of_memory(self, error: Exception) -> Setback:
+        """The setback, where the run can go on in less memory; anything else is raised again.
+
+        Several processes wait for each other in a step, and one cannot go back alone.
+        """
+        alone = self.accelerator.num_processes == 1
+        if not (self.guards.memory and self.rolls_back and alone and self.updates.thrift.helps(error)):
+            raise error
+        return Setback("memory", f"out of memory: that of {self.accelerator.device} does not suffice for a step")
 
     def epoch_ended(self, row: Row, images: int, kept: bool) -> None:
         """Say where the run overfits, once.
@@ -142,7 +177,7 @@ class Watch:
         Raises:
             DivergedError: it may not, and its weights are worth nothing.
         """
-        able = setback.guard == "finite" or self.updates.cure.possible
+        able = setback.guard != "collapse" or self.updates.cure.possible
         able = able and self.rolls_back and self.events.rollbacks(setback.guard) < self.guards.rollbacks
         if not able and setback.guard == "finite":
             raise DivergedError(str(setback)) from setback
@@ -154,6 +189,9 @@ class Watch:
         if setback.guard == "finite":
             self.updates.damping *= self.guards.lr_factor
             change = f"the learning rate is {self.updates.damping:g} of the schedule's"
+        elif setback.guard == "memory":
+            self.updates.thrift.chosen = True
+            change = str(self.updates.thrift)
         else:
             self.updates.cure.level += 1
             change = str(self.updates.cure)
@@ -182,6 +220,8 @@ class Watch:
             "events": self.events.state_dict(),
             "damping": self.updates.damping,
             "level": self.updates.cure.level,
+            "dead": self.dead,
+            "thrift": self.updates.thrift.chosen,
             "best": dict(self.best),
             "peak": None if self.peak is None else vars(self.peak).copy(),
             "ended": self.ended,
@@ -191,6 +231,8 @@ class Watch:
         """Restore the state from a checkpoint."""
         self.events.load_state_dict(state["events"])
         self.updates.damping, self.updates.cure.level = state["damping"], state["level"]
+        self.dead = state.get("dead", 0)
+        self.updates.thrift.chosen = state.get("thrift", False)
         self.best, self.ended = dict(state["best"]), state["ended"]
         peak = state.get("peak")
         self.peak = None if peak is None else Peak(**peak)
