@@ -197,7 +197,7 @@ def _as_now(modules: list[nn.Module]) -> Callable[[], Any]:
 def _set(
     flags: list[tuple[nn.Module, bool]],
     required: list[tuple[nn.Parameter, bool]],
-    buffers: list[tuple[nn.Module, str, Tensor]],
+    buffers: Sequence[tuple[nn.Module, str, Tensor | None]],
 ) -> None:
     for module, training in flags:
         module.training = training
