@@ -13,7 +13,7 @@ Gradients = Mapping[str, Tensor | None]
 def cosine(first: Iterable[Tensor | None], second: Iterable[Tensor | None]) -> float:
     """`<g, h> / (|g| |h|)` of two gradients over the same parameters, in [-1, 1]; None stands for zeros.
 
-    Below 0 a small step along one loss' descent raises the other: the conflict of Waseda et al. 2024 (AR-AT), as in
+    Below 0 a small step along one loss' descent raises the other: the conflict of Waseda et al. 2025 (AR-AT), as in
     Yu et al., Gradient Surgery for Multi-Task Learning, 2020. Not a number where a gradient is zero: it then conflicts
     with nothing.
 

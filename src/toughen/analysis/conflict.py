@@ -1,0 +1,112 @@
+"""Do the parts of a method's loss pull the shared weights apart?"""
+
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from toughen.analysis.explanation import (
+    Explained,
+    Explanation,
+    Figure,
+    Finding,
+    Picture,
+    Training,
+    interval_text,
+    mean_of,
+    share_of,
+)
+from toughen.analysis.measures.conflict import cosines_by_group, layer_groups
+from toughen.batch import Batch
+from toughen.methods.method import Terms
+from toughen.models.mode import buffers_kept, flags_kept
+from toughen.random_state import seeded
+
+
+class GradientConflict(Explanation):
+    """Cosine between the gradients of each pair of loss terms, by layers and in all, over batches of training images.
+
+    Below zero a step that lowers one term raises the other. AR-AT's paper finds it between the invariance term and the
+    cross-entropies, and removes it by a stop-gradient and a predictor.
+
+    Args:
+        batches: at most so many batches of training images.
+    """
+
+    title = "Gradient conflict"
+    source = "Waseda et al. 2025 (AR-AT); Yu et al. 2020 (gradient surgery)"
+    passes = 60.0
+
+    def __init__(self, batches: int = 8) -> None:
+        self.batches = batches
+
+    def explain(self, explained: Explained) -> Finding | None:
+        """Cosines of every pair of terms."""
+        training = explained.training
+        if training is None:
+            return None
+        with seeded(explained.seed):
+            found = [term_cosines(training, batch) for batch in training.batches[: self.batches]]
+        pairs = list(found[0]) if found else []
+        if not pairs:
+            return Finding("The loss has one term that reaches the network, so nothing can conflict.")
+        figures: dict[str, Figure] = {}
+        for pair in pairs:
+            cosines = [each[pair]["all"] for each in found]
+            figures[f"cosine/{pair}"] = mean_of(cosines, f"cosine of the gradients of {pair}, over batches")
+            figures[f"conflicting/{pair}"] = share_of(
+                [cosine < 0 for cosine in cosines], f"batches on which {pair} pull apart", better="low"
+            )
+        groups = [name for name in found[0][pairs[0]] if name != "all"]
+        grid = [[mean_of([each[pair][group] for each in found], "").value for group in groups] for pair in pairs]
+        worst = min(pairs, key=lambda pair: figures[f"cosine/{pair}"].value)
+        least = figures[f"cosine/{worst}"]
+        says = "pull apart" if least.value < 0 else "do not pull apart on average"
+        sentence = f"{worst} {says}: their gradients have cosine {interval_text(least)} over {least.n} batches."
+        picture = Picture(
+            "grid",
+            "Mean cosine by layers",
+            sentence,
+            {"values": grid, "rows": pairs, "columns": groups, "range": (-1, 1)},
+        )
+        columns = {pair: [each[pair]["all"] for each in found] for pair in pairs}
+        return Finding(sentence, figures, [picture], {"batch": list(range(len(found))), **columns})
+
+
+def term_gradients(training: Training, batch: Batch) -> dict[str, dict[str, Tensor | None]]:
+    """The gradient of each weighted term of the method's loss with respect to the network's parameters.
+
+    In the mode that the network trains in; its statistics, and the flags, stay as they were.
+    """
+    model, method = training.model, training.method
+    parameters = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    with buffers_kept(model), buffers_kept(method), flags_kept(model):
+        model.train()
+        perturbed = method.perturb(model, batch)
+        with torch.enable_grad():
+            terms: Terms = method.terms(model, batch, perturbed)
+            losses = {name: term.weight * term.values.mean() for name, term in terms.items()}
+            return {
+                name: dict(
+                    zip(
+                        parameters,
+                        torch.autograd.grad(loss, list(parameters.values()), retain_graph=True, allow_unused=True),
+                        strict=True,
+                    )
+                )
+                for name, loss in losses.items()
+                if loss.requires_grad
+            }
+
+
+def term_cosines(training: Training, batch: Batch) -> dict[str, dict[str, float]]:
+    """For each pair of terms, named `first, second`, the cosine by groups of layers and in "all"."""
+    gradients = term_gradients(training, batch)
+    reaching = {
+        name: each for name, each in gradients.items() if any(g is not None and bool(g.any()) for g in each.values())
+    }
+    groups = layer_groups(next(iter(reaching.values()), {}))
+    return {
+        f"{first}, {second}": cosines_by_group(reaching[first], reaching[second], groups)
+        for first, second in combinations(reaching, 2)
+    }

@@ -1,0 +1,77 @@
+"""Which images does the network hold least, and how would the methods weigh them?"""
+
+from typing import get_args
+
+import torch
+
+from toughen.analysis.explanation import Explained, Explanation, Figure, Finding, Picture, interval_text, share_of
+from toughen.analysis.measures.images import Weighting, effective_share, image_weights
+from toughen.analysis.measures.outputs import probability_margin
+
+
+class HardImages(Explanation):
+    """The images of the smallest margin under attack, and the weights that ARoW, CoW and MART would give all images.
+
+    ARoW's paper argues that more weight belongs on images that are less robust. Failures of several runs are compared
+    image by image where they are analysed together.
+
+    Args:
+        shown: how many images are shown.
+    """
+
+    title = "Hard images"
+    source = "Yang, Kong, Kim 2023 (ARoW); Wang et al. 2020 (MART)"
+    passes = 2.0
+
+    def __init__(self, shown: int = 8) -> None:
+        self.shown = shown
+
+    def explain(self, explained: Explained) -> Finding | None:
+        """Margins, weights, and the images themselves."""
+        clean, perturbed = explained.logits()
+        labels = explained.labels.cpu()
+        margins = probability_margin(perturbed, labels)
+        weights = {
+            name: image_weights(clean, perturbed, labels, name) for name in get_args(Weighting) if name != "uniform"
+        }
+        failed = margins < 0
+        figures = {"failed": share_of(failed, "images that the attack breaks", "low")}
+        for name, each in weights.items():
+            figures[f"weight_on_failures_{name}"] = Figure(
+                float(each[failed].sum() / each.sum()), f"share of {name}'s weight on broken images", n=len(each)
+            )
+            figures[f"effective_share_{name}"] = Figure(
+                effective_share(each), f"share of images that {name}'s weighted mean counts", n=len(each)
+            )
+        order = margins.argsort()
+        rows = {
+            "least robust": explained.images[order[: self.shown]].cpu(),
+            "under attack": explained.perturbed[order[: self.shown]].cpu(),
+            "most robust": explained.images[order.flip(0)[: self.shown]].cpu(),
+        }
+        sentence = (
+            f"The attack breaks {interval_text(figures['failed'])} of the images; of ARoW's weight "
+            f"{figures['weight_on_failures_arow'].value:.1%} lies on these, of MART's "
+            f"{figures['weight_on_failures_mart'].value:.1%}."
+        )
+        pictures = [
+            Picture("images", "Least and most robust images", sentence, {"rows": rows}),
+            Picture(
+                "histogram",
+                "Weights of the images",
+                sentence,
+                {name: each.tolist() for name, each in weights.items()},
+                ("weight, mean 1", "images"),
+            ),
+        ]
+        arrays = {"margin": margins.tolist(), "failed": failed.tolist()} | {
+            f"weight_{name}": each.tolist() for name, each in weights.items()
+        }
+        return Finding(sentence, figures, pictures, arrays)
+
+
+def failures(explained: Explained) -> torch.Tensor:
+    """Which images are misclassified under attack, bool (N,)."""
+    return explained.over_batches(
+        lambda images, perturbed, labels: explained.model(perturbed).argmax(1) != labels
+    ).bool()
