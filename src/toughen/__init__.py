@@ -14,6 +14,7 @@ from toughen.lazy import lazy_names
 if TYPE_CHECKING:
     from toughen import attacks, data, evaluation, methods, models
     from toughen.batch import Batch
+    from toughen.commands.analyze import analyze
     from toughen.commands.compare import compare
     from toughen.commands.evaluate import evaluate
     from toughen.commands.merge import merge
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from toughen.threat import ThreatModel
 
 __all__ = [
-    "Batch", "ThreatModel", "ToughenError", "__version__", "attacks", "compare", "data", "evaluate", "evaluation",
-    "load", "merge", "methods", "models", "train", "train_seeds", "tune_batch",
+    "Batch", "ThreatModel", "ToughenError", "__version__", "analyze", "attacks", "compare", "data", "evaluate",
+    "evaluation", "load", "merge", "methods", "models", "train", "train_seeds", "tune_batch",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -18,9 +18,7 @@ class Distillation(Explanation):
     """
 
     title = "Distillation"
-    source = (
-        "Waseda et al. 2025 (AR-AT); Cui et al. 2021 (LBGAT); Rade & Moosavi-Dezfooli 2022 (HAT)"
-    )
+    source = "Waseda et al. 2025 (AR-AT); Cui et al. 2021 (LBGAT); Rade & Moosavi-Dezfooli 2022 (HAT)"
     passes = 4.0
 
     def explain(self, explained: Explained) -> Finding | None:

@@ -172,7 +172,8 @@ class Picture:
         title: what is drawn.
         sees: one sentence that says what is seen.
         data: for lines `x` and `y` by name; for a histogram values by name; for a grid `values` (rows of numbers),
-            names of `rows` and `columns`, and the `range` of its colours; for points `x`, `y` and `label`; for images `rows` by name, N x C x H x W each.
+            names of `rows` and `columns`, and the `range` of its colours; for points `x`, `y`, `label` and `names`; for
+            images `rows` by name, N x C x H x W each.
         axes: names of the x and the y axis.
     """
 

@@ -42,8 +42,8 @@ class Features(Explanation):
 
     title = "Features"
     source = (
-        "Adversarial Robustness Regularization (ARR); Ilyas et al. 2019 (useful features); Eastwood & Williams 2018 (disentanglement); "
-        "Kornblith et al. 2019 (CKA); Facco et al. 2017 (dimension)"
+        "Adversarial Robustness Regularization (ARR); Ilyas et al. 2019 (useful features); "
+        "Eastwood & Williams 2018 (disentanglement); Kornblith et al. 2019 (CKA); Facco et al. 2017 (dimension)"
     )
     passes = 2.0
 
@@ -65,8 +65,8 @@ class Features(Explanation):
             says = f"of {int(useful.sum())} useful features, useful under attack"
             figures["useful_under_attack"] = share_of(gamma[useful] > FLOOR, says, "high")
         sentence = (
-            f"A linear probe of the features is right for {interval_text(figures['probe_clean'])} of the images and for "
-            f"{interval_text(figures['probe_adversarial'])} under attack; clean and adversarial features have CKA "
+            f"A linear probe of the features is right for {interval_text(figures['probe_clean'])} of the images and "
+            f"for {interval_text(figures['probe_adversarial'])} under attack; clean and adversarial features have CKA "
             f"{interval_text(figures['cka_clean_adversarial'])}."
         )
         plane = PCA(n_components=2, random_state=explained.seed).fit(clean.numpy())
@@ -167,8 +167,3 @@ def _probe(clean: Tensor, adversarial: Tensor, labels: Tensor) -> tuple[np.ndarr
     held = [regression.predict(scaler.transform(each[half:])) == labels[half:].numpy() for each in (clean, adversarial)]
     weights = regression.coef_
     return (np.concatenate([-weights, weights]) if len(weights) == 1 else weights), held
-
-
-def likeness(runs: dict[str, Tensor]) -> list[list[float]]:
-    """Linear CKA of the clean features of each pair of runs on the same images."""
-    return [[linear_cka(first, second) for second in runs.values()] for first in runs.values()]

@@ -15,7 +15,7 @@ from toughen.errors import InputError, ToughenError, ToughenWarning, did_you_mea
 from toughen.settings.names import finding_own_code_in
 from toughen.signals import asked_to_stop, interrupt
 
-COMMANDS = ("train", "tune-batch", "evaluate", "merge", "compare", "list", "completion")
+COMMANDS = ("train", "tune-batch", "evaluate", "merge", "compare", "analyze", "list", "completion")
 
 
 def main(arguments: list[str] | None = None) -> int:

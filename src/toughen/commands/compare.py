@@ -62,11 +62,11 @@ def compare(
     if transfer:
         matrix = matrix_of_runs(comparison.runs, transfer_images, device, progress)
         comparison = replace(comparison, transfer=matrix)
-    page = Path(out) if out else _shared_folder(folders) / "compare.html"
+    page = Path(out) if out else shared_folder(folders) / "compare.html"
     return replace(comparison, page=write_comparison(comparison, page))
 
 
-def _shared_folder(folders: list[RunFolder]) -> Path:
+def shared_folder(folders: list[RunFolder]) -> Path:
     """The folder that holds all runs, relative to the current one where it lies in it."""
     shared = Path(os.path.commonpath([folder.path.absolute().parent for folder in folders]))
     here = Path.cwd()

@@ -1,0 +1,72 @@
+"""What several networks, on the same images, have in common, and how far their figures differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from toughen.analysis.explanation import Explained, Figure, Finding, Picture, mean_of
+from toughen.analysis.features import features_of
+from toughen.analysis.images import failures
+from toughen.analysis.measures.features import linear_cka
+from toughen.analysis.measures.images import overlap
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """What was found for each network.
+
+    Attributes:
+        findings: by explanation, then by network, both in the order that they were asked for.
+        shared: what two or more networks have in common, by name.
+        images: how many images of the test set were looked at.
+        attack: what perturbed them.
+    """
+
+    findings: Mapping[str, Mapping[str, Finding]]
+    shared: Mapping[str, Finding]
+    images: int
+    attack: str
+
+    def differences(self, explanation: str) -> dict[str, dict[str, Figure]]:
+        """For each network but the first, its figures less the first one's, paired image by image.
+
+        Only figures that are means over the same images: each has a value an image.
+        """
+        networks = list(self.findings[explanation].items())
+        _, first = networks[0]
+        return {
+            name: {
+                figure: mean_of(each.values - before.values, each.says, each.better)
+                for figure, each in finding.figures.items()
+                if (before := first.figures.get(figure)) is not None
+                and each.values is not None
+                and before.values is not None
+                and len(each.values) == len(before.values) == self.images
+            }
+            for name, finding in networks[1:]
+        }
+
+
+def in_common(networks: Sequence[Explained]) -> dict[str, Finding]:
+    """Overlap of the failures and likeness of the clean features of each pair of networks; nothing for one."""
+    if len(networks) < 2:
+        return {}
+    names = [each.name for each in networks]
+    failed = [failures(each) for each in networks]
+    overlaps = [[overlap(first, second) for second in failed] for first in failed]
+    everywhere = int(torch.stack(failed).all(dim=0).sum())
+    sentence = f"{everywhere} of {len(failed[0])} images are broken for all {len(names)} networks."
+    found = {"failures": _finding("Overlap of failures (Jaccard)", sentence, names, overlaps)}
+    features = {each.name: both[0] for each in networks if (both := features_of(each)) is not None}
+    if len(features) > 1:
+        likeness = [[linear_cka(first, second) for second in features.values()] for first in features.values()]
+        sentence = "1 is the same representation up to rotation and scale."
+        found["features"] = _finding("CKA of clean features", sentence, list(features), likeness)
+    return found
+
+
+def _finding(title: str, sentence: str, names: list[str], values: list[list[float]]) -> Finding:
+    grid = {"values": values, "rows": names, "columns": names, "range": (0, 1)}
+    columns = {name: [row[place] for row in values] for place, name in enumerate(names)}
+    return Finding(sentence, {}, [Picture("grid", title, sentence, grid)], {"network": names, **columns})

@@ -1,0 +1,173 @@
+"""Explain why runs withstand or do not."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from toughen.analysis.catalog import chosen
+from toughen.analysis.explanation import Explained, Explanation
+from toughen.analysis.together import Explanations, in_common
+from toughen.attacks import PGD
+from toughen.commands.as_trained import as_trained
+from toughen.commands.compare import shared_folder
+from toughen.contracts import check_arguments
+from toughen.data import DataSource, sample_by_class
+from toughen.data.source import ImageSet
+from toughen.errors import InputError
+from toughen.hardware.device import find_device
+from toughen.models.inference import frozen
+from toughen.models.load import load_model
+from toughen.numbers import check_number
+from toughen.random_state import seeded
+from toughen.reports.analysis_page import is_analysis, write_analysis
+from toughen.run import RunFolder
+from toughen.settings.stored import stored_object
+from toughen.settings.trust import obeying_trust
+from toughen.threat import ThreatModel
+
+ATTACK = PGD(steps=20, keep_best=True, loss="margin")
+BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Analyzed:
+    """What `analyze` gives back.
+
+    Attributes:
+        explanations: what was found.
+        folder: where figures (analysis.json), arrays (Parquet) and the page lie.
+        page: the page.
+    """
+
+    explanations: Explanations
+    folder: Path
+    page: Path
+
+
+@obeying_trust
+def analyze(
+    runs: list[str],
+    *,
+    only: list[str] = [],  # noqa: B006 - never changed
+    images: int = 500,
+    seed: int = 0,
+    device: str = "auto",
+    out: str | None = None,
+    overwrite: bool = False,
+    trust: Sequence[str] = (),
+    progress: Callable[[str], None] | None = None,
+) -> Analyzed:
+    """Explain why runs withstand or do not: gradient conflict, statistics, surfaces, outputs, features and bounds.
+
+    All runs are shown the same test images, and what PGD-20 on the margin makes of them on each network. Several runs
+    are set beside each other: differences from the first are paired image by image.
+
+    Args:
+        runs: run folders, such as runs/*; all of the same data.
+        only: explanations to make, such as conflict,bound; default all: conflict, mixture, surface, outputs, features,
+            bound, black_box, images, distillation.
+        images: how many test images, drawn by class.
+        seed: of the images and all other draws.
+        device: where it is computed: auto, cpu, cuda or cuda:1.
+        out: folder for the result; default the run's folder analysis, for several the folder analysis beside them.
+        overwrite: replace an earlier analysis there.
+        trust: what the runs' files may name beside this package's classes and its libraries' networks, such as
+            my_package.Net or my_package; their code is run.
+        progress: told what is done next, and about how long all of it takes.
+
+    Returns:
+        Analyzed: figures with intervals, pictures and arrays, which lie in the folder too, and the page.
+
+    Raises:
+        InputError: no run, an unknown explanation, or runs of different data.
+        RunError: a folder without a trained network; something else at the place of the result.
+    """
+    check_arguments(analyze, {name: value for name, value in locals().items() if name != "runs"})
+    check_number("images", images, least=10, whole=True)
+    folders = [RunFolder(run) for run in dict.fromkeys([runs] if isinstance(runs, str) else map(str, runs))]
+    # `runs/*` also names the pages and folders that earlier comparisons and analyses left there.
+    folders = [each for each in folders if each.path.is_dir() and not is_analysis(each.path)]
+    if not folders:
+        raise InputError(
+            "analyze: expected at least one run folder, got none; for example `toughen analyze runs/trades`"
+        )
+    explanations = chosen(only)
+    place = Path(out) if out else (folders[0].path if len(folders) == 1 else shared_folder(folders)) / "analysis"
+    if place.exists() and any(place.iterdir()) and not (overwrite and is_analysis(place)):
+        raise InputError(f"{place} exists; replace the analysis in it with --overwrite, or give another --out")
+    say = progress or (lambda text: None)
+    explained = _networks(folders, images, seed, find_device(device), device, say)
+    found: dict[str, dict[str, object]] = {}
+    say(_estimate(explained, explanations))
+    for name, explanation in explanations.items():
+        for network in explained:
+            say(f"{name} of {network.name}")
+            with seeded(seed):
+                finding = explanation.explain(network)
+            if finding is not None:
+                found.setdefault(name, {})[network.name] = finding
+    result = Explanations(found, in_common(explained), len(explained[0].images), repr(ATTACK))  # type: ignore[arg-type]
+    page = write_analysis(result, explanations, place)
+    return Analyzed(result, place, page)
+
+
+def _networks(
+    folders: Sequence[RunFolder], count: int, seed: int, device: torch.device, name: str, say: Callable[[str], None]
+) -> list[Explained]:
+    """Each run's network with the same images, and what the attack makes of them."""
+    sets: dict[str, tuple[ImageSet, ImageSet]] = {}
+    explained = []
+    described = [folder.read_config().get("data") for folder in folders]
+    for folder, data in zip(folders, described, strict=True):
+        if data != described[0]:
+            raise InputError(
+                f"analyze: expected runs of the same data, but {folder.path} has {data}, {folders[0].path} "
+                f"{described[0]}; analyze them one by one"
+            )
+        source: DataSource = stored_object({"data": data}, "data", DataSource, folder.config)
+        if not sets:
+            sets["all"] = (source.load("train"), source.load("test"))
+        names = folder.read_classes()
+        train, test = (each if names is None else each.in_order_of(names, str(folder.classes)) for each in sets["all"])
+        say(f"crafting images on {folder.name}")
+        explained.append(_network(folder, train, test, count, seed, device, name))
+    return explained
+
+
+def _network(
+    folder: RunFolder, train: ImageSet, test: ImageSet, count: int, seed: int, device: torch.device, name: str
+) -> Explained:
+    config = folder.read_config()
+    threat: ThreatModel = stored_object(config, "threat", ThreatModel, folder.config)
+    model = load_model(folder).to(device).requires_grad_(False)
+    places = sample_by_class(test.labels, min(count, len(test)), seed)
+    places = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(seed))]
+    images, labels = (each.to(device) for each in test.subset(places))
+    generator = torch.Generator(device).manual_seed(seed)
+    size = 128
+    with frozen(model, device) as still:
+        perturbed = torch.cat([
+            ATTACK.run(still, x, y, threat, generator).adversarial
+            for x, y in zip(images.split(size), labels.split(size), strict=True)
+        ])  # fmt: skip
+    training = as_trained(folder, train, name, BATCHES)
+    return Explained(
+        folder.name, model, images, perturbed, labels, test.classes, threat, seed, batch_size=size, training=training
+    )
+
+
+def _estimate(explained: Sequence[Explained], explanations: dict[str, Explanation]) -> str:
+    """About how long it takes, from the time of a forward pass."""
+    seconds = 0.0
+    for network in explained:
+        batch = network.images[: network.batch_size]
+        with torch.no_grad():
+            network.model(batch)
+            began = perf_counter()
+            network.model(batch)
+        once = (perf_counter() - began) / len(batch) * len(network.images)
+        seconds += sum(once * each.passes for each in explanations.values())
+    return f"{len(explanations)} explanations of {len(explained)} networks, about {max(1, round(seconds))} s and more"

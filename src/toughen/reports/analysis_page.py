@@ -1,0 +1,151 @@
+"""Explanations in a folder: figures as JSON, arrays as Parquet, everything on one page."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from toughen._version import __version__
+from toughen.analysis.explanation import Explanation, Figure, Finding, Picture, interval_text
+from toughen.analysis.together import Explanations
+from toughen.reports.images import data_uri
+from toughen.reports.page import render, write_page
+from toughen.reports.plots.pictures import picture_plot, series_of
+from toughen.run import atomic
+
+FIGURES, PAGE = "analysis.json", "analysis.html"
+
+
+def is_analysis(folder: Path) -> bool:
+    """Whether an analysis was written into a folder, and no run or anything else."""
+    return (folder / FIGURES).is_file() and (folder / PAGE).is_file() and not (folder / "config.yaml").exists()
+
+
+def write_analysis(found: Explanations, explanations: Mapping[str, Explanation], folder: Path) -> Path:
+    """Write analysis.json, a Parquet file for each table of arrays, and analysis.html into a folder.
+
+    Returns:
+        Path: the page.
+
+    Raises:
+        RunError: the disk cannot be written.
+    """
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    sections = [
+        _section(name, explanation, found, folder)
+        for name, explanation in explanations.items()
+        if name in found.findings
+    ]
+    shared = [_shared(name, finding, folder) for name, finding in found.shared.items()]
+    with atomic(folder / FIGURES) as path:
+        path.write_text(json.dumps(_plain(found, created), indent=2))
+    networks = list(dict.fromkeys(name for each in found.findings.values() for name in each))
+    text = {"networks": networks, "images": found.images, "attack": found.attack, "created": created}
+    return write_page(folder / PAGE, render("analysis", sections=sections, shared=shared, **text))
+
+
+def _plain(found: Explanations, created: str) -> dict[str, Any]:
+    def figures(each: Mapping[str, Figure]) -> dict[str, Any]:
+        return {name: _without_nan(figure.plain()) for name, figure in each.items()}
+
+    return {
+        "schema": 1,
+        "toughen": __version__,
+        "created": created,
+        "images": found.images,
+        "attack": found.attack,
+        "explanations": {
+            name: {
+                network: {"sentence": finding.sentence, "figures": figures(finding.figures)}
+                for network, finding in findings.items()
+            }
+            for name, findings in found.findings.items()
+        },
+        "differences": {
+            name: {network: figures(each) for network, each in found.differences(name).items()}
+            for name in found.findings
+        },
+        "shared": {name: {"sentence": finding.sentence} for name, finding in found.shared.items()},
+    }
+
+
+def _without_nan(figure: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN and no infinity."""
+    known = math.isfinite(figure["value"])
+    interval = figure["interval"]
+    finite = interval is not None and all(map(math.isfinite, interval))
+    return {**figure, "value": figure["value"] if known else None, "interval": interval if finite else None}
+
+
+def _section(name: str, explanation: Explanation, found: Explanations, folder: Path) -> dict[str, Any]:
+    findings, differences = found.findings[name], found.differences(name)
+    rows = list(dict.fromkeys(figure for each in findings.values() for figure in each.figures))
+    for network, finding in findings.items():
+        _write_arrays(folder, f"{name}-{network}", finding)
+    return {
+        "name": name,
+        "title": explanation.title,
+        "source": explanation.source,
+        "about": (type(explanation).__doc__ or "").strip().partition("\n")[0],
+        "findings": [
+            {
+                "network": network,
+                "sentence": finding.sentence,
+                "pictures": [_drawn(each, f"{name}-{place}-{number}") for number, each in enumerate(finding.pictures)],
+            }
+            for place, (network, finding) in enumerate(findings.items())
+        ],
+        "networks": list(findings),
+        "rows": [_row(figure, findings, differences) for figure in rows],
+    }
+
+
+def _row(name: str, findings: Mapping[str, Finding], differences: Mapping[str, Mapping[str, Figure]]) -> dict[str, Any]:
+    figures = {network: finding.figures[name] for network, finding in findings.items() if name in finding.figures}
+    cells = []
+    for network in findings:
+        figure, difference = figures.get(network), differences.get(network, {}).get(name)
+        told = difference is not None and difference.interval is not None and not _holds_zero(difference.interval)
+        cells.append({
+            "text": "" if figure is None or not math.isfinite(figure.value) else interval_text(figure),
+            "difference": "" if difference is None else f"{difference.value:+.3g}",
+            "told": told,
+        })  # fmt: skip
+    first = next(iter(figures.values()))
+    return {"name": name, "says": first.says, "better": first.better, "cells": cells}
+
+
+def _holds_zero(interval: tuple[float, float]) -> bool:
+    return interval[0] <= 0 <= interval[1]
+
+
+def _shared(name: str, finding: Finding, folder: Path) -> dict[str, Any]:
+    _write_arrays(folder, f"shared-{name}", finding)
+    pictures = [_drawn(each, f"shared-{name}-{number}") for number, each in enumerate(finding.pictures)]
+    return {"sentence": finding.sentence, "pictures": pictures}
+
+
+def _drawn(picture: Picture, name: str) -> dict[str, Any]:
+    drawn: dict[str, Any] = {"title": picture.title, "sees": picture.sees, "plot": None, "rows": [], "legend": []}
+    if picture.kind == "images":
+        rows = picture.data["rows"].items()
+        drawn["rows"] = [
+            {"name": row, "images": [data_uri(np.asarray(each)) for each in images]} for row, images in rows
+        ]
+    else:
+        drawn |= {"plot": picture_plot(picture, re.sub(r"\W", "-", name)), "legend": series_of(picture)}
+    return drawn
+
+
+def _write_arrays(folder: Path, name: str, finding: Finding) -> None:
+    if finding.arrays:
+        file = re.sub(r"[^\w.-]", "_", name)  # an evaluation's name has its run's before it
+        with atomic(folder / f"{file}.parquet") as path:
+            pq.write_table(pa.table({column: pa.array(values) for column, values in finding.arrays.items()}), path)

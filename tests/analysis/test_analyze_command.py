@@ -1,0 +1,81 @@
+"""`toughen analyze` on runs that were really trained."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import toughen
+from toughen.cli import main
+from toughen.errors import InputError
+
+
+def digest(folder: Path) -> dict[str, str]:
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and "analysis" not in file.parts)
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A joint and a split network, of one epoch."""
+    place = tmp_path_factory.mktemp("runs")
+    small = [
+        "--model",
+        "SmallCNN",
+        "--model.width",
+        "4",
+        "--epochs",
+        "1",
+        "--train_images",
+        "256",
+        "--val_images",
+        "20",
+    ]
+    rest = ["--budget", "none", "--trackers", "[]", "--device", "cpu", "--workers", "0"]
+    for method in ("TRADES", "ARAT"):
+        assert main(["train", "--method", method, *small, *rest, "--out", str(place / method)]) == 0
+    return [place / "TRADES", place / "ARAT"]
+
+
+def test_runs_beside_each_other_are_explained_and_left_as_they_are(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = [digest(run) for run in runs]
+    out = tmp_path / "analysis"
+    few = ["--only", "conflict,mixture,outputs,bound", "--images", "40", "--device", "cpu", "--out", str(out)]
+    assert main(["analyze", *map(str, runs), *few]) == 0
+    assert [digest(run) for run in runs] == before
+    said = capsys.readouterr().out
+    assert "conflict (TRADES)" in said and "With split BatchNorm" in said and "With joint BatchNorm" in said
+    found = json.loads((out / "analysis.json").read_text())
+    assert found["images"] == 40
+    assert list(found["explanations"]) == ["conflict", "mixture", "outputs", "bound"]
+    pairs = [name for name in found["explanations"]["conflict"]["ARAT"]["figures"] if name.startswith("cosine/")]
+    assert len(pairs) == 3  # of three terms
+    # The paired difference is that of the columns that lie beside.
+    columns = [pq.read_table(out / f"outputs-{run.name}.parquet")["tv_label_adversarial"].to_numpy() for run in runs]
+    difference = found["differences"]["outputs"]["ARAT"]["tv_label_adversarial"]
+    assert difference["value"] == pytest.approx(float((columns[1] - columns[0]).mean()), abs=1e-6)
+    page = (out / "analysis.html").read_text()
+    assert page.count("<svg") >= 6
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page)  # nothing is loaded from anywhere
+
+
+def test_an_analysis_is_not_replaced_unasked_and_lies_in_the_run(runs: list[Path]) -> None:
+    done = toughen.analyze([str(runs[0])], only=["bound"], images=20, device="cpu")
+    assert done.page == runs[0] / "analysis" / "analysis.html"
+    with pytest.raises(InputError, match="--overwrite"):
+        toughen.analyze([str(runs[0])], only=["bound"], images=20, device="cpu")
+    again = toughen.analyze([str(runs[0])], only=["bound"], images=20, device="cpu", overwrite=True)
+    first, second = (each.explanations.findings["bound"]["TRADES"].figures for each in (done, again))
+    assert {name: each.value for name, each in first.items()} == {name: each.value for name, each in second.items()}
+
+
+def test_an_unknown_explanation_and_no_run_are_said(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="mixture"):
+        toughen.analyze([str(runs[0])], only=["mixtur"])
+    with pytest.raises(InputError, match="at least one run"):
+        toughen.analyze([str(tmp_path / "nothing")])

@@ -1,0 +1,222 @@
+"""Explanations of networks whose answer is known."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from toughen.analysis import (
+    BlackBox,
+    Distillation,
+    Explained,
+    Features,
+    GradientConflict,
+    HardImages,
+    LossSurface,
+    MixtureDistribution,
+    OutputDistributions,
+    RiskBound,
+    Training,
+)
+from toughen.analysis.together import Explanations, in_common
+from toughen.attacks import PGD
+from toughen.batch import Batch
+from toughen.losses import cross_entropy
+from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.models import SmallCNN
+from toughen.models.split_batchnorm import branch, split_batch_norms
+from toughen.threat import ThreatModel
+
+EPS = 0.1
+
+
+def explained(model: nn.Module, training: Training | None = None, classes: int = 2, n: int = 60) -> Explained:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(n, 1, 4, 4, generator=generator)
+    labels = torch.arange(n) % classes
+    threat = ThreatModel("linf", EPS)
+    model = model.eval().requires_grad_(False)
+    perturbed = PGD(steps=5)(model, images, labels, threat, generator)
+    return Explained(
+        "one", model, images, perturbed, labels, [str(k) for k in range(classes)], threat, training=training
+    )
+
+
+def linear(classes: int = 2) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, classes))
+
+
+class Pulling(Method):
+    """Two terms of a linear network's weights whose gradients have a known angle."""
+
+    def __init__(self, angle: float) -> None:
+        super().__init__()
+        self.angle = angle
+
+    def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
+        return Perturbed(batch.images)
+
+    def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
+        weight = model[1].weight
+        return {
+            "first": Term(weight[0, 0], 2.0),
+            "second": Term(math.cos(self.angle) * weight[0, 0] + math.sin(self.angle) * weight[1, 3], 5.0),
+            "constant": Term(torch.zeros(len(batch.images))),
+        }
+
+
+@pytest.mark.parametrize("degrees", [0, 60, 90, 120, 180])
+def test_terms_at_a_known_angle(degrees: int):
+    network = linear()
+    one = explained(linear())
+    batches = [Batch(one.images[:8], one.labels[:8])] * 3
+    training = Training(network, Pulling(math.radians(degrees)), batches)
+    finding = GradientConflict().explain(Explained(**{**vars(one), "training": training}))
+    assert finding is not None
+    assert finding.figures.keys() == {"cosine/first, second", "conflicting/first, second"}
+    assert finding.figures["cosine/first, second"].value == pytest.approx(math.cos(math.radians(degrees)), abs=1e-6)
+    assert finding.figures["conflicting/first, second"].value == (degrees > 90)
+
+
+def test_without_a_method_there_is_no_conflict_to_see():
+    assert GradientConflict().explain(explained(linear())) is None
+    assert Distillation().explain(explained(linear())) is None
+
+
+def shifted(network: nn.Module, by: float) -> tuple[Tensor, Tensor]:
+    """Images of mean 0 and deviation 1, and the same moved by so many deviations."""
+    images = torch.randn(200, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    images = (images - images.mean()) / images.std(correction=0)
+    return images, images + by
+
+
+def test_layers_see_images_as_far_apart_as_they_were_moved():
+    layer = nn.BatchNorm2d(1)
+    network = nn.Sequential(layer, nn.Flatten(), nn.Linear(16, 2))
+    clean, moved = shifted(network, 3.0)
+    layer.running_mean, layer.running_var = torch.tensor([1.5]), torch.tensor([1.0])
+    one = explained(network)
+    finding = MixtureDistribution().explain(
+        Explained(**{**vars(one), "images": clean, "perturbed": moved, "labels": torch.zeros(200).long()})
+    )
+    assert finding is not None
+    figures = {name: each.value for name, each in finding.figures.items()}
+    assert figures == pytest.approx(
+        {"clean_to_adversarial": 3.0, "clean_to_held": 1.5, "adversarial_to_held": 1.5}, rel=1e-4
+    )
+
+
+def test_a_split_layer_holds_what_each_side_is():
+    network = split_batch_norms(nn.Sequential(nn.BatchNorm2d(1, momentum=1.0), nn.Flatten(), nn.Linear(16, 2)))
+    clean, moved = shifted(network, 3.0)
+    network.train()
+    with branch(network, "clean"):
+        network(clean)
+    with branch(network, "adversarial"):
+        network(moved)
+    one = explained(linear())
+    training = Training(network, Pulling(0.0), [])
+    given = {"images": clean, "perturbed": moved, "labels": torch.zeros(200).long(), "training": training}
+    finding = MixtureDistribution().explain(Explained(**{**vars(one), **given}))
+    assert finding is not None
+    assert finding.figures["clean_to_adversarial"].value == pytest.approx(3.0, rel=1e-3)
+    assert finding.figures["clean_to_held"].value == pytest.approx(0.0, abs=1e-2)
+    assert finding.figures["adversarial_to_held"].value == pytest.approx(0.0, abs=1e-2)
+    assert network.training  # as it was
+
+
+def test_the_surface_of_a_linear_network_is_that_of_its_softmax():
+    one = explained(linear(), n=20)
+    finding = LossSurface(images=20, points=5, iterations=100).explain(one)
+    assert finding is not None
+    weight, bias = (each.detach() for each in one.model[1].parameters())
+    w = weight[1] - weight[0]
+    p = torch.sigmoid(one.images.flatten(1) @ w + bias[1] - bias[0])
+    expected = p * (1 - p) * w.square().sum()
+    assert finding.figures["curvature"].value == pytest.approx(float(expected.mean()), rel=1e-3)
+    middle = torch.tensor(finding.pictures[0].data["values"])[2, 2]
+    assert float(middle) == pytest.approx(float(cross_entropy(one.model(one.images), one.labels).mean()), rel=1e-5)
+
+
+def test_figures_of_outputs_are_means_of_their_columns():
+    one = explained(linear())
+    finding = OutputDistributions().explain(one)
+    assert finding is not None
+    clean, adversarial = one.model(one.images), one.model(one.perturbed)
+    expected = nn.functional.kl_div(
+        adversarial.log_softmax(1), clean.log_softmax(1), log_target=True, reduction="batchmean"
+    )
+    assert finding.figures["kl_clean_adversarial"].value == pytest.approx(float(expected), rel=1e-4)
+    assert finding.figures["kl_label_clean"].value == pytest.approx(
+        float(nn.functional.cross_entropy(clean, one.labels)), rel=1e-5
+    )
+
+
+def test_a_network_that_gives_all_classes_alike_is_bounded_by_chance():
+    network = linear()
+    with torch.no_grad():
+        for each in network.parameters():
+            each.zero_()
+    finding = RiskBound().explain(explained(network))
+    assert finding is not None
+    assert finding.figures["robust_risk"].value == finding.figures["bound"].value == 0.5
+
+
+def test_features_of_a_network_that_sees_the_class():
+    """Images whose first pixel is the class: its feature is useful, a perturbation that swaps it makes it useless."""
+    one = explained(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), n=200)
+    images = one.images.clone()
+    images[:, 0, 0, 0] = one.labels.float()
+    swapped = images.clone()
+    swapped[:, 0, 0, 0] = 1 - one.labels.float()
+    finding = Features().explain(Explained(**{**vars(one), "images": images, "perturbed": swapped}))
+    assert finding is not None
+    assert finding.figures["probe_clean"].value == 1.0
+    assert finding.figures["probe_adversarial"].value == 0.0
+    assert finding.arrays["rho"][0] == pytest.approx(1.0)
+    assert finding.arrays["gamma"][0] == pytest.approx(-1.0)
+
+
+def test_hard_images_are_those_of_the_smallest_margin():
+    one = explained(linear())
+    finding = HardImages(shown=3).explain(one)
+    assert finding is not None
+    logits = one.model(one.perturbed)
+    p = logits.softmax(1)
+    margins = p.gather(1, one.labels[:, None]).squeeze(1) - p.gather(1, 1 - one.labels[:, None]).squeeze(1)
+    torch.testing.assert_close(torch.tensor(finding.arrays["margin"]), margins)
+    torch.testing.assert_close(finding.pictures[0].data["rows"]["least robust"], one.images[margins.argsort()[:3]])
+
+
+def test_of_a_linear_network_the_attack_with_gradients_breaks_more():
+    finding = BlackBox(images=60, queries=30).explain(explained(linear(), n=60))
+    assert finding is not None
+    figures = {name: each.value for name, each in finding.figures.items()}
+    assert figures["accuracy_white_box"] <= figures["accuracy_square"] <= figures["accuracy_clean"]
+
+
+def test_a_guide_that_is_the_network_agrees_with_it():
+    network = SmallCNN(num_classes=3, in_channels=1, width=4)
+    one = explained(network, classes=3)
+    training = Training(network, Pulling(0.0), [], {"guide": network})
+    finding = Distillation().explain(Explained(**{**vars(one), "training": training}))
+    assert finding is not None
+    assert finding.figures["agreement_clean"].value == 1.0
+    assert finding.figures["tv_clean"].value == 0.0
+    assert finding.figures["cka_clean"].value == pytest.approx(1.0)
+
+
+def test_a_network_beside_itself_does_not_differ():
+    network = SmallCNN(num_classes=3, in_channels=1, width=4)
+    one = explained(network, classes=3)
+    other = Explained(**{**vars(one), "name": "other"})
+    shared = in_common([one, other])
+    assert shared["failures"].pictures[0].data["values"] == [[1.0, 1.0], [1.0, 1.0]]
+    assert shared["features"].pictures[0].data["values"][0] == pytest.approx([1.0, 1.0])
+    outputs = OutputDistributions()
+    found = Explanations({"outputs": {each.name: outputs.explain(each) for each in (one, other)}}, shared, 60, "PGD")
+    differences = found.differences("outputs")["other"]
+    assert len(differences) == 12
+    assert all(each.value == 0 and each.interval == pytest.approx((0, 0), abs=1e-12) for each in differences.values())
