@@ -70,7 +70,7 @@ def test_an_analysis_is_not_replaced_unasked_and_lies_in_the_run(runs: list[Path
     with pytest.raises(InputError, match="--overwrite"):
         toughen.analyze([str(runs[0])], only=["bound"], images=20, device="cpu")
     again = toughen.analyze([str(runs[0])], only=["bound"], images=20, device="cpu", overwrite=True)
-    first, second = (each.explanations.findings["bound"]["TRADES"].figures for each in (done, again))
+    first, second = (each.explanations.insights["bound"]["TRADES"].figures for each in (done, again))
     assert {name: each.value for name, each in first.items()} == {name: each.value for name, each in second.items()}
 
 

@@ -73,11 +73,11 @@ def test_terms_at_a_known_angle(degrees: int):
     one = explained(linear())
     batches = [Batch(one.images[:8], one.labels[:8])] * 3
     training = Training(network, Pulling(math.radians(degrees)), batches)
-    finding = GradientConflict().explain(Explained(**{**vars(one), "training": training}))
-    assert finding is not None
-    assert finding.figures.keys() == {"cosine/first, second", "conflicting/first, second"}
-    assert finding.figures["cosine/first, second"].value == pytest.approx(math.cos(math.radians(degrees)), abs=1e-6)
-    assert finding.figures["conflicting/first, second"].value == (degrees > 90)
+    insight = GradientConflict().explain(Explained(**{**vars(one), "training": training}))
+    assert insight is not None
+    assert insight.figures.keys() == {"cosine/first, second", "conflicting/first, second"}
+    assert insight.figures["cosine/first, second"].value == pytest.approx(math.cos(math.radians(degrees)), abs=1e-6)
+    assert insight.figures["conflicting/first, second"].value == (degrees > 90)
 
 
 def test_without_a_method_there_is_no_conflict_to_see():
@@ -98,11 +98,11 @@ def test_layers_see_images_as_far_apart_as_they_were_moved():
     clean, moved = shifted(network, 3.0)
     layer.running_mean, layer.running_var = torch.tensor([1.5]), torch.tensor([1.0])
     one = explained(network)
-    finding = MixtureDistribution().explain(
+    insight = MixtureDistribution().explain(
         Explained(**{**vars(one), "images": clean, "perturbed": moved, "labels": torch.zeros(200).long()})
     )
-    assert finding is not None
-    figures = {name: each.value for name, each in finding.figures.items()}
+    assert insight is not None
+    figures = {name: each.value for name, each in insight.figures.items()}
     assert figures == pytest.approx(
         {"clean_to_adversarial": 3.0, "clean_to_held": 1.5, "adversarial_to_held": 1.5}, rel=1e-4
     )
@@ -119,37 +119,37 @@ def test_a_split_layer_holds_what_each_side_is():
     one = explained(linear())
     training = Training(network, Pulling(0.0), [])
     given = {"images": clean, "perturbed": moved, "labels": torch.zeros(200).long(), "training": training}
-    finding = MixtureDistribution().explain(Explained(**{**vars(one), **given}))
-    assert finding is not None
-    assert finding.figures["clean_to_adversarial"].value == pytest.approx(3.0, rel=1e-3)
-    assert finding.figures["clean_to_held"].value == pytest.approx(0.0, abs=1e-2)
-    assert finding.figures["adversarial_to_held"].value == pytest.approx(0.0, abs=1e-2)
+    insight = MixtureDistribution().explain(Explained(**{**vars(one), **given}))
+    assert insight is not None
+    assert insight.figures["clean_to_adversarial"].value == pytest.approx(3.0, rel=1e-3)
+    assert insight.figures["clean_to_held"].value == pytest.approx(0.0, abs=1e-2)
+    assert insight.figures["adversarial_to_held"].value == pytest.approx(0.0, abs=1e-2)
     assert network.training  # as it was
 
 
 def test_the_surface_of_a_linear_network_is_that_of_its_softmax():
     one = explained(linear(), n=20)
-    finding = LossSurface(images=20, points=5, iterations=100).explain(one)
-    assert finding is not None
+    insight = LossSurface(images=20, points=5, iterations=100).explain(one)
+    assert insight is not None
     weight, bias = (each.detach() for each in one.model[1].parameters())
     w = weight[1] - weight[0]
     p = torch.sigmoid(one.images.flatten(1) @ w + bias[1] - bias[0])
     expected = p * (1 - p) * w.square().sum()
-    assert finding.figures["curvature"].value == pytest.approx(float(expected.mean()), rel=1e-3)
-    middle = torch.tensor(finding.pictures[0].data["values"])[2, 2]
+    assert insight.figures["curvature"].value == pytest.approx(float(expected.mean()), rel=1e-3)
+    middle = torch.tensor(insight.pictures[0].data["values"])[2, 2]
     assert float(middle) == pytest.approx(float(cross_entropy(one.model(one.images), one.labels).mean()), rel=1e-5)
 
 
 def test_figures_of_outputs_are_means_of_their_columns():
     one = explained(linear())
-    finding = OutputDistributions().explain(one)
-    assert finding is not None
+    insight = OutputDistributions().explain(one)
+    assert insight is not None
     clean, adversarial = one.model(one.images), one.model(one.perturbed)
     expected = nn.functional.kl_div(
         adversarial.log_softmax(1), clean.log_softmax(1), log_target=True, reduction="batchmean"
     )
-    assert finding.figures["kl_clean_adversarial"].value == pytest.approx(float(expected), rel=1e-4)
-    assert finding.figures["kl_label_clean"].value == pytest.approx(
+    assert insight.figures["kl_clean_adversarial"].value == pytest.approx(float(expected), rel=1e-4)
+    assert insight.figures["kl_label_clean"].value == pytest.approx(
         float(nn.functional.cross_entropy(clean, one.labels)), rel=1e-5
     )
 
@@ -159,9 +159,9 @@ def test_a_network_that_gives_all_classes_alike_is_bounded_by_chance():
     with torch.no_grad():
         for each in network.parameters():
             each.zero_()
-    finding = RiskBound().explain(explained(network))
-    assert finding is not None
-    assert finding.figures["robust_risk"].value == finding.figures["bound"].value == 0.5
+    insight = RiskBound().explain(explained(network))
+    assert insight is not None
+    assert insight.figures["robust_risk"].value == insight.figures["bound"].value == 0.5
 
 
 def test_features_of_a_network_that_sees_the_class():
@@ -171,29 +171,29 @@ def test_features_of_a_network_that_sees_the_class():
     images[:, 0, 0, 0] = one.labels.float()
     swapped = images.clone()
     swapped[:, 0, 0, 0] = 1 - one.labels.float()
-    finding = Features().explain(Explained(**{**vars(one), "images": images, "perturbed": swapped}))
-    assert finding is not None
-    assert finding.figures["probe_clean"].value == 1.0
-    assert finding.figures["probe_adversarial"].value == 0.0
-    assert finding.arrays["rho"][0] == pytest.approx(1.0)
-    assert finding.arrays["gamma"][0] == pytest.approx(-1.0)
+    insight = Features().explain(Explained(**{**vars(one), "images": images, "perturbed": swapped}))
+    assert insight is not None
+    assert insight.figures["probe_clean"].value == 1.0
+    assert insight.figures["probe_adversarial"].value == 0.0
+    assert insight.arrays["rho"][0] == pytest.approx(1.0)
+    assert insight.arrays["gamma"][0] == pytest.approx(-1.0)
 
 
 def test_hard_images_are_those_of_the_smallest_margin():
     one = explained(linear())
-    finding = HardImages(shown=3).explain(one)
-    assert finding is not None
+    insight = HardImages(shown=3).explain(one)
+    assert insight is not None
     logits = one.model(one.perturbed)
     p = logits.softmax(1)
     margins = p.gather(1, one.labels[:, None]).squeeze(1) - p.gather(1, 1 - one.labels[:, None]).squeeze(1)
-    torch.testing.assert_close(torch.tensor(finding.arrays["margin"]), margins)
-    torch.testing.assert_close(finding.pictures[0].data["rows"]["least robust"], one.images[margins.argsort()[:3]])
+    torch.testing.assert_close(torch.tensor(insight.arrays["margin"]), margins)
+    torch.testing.assert_close(insight.pictures[0].data["rows"]["least robust"], one.images[margins.argsort()[:3]])
 
 
 def test_of_a_linear_network_the_attack_with_gradients_breaks_more():
-    finding = BlackBox(images=60, queries=30).explain(explained(linear(), n=60))
-    assert finding is not None
-    figures = {name: each.value for name, each in finding.figures.items()}
+    insight = BlackBox(images=60, queries=30).explain(explained(linear(), n=60))
+    assert insight is not None
+    figures = {name: each.value for name, each in insight.figures.items()}
     assert figures["accuracy_white_box"] <= figures["accuracy_square"] <= figures["accuracy_clean"]
 
 
@@ -201,11 +201,11 @@ def test_a_guide_that_is_the_network_agrees_with_it():
     network = SmallCNN(num_classes=3, in_channels=1, width=4)
     one = explained(network, classes=3)
     training = Training(network, Pulling(0.0), [], {"guide": network})
-    finding = Distillation().explain(Explained(**{**vars(one), "training": training}))
-    assert finding is not None
-    assert finding.figures["agreement_clean"].value == 1.0
-    assert finding.figures["tv_clean"].value == 0.0
-    assert finding.figures["cka_clean"].value == pytest.approx(1.0)
+    insight = Distillation().explain(Explained(**{**vars(one), "training": training}))
+    assert insight is not None
+    assert insight.figures["agreement_clean"].value == 1.0
+    assert insight.figures["tv_clean"].value == 0.0
+    assert insight.figures["cka_clean"].value == pytest.approx(1.0)
 
 
 def test_a_network_beside_itself_does_not_differ():

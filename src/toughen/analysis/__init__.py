@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from toughen.analysis.bound import RiskBound
     from toughen.analysis.conflict import GradientConflict
     from toughen.analysis.distillation import Distillation
-    from toughen.analysis.explanation import Explained, Explanation, Figure, Finding, Picture, Training
+    from toughen.analysis.explanation import Explained, Explanation, Figure, Insight, Picture, Training
     from toughen.analysis.features import Features
     from toughen.analysis.images import HardImages
     from toughen.analysis.mixture import MixtureDistribution
@@ -17,8 +17,21 @@ if TYPE_CHECKING:
     from toughen.analysis.surface import LossSurface
 
 __all__ = [
-    "BlackBox", "Distillation", "Explained", "Explanation", "Features", "Figure", "Finding", "GradientConflict",
-    "HardImages", "LossSurface", "MixtureDistribution", "OutputDistributions", "Picture", "RiskBound", "Training",
+    "BlackBox",
+    "Distillation",
+    "Explained",
+    "Explanation",
+    "Features",
+    "Figure",
+    "GradientConflict",
+    "HardImages",
+    "Insight",
+    "LossSurface",
+    "MixtureDistribution",
+    "OutputDistributions",
+    "Picture",
+    "RiskBound",
+    "Training",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -2,7 +2,7 @@
 
 import torch
 
-from toughen.analysis.explanation import Explained, Explanation, Figure, Finding, share_of
+from toughen.analysis.explanation import Explained, Explanation, Figure, Insight, share_of
 from toughen.attacks import Square
 from toughen.evaluation.statistics.intervals import mcnemar
 
@@ -25,7 +25,7 @@ class BlackBox(Explanation):
     def __init__(self, images: int = 100, queries: int = 300) -> None:
         self.images, self.queries = images, queries
 
-    def explain(self, explained: Explained) -> Finding | None:
+    def explain(self, explained: Explained) -> Insight | None:
         """Accuracy under each, on the same images."""
         some = explained.first(self.images)
         generator = torch.Generator(some.images.device).manual_seed(explained.seed)
@@ -56,7 +56,7 @@ class BlackBox(Explanation):
                 "the black-box attack breaks more, a sign of masked gradients" if told else "the two are not told apart"
             )
         sentence = f"Accuracy: {', '.join(order)}; {tells}, and {int(only.sum())} images fall to Square alone."
-        return Finding(sentence, figures, arrays={name: each.tolist() for name, each in held.items()})
+        return Insight(sentence, figures, arrays={name: each.tolist() for name, each in held.items()})
 
 
 def _right(some: Explained, images: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from toughen.analysis.explanation import Explained, Explanation, Finding, Picture, interval_text, mean_of, share_of
+from toughen.analysis.explanation import Explained, Explanation, Insight, Picture, interval_text, mean_of, share_of
 from toughen.analysis.measures.bound import robust_risk
 
 
@@ -18,7 +18,7 @@ class RiskBound(Explanation):
     source = "Yang, Kong, Kim 2023 (ARoW), theorem 1"
     passes = 2.0
 
-    def explain(self, explained: Explained) -> Finding | None:
+    def explain(self, explained: Explained) -> Insight | None:
         """The bound's terms, the risk, and the gap between them."""
         clean, perturbed = explained.logits()
         risk = robust_risk(clean, perturbed, explained.labels.cpu())
@@ -43,4 +43,4 @@ class RiskBound(Explanation):
             "range": (0, 1),
         }
         arrays = {name: np.asarray(getattr(risk, name)).tolist() for name in ("clean", "unstable", "bound", "robust")}
-        return Finding(sentence, figures, [Picture("grid", "Risk, bound and its terms", sentence, grid)], arrays)
+        return Insight(sentence, figures, [Picture("grid", "Risk, bound and its terms", sentence, grid)], arrays)

@@ -9,7 +9,7 @@ from toughen.analysis.explanation import (
     Explained,
     Explanation,
     Figure,
-    Finding,
+    Insight,
     Picture,
     Training,
     interval_text,
@@ -40,7 +40,7 @@ class GradientConflict(Explanation):
     def __init__(self, batches: int = 8) -> None:
         self.batches = batches
 
-    def explain(self, explained: Explained) -> Finding | None:
+    def explain(self, explained: Explained) -> Insight | None:
         """Cosines of every pair of terms."""
         training = explained.training
         if training is None:
@@ -49,7 +49,7 @@ class GradientConflict(Explanation):
             found = [term_cosines(training, batch) for batch in training.batches[: self.batches]]
         pairs = list(found[0]) if found else []
         if not pairs:
-            return Finding("The loss has one term that reaches the network, so nothing can conflict.")
+            return Insight("The loss has one term that reaches the network, so nothing can conflict.")
         figures: dict[str, Figure] = {}
         for pair in pairs:
             cosines = [each[pair]["all"] for each in found]
@@ -70,7 +70,7 @@ class GradientConflict(Explanation):
             {"values": grid, "rows": pairs, "columns": groups, "range": (-1, 1)},
         )
         columns = {pair: [each[pair]["all"] for each in found] for pair in pairs}
-        return Finding(sentence, figures, [picture], {"batch": list(range(len(found))), **columns})
+        return Insight(sentence, figures, [picture], {"batch": list(range(len(found))), **columns})
 
 
 def term_gradients(training: Training, batch: Batch) -> dict[str, dict[str, Tensor | None]]:

@@ -2,7 +2,7 @@
 
 import torch
 
-from toughen.analysis.explanation import Explained, Explanation, Finding, interval_text, mean_of, share_of
+from toughen.analysis.explanation import Explained, Explanation, Insight, interval_text, mean_of, share_of
 from toughen.analysis.features import features_of
 from toughen.analysis.measures.features import linear_cka
 from toughen.analysis.measures.outputs import total_variation
@@ -21,7 +21,7 @@ class Distillation(Explanation):
     source = "Waseda et al. 2025 (AR-AT); Cui et al. 2021 (LBGAT); Rade & Moosavi-Dezfooli 2022 (HAT)"
     passes = 4.0
 
-    def explain(self, explained: Explained) -> Finding | None:
+    def explain(self, explained: Explained) -> Insight | None:
         """Agreement with each guide; None for a method without one."""
         if explained.training is None or not explained.training.guide:
             return None
@@ -52,4 +52,4 @@ class Distillation(Explanation):
             f"On clean images the network says what {name} says for {interval_text(figures['agreement_clean'])} of "
             f"them, on adversarial ones for {interval_text(figures['agreement_adversarial'])}."
         )
-        return Finding(sentence, figures)
+        return Insight(sentence, figures)

@@ -185,7 +185,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Insight:
     """What an explanation found for one network.
 
     Attributes:
@@ -212,7 +212,7 @@ class Explanation(ABC):
     """About how many forward passes over the images it costs, a backward pass counted as two; for the estimate."""
 
     @abstractmethod
-    def explain(self, explained: Explained) -> Finding | None:
+    def explain(self, explained: Explained) -> Insight | None:
         """What it finds; None where it does not apply to this network."""
 
 

@@ -14,7 +14,7 @@ from toughen.analysis.explanation import (
     Explained,
     Explanation,
     Figure,
-    Finding,
+    Insight,
     Picture,
     interval_text,
     resampled,
@@ -47,7 +47,7 @@ class Features(Explanation):
     )
     passes = 2.0
 
-    def explain(self, explained: Explained) -> Finding | None:
+    def explain(self, explained: Explained) -> Insight | None:
         """Figures of the features that the last linear layer is given."""
         found = features_of(explained)
         if found is None:
@@ -75,7 +75,7 @@ class Features(Explanation):
             for name, each in (("Clean", clean), ("Adversarial", adversarial))
         ]
         arrays = {"feature": list(range(len(rho))), "rho": rho.tolist(), "gamma": gamma.tolist()}
-        return Finding(sentence, figures, pictures, arrays)
+        return Insight(sentence, figures, pictures, arrays)
 
 
 def _separation(clean: Tensor, adversarial: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Figure]:

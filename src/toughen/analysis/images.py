@@ -4,7 +4,7 @@ from typing import get_args
 
 import torch
 
-from toughen.analysis.explanation import Explained, Explanation, Figure, Finding, Picture, interval_text, share_of
+from toughen.analysis.explanation import Explained, Explanation, Figure, Insight, Picture, interval_text, share_of
 from toughen.analysis.measures.images import Weighting, effective_share, image_weights
 from toughen.analysis.measures.outputs import probability_margin
 
@@ -26,7 +26,7 @@ class HardImages(Explanation):
     def __init__(self, shown: int = 8) -> None:
         self.shown = shown
 
-    def explain(self, explained: Explained) -> Finding | None:
+    def explain(self, explained: Explained) -> Insight | None:
         """Margins, weights, and the images themselves."""
         clean, perturbed = explained.logits()
         labels = explained.labels.cpu()
@@ -67,7 +67,7 @@ class HardImages(Explanation):
         arrays = {"margin": margins.tolist(), "failed": failed.tolist()} | {
             f"weight_{name}": each.tolist() for name, each in weights.items()
         }
-        return Finding(sentence, figures, pictures, arrays)
+        return Insight(sentence, figures, pictures, arrays)
 
 
 def failures(explained: Explained) -> torch.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from toughen.analysis.explanation import Explained, Explanation, Figure, Finding, Picture
+from toughen.analysis.explanation import Explained, Explanation, Figure, Insight, Picture
 from toughen.analysis.measures.mixture import channel_moments, relative_shift
 from toughen.models.mode import evaluating
 from toughen.models.split_batchnorm import SplitBatchNorm, branch, is_batch_norm
@@ -29,7 +29,7 @@ class MixtureDistribution(Explanation):
     source = "Waseda et al. 2025 (AR-AT); Xie et al. 2020 (AdvProp)"
     passes = 2.0
 
-    def explain(self, explained: Explained) -> Finding | None:
+    def explain(self, explained: Explained) -> Insight | None:
         """Distances layer by layer, of the network as it trained where that is known."""
         training = explained.training
         model = explained.model if training is None else training.model
@@ -71,7 +71,7 @@ class MixtureDistribution(Explanation):
             "layer": list(layers),
             **{name.replace(" ", "_"): values for name, values in rows.items()},
         }
-        return Finding(sentence, figures, [picture], arrays)
+        return Insight(sentence, figures, [picture], arrays)
 
 
 def norms_of(model: nn.Module) -> dict[str, nn.Module]:

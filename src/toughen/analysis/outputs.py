@@ -2,7 +2,7 @@
 
 import torch
 
-from toughen.analysis.explanation import Explained, Explanation, Finding, Picture, interval_text, mean_of
+from toughen.analysis.explanation import Explained, Explanation, Insight, Picture, interval_text, mean_of
 from toughen.analysis.measures.outputs import entropy, jensen_shannon, probability_margin, total_variation
 from toughen.losses import cross_entropy, kl
 
@@ -18,7 +18,7 @@ class OutputDistributions(Explanation):
     source = "Liu and Ojha 2025 (RegMix); Liu et al. 2025 (D2R)"
     passes = 2.0
 
-    def explain(self, explained: Explained) -> Finding | None:
+    def explain(self, explained: Explained) -> Insight | None:
         """Divergences, total variation, entropy and margins, all means over images."""
         clean, adversarial = explained.logits()
         labels = explained.labels.cpu()
@@ -46,4 +46,4 @@ class OutputDistributions(Explanation):
         )
         margins = {"clean": values["margin_clean"][0].tolist(), "adversarial": values["margin_adversarial"][0].tolist()}
         picture = Picture("histogram", "Margins of the true class", sentence, margins, ("margin", "images"))
-        return Finding(sentence, figures, [picture], {name: each.tolist() for name, (each, _, _) in values.items()})
+        return Insight(sentence, figures, [picture], {name: each.tolist() for name, (each, _, _) in values.items()})

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toughen.analysis.explanation import Explained, Explanation, Finding, Picture, interval_text, mean_of
+from toughen.analysis.explanation import Explained, Explanation, Insight, Picture, interval_text, mean_of
 from toughen.analysis.measures.surface import largest_curvature, linearity_error, on_plane
 from toughen.losses import cross_entropy
 
@@ -29,7 +29,7 @@ class LossSurface(Explanation):
     def __init__(self, images: int = 64, points: int = 11, iterations: int = 20) -> None:
         self.images, self.points, self.iterations = images, points, iterations
 
-    def explain(self, explained: Explained) -> Finding | None:
+    def explain(self, explained: Explained) -> Insight | None:
         """Plane, linearity error and curvature."""
         some = explained.first(self.images)
         losses = lambda labels: lambda x: cross_entropy(explained.model(x), labels)  # noqa: E731
@@ -65,7 +65,7 @@ class LossSurface(Explanation):
             "grid", "Mean loss on the plane", sentence, grid, ("random direction", "adversarial direction")
         )
         arrays = {"linearity_error": torch.cat(errors).tolist(), "curvature": torch.cat(curvatures).tolist()}
-        return Finding(sentence, figures, [picture], arrays)
+        return Insight(sentence, figures, [picture], arrays)
 
 
 def _rise(explained: Explained, some: Explained) -> Tensor:

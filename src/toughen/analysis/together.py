@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from toughen.analysis.explanation import Explained, Figure, Finding, Picture, mean_of
+from toughen.analysis.explanation import Explained, Figure, Insight, Picture, mean_of
 from toughen.analysis.features import features_of
 from toughen.analysis.images import failures
 from toughen.analysis.measures.features import linear_cka
@@ -17,14 +17,14 @@ class Explanations:
     """What was found for each network.
 
     Attributes:
-        findings: by explanation, then by network, both in the order that they were asked for.
+        insights: by explanation, then by network, both in the order that they were asked for.
         shared: what two or more networks have in common, by name.
         images: how many images of the test set were looked at.
         attack: what perturbed them.
     """
 
-    findings: Mapping[str, Mapping[str, Finding]]
-    shared: Mapping[str, Finding]
+    insights: Mapping[str, Mapping[str, Insight]]
+    shared: Mapping[str, Insight]
     images: int
     attack: str
 
@@ -33,22 +33,22 @@ class Explanations:
 
         Only figures that are means over the same images: each has a value an image.
         """
-        networks = list(self.findings[explanation].items())
+        networks = list(self.insights[explanation].items())
         _, first = networks[0]
         return {
             name: {
                 figure: mean_of(each.values - before.values, each.says, each.better)
-                for figure, each in finding.figures.items()
+                for figure, each in insight.figures.items()
                 if (before := first.figures.get(figure)) is not None
                 and each.values is not None
                 and before.values is not None
                 and len(each.values) == len(before.values) == self.images
             }
-            for name, finding in networks[1:]
+            for name, insight in networks[1:]
         }
 
 
-def in_common(networks: Sequence[Explained]) -> dict[str, Finding]:
+def in_common(networks: Sequence[Explained]) -> dict[str, Insight]:
     """Overlap of the failures and likeness of the clean features of each pair of networks; nothing for one."""
     if len(networks) < 2:
         return {}
@@ -57,16 +57,16 @@ def in_common(networks: Sequence[Explained]) -> dict[str, Finding]:
     overlaps = [[overlap(first, second) for second in failed] for first in failed]
     everywhere = int(torch.stack(failed).all(dim=0).sum())
     sentence = f"{everywhere} of {len(failed[0])} images are broken for all {len(names)} networks."
-    found = {"failures": _finding("Overlap of failures (Jaccard)", sentence, names, overlaps)}
+    found = {"failures": _insight("Overlap of failures (Jaccard)", sentence, names, overlaps)}
     features = {each.name: both[0] for each in networks if (both := features_of(each)) is not None}
     if len(features) > 1:
         likeness = [[linear_cka(first, second) for second in features.values()] for first in features.values()]
         sentence = "1 is the same representation up to rotation and scale."
-        found["features"] = _finding("CKA of clean features", sentence, list(features), likeness)
+        found["features"] = _insight("CKA of clean features", sentence, list(features), likeness)
     return found
 
 
-def _finding(title: str, sentence: str, names: list[str], values: list[list[float]]) -> Finding:
+def _insight(title: str, sentence: str, names: list[str], values: list[list[float]]) -> Insight:
     grid = {"values": values, "rows": names, "columns": names, "range": (0, 1)}
     columns = {name: [row[place] for row in values] for place, name in enumerate(names)}
-    return Finding(sentence, {}, [Picture("grid", title, sentence, grid)], {"network": names, **columns})
+    return Insight(sentence, {}, [Picture("grid", title, sentence, grid)], {"network": names, **columns})

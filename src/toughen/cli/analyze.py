@@ -29,8 +29,8 @@ def run(arguments: list[str]) -> int:
     with console.status("analyzing") as status:
         progress = {"progress": lambda text: status.update(Text(text))}
         done = command.function(**request.settings, **progress)
-    for name, findings in done.explanations.findings.items():
-        for network, finding in findings.items():
-            console.print(f"{name} ({network}): {finding.sentence}", soft_wrap=True)
+    for name, insights in done.explanations.insights.items():
+        for network, insight in insights.items():
+            console.print(f"{name} ({network}): {insight.sentence}", soft_wrap=True)
     console.print(f"page: {done.page}", soft_wrap=True)
     return 0

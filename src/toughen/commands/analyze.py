@@ -106,9 +106,9 @@ def analyze(
         for network in explained:
             say(f"{name} of {network.name}")
             with seeded(seed):
-                finding = explanation.explain(network)
-            if finding is not None:
-                found.setdefault(name, {})[network.name] = finding
+                insight = explanation.explain(network)
+            if insight is not None:
+                found.setdefault(name, {})[network.name] = insight
     result = Explanations(found, in_common(explained), len(explained[0].images), repr(ATTACK))  # type: ignore[arg-type]
     page = write_analysis(result, explanations, place)
     return Analyzed(result, place, page)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from toughen._version import __version__
-from toughen.analysis.explanation import Explanation, Figure, Finding, Picture, interval_text
+from toughen.analysis.explanation import Explanation, Figure, Insight, Picture, interval_text
 from toughen.analysis.together import Explanations
 from toughen.reports.images import data_uri
 from toughen.reports.page import render, write_page
@@ -41,12 +41,12 @@ def write_analysis(found: Explanations, explanations: Mapping[str, Explanation],
     sections = [
         _section(name, explanation, found, folder)
         for name, explanation in explanations.items()
-        if name in found.findings
+        if name in found.insights
     ]
-    shared = [_shared(name, finding, folder) for name, finding in found.shared.items()]
+    shared = [_shared(name, insight, folder) for name, insight in found.shared.items()]
     with atomic(folder / FIGURES) as path:
         path.write_text(json.dumps(_plain(found, created), indent=2))
-    networks = list(dict.fromkeys(name for each in found.findings.values() for name in each))
+    networks = list(dict.fromkeys(name for each in found.insights.values() for name in each))
     text = {"networks": networks, "images": found.images, "attack": found.attack, "created": created}
     return write_page(folder / PAGE, render("analysis", sections=sections, shared=shared, **text))
 
@@ -63,16 +63,16 @@ def _plain(found: Explanations, created: str) -> dict[str, Any]:
         "attack": found.attack,
         "explanations": {
             name: {
-                network: {"sentence": finding.sentence, "figures": figures(finding.figures)}
-                for network, finding in findings.items()
+                network: {"sentence": insight.sentence, "figures": figures(insight.figures)}
+                for network, insight in insights.items()
             }
-            for name, findings in found.findings.items()
+            for name, insights in found.insights.items()
         },
         "differences": {
             name: {network: figures(each) for network, each in found.differences(name).items()}
-            for name in found.findings
+            for name in found.insights
         },
-        "shared": {name: {"sentence": finding.sentence} for name, finding in found.shared.items()},
+        "shared": {name: {"sentence": insight.sentence} for name, insight in found.shared.items()},
     }
 
 
@@ -85,32 +85,32 @@ def _without_nan(figure: dict[str, Any]) -> dict[str, Any]:
 
 
 def _section(name: str, explanation: Explanation, found: Explanations, folder: Path) -> dict[str, Any]:
-    findings, differences = found.findings[name], found.differences(name)
-    rows = list(dict.fromkeys(figure for each in findings.values() for figure in each.figures))
-    for network, finding in findings.items():
-        _write_arrays(folder, f"{name}-{network}", finding)
+    insights, differences = found.insights[name], found.differences(name)
+    rows = list(dict.fromkeys(figure for each in insights.values() for figure in each.figures))
+    for network, insight in insights.items():
+        _write_arrays(folder, f"{name}-{network}", insight)
     return {
         "name": name,
         "title": explanation.title,
         "source": explanation.source,
         "about": (type(explanation).__doc__ or "").strip().partition("\n")[0],
-        "findings": [
+        "insights": [
             {
                 "network": network,
-                "sentence": finding.sentence,
-                "pictures": [_drawn(each, f"{name}-{place}-{number}") for number, each in enumerate(finding.pictures)],
+                "sentence": insight.sentence,
+                "pictures": [_drawn(each, f"{name}-{place}-{number}") for number, each in enumerate(insight.pictures)],
             }
-            for place, (network, finding) in enumerate(findings.items())
+            for place, (network, insight) in enumerate(insights.items())
         ],
-        "networks": list(findings),
-        "rows": [_row(figure, findings, differences) for figure in rows],
+        "networks": list(insights),
+        "rows": [_row(figure, insights, differences) for figure in rows],
     }
 
 
-def _row(name: str, findings: Mapping[str, Finding], differences: Mapping[str, Mapping[str, Figure]]) -> dict[str, Any]:
-    figures = {network: finding.figures[name] for network, finding in findings.items() if name in finding.figures}
+def _row(name: str, insights: Mapping[str, Insight], differences: Mapping[str, Mapping[str, Figure]]) -> dict[str, Any]:
+    figures = {network: insight.figures[name] for network, insight in insights.items() if name in insight.figures}
     cells = []
-    for network in findings:
+    for network in insights:
         figure, difference = figures.get(network), differences.get(network, {}).get(name)
         told = difference is not None and difference.interval is not None and not _holds_zero(difference.interval)
         cells.append({
@@ -126,10 +126,10 @@ def _holds_zero(interval: tuple[float, float]) -> bool:
     return interval[0] <= 0 <= interval[1]
 
 
-def _shared(name: str, finding: Finding, folder: Path) -> dict[str, Any]:
-    _write_arrays(folder, f"shared-{name}", finding)
-    pictures = [_drawn(each, f"shared-{name}-{number}") for number, each in enumerate(finding.pictures)]
-    return {"sentence": finding.sentence, "pictures": pictures}
+def _shared(name: str, insight: Insight, folder: Path) -> dict[str, Any]:
+    _write_arrays(folder, f"shared-{name}", insight)
+    pictures = [_drawn(each, f"shared-{name}-{number}") for number, each in enumerate(insight.pictures)]
+    return {"sentence": insight.sentence, "pictures": pictures}
 
 
 def _drawn(picture: Picture, name: str) -> dict[str, Any]:
@@ -144,8 +144,8 @@ def _drawn(picture: Picture, name: str) -> dict[str, Any]:
     return drawn
 
 
-def _write_arrays(folder: Path, name: str, finding: Finding) -> None:
-    if finding.arrays:
+def _write_arrays(folder: Path, name: str, insight: Insight) -> None:
+    if insight.arrays:
         file = re.sub(r"[^\w.-]", "_", name)  # an evaluation's name has its run's before it
         with atomic(folder / f"{file}.parquet") as path:
-            pq.write_table(pa.table({column: pa.array(values) for column, values in finding.arrays.items()}), path)
+            pq.write_table(pa.table({column: pa.array(values) for column, values in insight.arrays.items()}), path)
