@@ -25,6 +25,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "Timm": {"name": "resnet18"},
     "TinyImageNet": {"path": "images"},
     "Torchvision": {"name": "resnet18"},
+    "Transformers": {"name": "x"},
 }
 """What a class cannot be made without."""
 

@@ -6,10 +6,12 @@ line of its docstring.
 
 import ast
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from toughen.errors import InputError, did_you_mean
 
@@ -34,6 +36,16 @@ The folder of the base class is searched, or the one in it that is called like t
 then ours, whose SGD has other defaults. A setting whose type is a base class, or descends from one, takes names of that
 kind.
 """
+
+
+LIBRARIES = {
+    "timm": "toughen.models.adapters.Timm",
+    "hf-hub": "toughen.models.adapters.Timm",
+    "local-dir": "toughen.models.adapters.Timm",
+    "torchvision": "toughen.models.adapters.Torchvision",
+    "hf": "toughen.models.transformers_network.Transformers",
+}
+"""What stands before the name of a library's network, as in `timm:resnet18`, with the class that makes it."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,23 @@ def find(kind: str, name: str, flag: str) -> str:
         known_names = did_you_mean(name, classes(kind))
         raise InputError(f"{flag}: unknown name {name!r}; {known_names}; or an import path: package.module.Name")
     return known[folded(name)].path
+
+
+def of_library(name: str) -> dict[str, Any] | None:
+    """Class and settings of the network of a library that a name means; None for any other name.
+
+    >>> of_library("torchvision:resnet18.IMAGENET1K_V1")["init_args"]
+    {'name': 'resnet18', 'weights': 'IMAGENET1K_V1'}
+    """
+    found = re.match(r"(timm|torchvision)/|([\w-]+):", name)
+    library = found[1] or found[2] if found else ""
+    if found is None or library not in LIBRARIES:
+        return None
+    rest = name[found.end() :]
+    settings = {"name": name if library in ("hf-hub", "local-dir") else rest}
+    if library == "torchvision" and "." in rest:
+        settings = dict(zip(("name", "weights"), rest.split(".", 1), strict=True))
+    return {"class_path": LIBRARIES[library], "init_args": settings}
 
 
 def find_recipe(name: str) -> Path:

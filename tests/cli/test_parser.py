@@ -18,7 +18,8 @@ from toughen.commands.evaluate import evaluate
 from toughen.commands.train import train
 from toughen.data import CIFAR10, Augment, Digits, FashionMNIST, ImageFolder
 from toughen.methods import ARR, TRADES, Method, Standard
-from toughen.models import ResNet18, SmallCNN, Timm
+from toughen.models import ResNet18, SmallCNN, Timm, Torchvision
+from toughen.models.transformers_network import Transformers
 from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 from toughen.training import EMA, SGD, MultiStep, OneCycle, Schedule
@@ -137,7 +138,12 @@ def test_values(line: str, name: str, value: Any) -> None:
         ("--model resnet18", "model", partial(ResNet18, width=64)),
         ("--model.width 4", "model", partial(SmallCNN, width=4)),
         ("--model small_cnn --model.num_classes 3", "model", partial(SmallCNN, width=16, num_classes=3)),
-        ("--model timm --model.name resnet34", "model", partial(Timm, pretrained=False, name="resnet34")),
+        ("--model timm --model.name resnet34", "model", partial(Timm, name="resnet34", arguments=None, source=None)),
+        ("--model timm:resnet34", "model", partial(Timm, name="resnet34", arguments=None, source=None)),
+        ("--model hf-hub:o/n", "model", partial(Timm, name="hf-hub:o/n", arguments=None, source=None)),
+        ("--model torchvision/vgg11", "model", partial(Torchvision, name="vgg11", weights=None)),
+        ("--model torchvision:vgg11.DEFAULT", "model", partial(Torchvision, name="vgg11", weights="DEFAULT")),
+        ("--model hf:o/n", "model", partial(Transformers, name="o/n", config=None)),
     ],
 )
 def test_classes(line: str, name: str, value: Any) -> None:

@@ -59,7 +59,7 @@ def payloads(place: Path) -> dict[str, tuple[str, dict[str, Any]]]:
         "numpy": ("numpy.load", {"file": str(place / "bomb.npy"), "allow_pickle": True}),
         "runpy": ("runpy.run_path", {"path_name": str(place / "script.py")}),
         "working folder": ("in_folder.Net", {}),
-        "absent library": ("transformers.Net", {}),
+        "library": ("transformers.Net", {}),
         "own function": ("toughen.run.RunFolder.create", {}),
         "own command": ("toughen.commands.train.train", {**SMALL, "budget": "none", "out": canary}),
         "attribute": ("toughen.run.os.system", {"command": shell}),
@@ -78,7 +78,7 @@ def payloads(place: Path) -> dict[str, tuple[str, dict[str, Any]]]:
     }
 
 
-LIVE = ("os.system", "getoutput", "eval", "hub", "pickle", "numpy", "runpy", "working folder", "absent library")
+LIVE = ("os.system", "getoutput", "eval", "hub", "pickle", "numpy", "runpy", "working folder", "library")
 """Of these it is shown that they do touch the canary once they are called."""
 WAYS = (
     "evaluate", "resume", "transfer", "standard", "guide", "pseudo_labeller", "compare", "recipe", "guide of a recipe",
@@ -147,7 +147,8 @@ def check_refused(arguments: list[str], place: Path, capsys: pytest.CaptureFixtu
 
 def check_untouched(place: Path) -> None:
     assert not (place / "canary").exists()
-    assert not {"in_folder", "transformers"} & set(sys.modules)
+    imported = {str(getattr(module, "__file__", None)) for module in [*sys.modules.values()]}
+    assert not [file for file in imported if Path(file).parent == place]
 
 
 @pytest.mark.parametrize("name", LIVE)

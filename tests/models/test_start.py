@@ -15,6 +15,7 @@ from toughen.methods import PGDAT, Standard
 from toughen.models import Classifier, Normalize, SmallCNN, build_model
 from toughen.models.normalisation import read_statistics
 from toughen.models.start import doubt_of_normalisation, start_from
+from toughen.models.weight_files import WeightFile, read_weights
 from toughen.threat import ThreatModel
 
 MEAN, STD = [0.3], [0.7]
@@ -34,7 +35,7 @@ def test_the_weights_are_the_files(tmp_path: Path, saved_in_ours: bool, given_in
     saved = classifier() if saved_in_ours else network()
     save_file(saved.state_dict(), tmp_path / "w.safetensors")
     model = Classifier(Normalize([0.1], [0.2]), network()) if given_in_ours else network()
-    start = start_from(model, tmp_path / "w.safetensors")
+    start = start_from(model, read_weights(tmp_path / "w.safetensors"), "w")
     assert start.same_classes
     inner, source = (each.get_submodule("network") if isinstance(each, Classifier) else each for each in (model, saved))
     assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in inner.state_dict().items())
@@ -48,7 +49,7 @@ def test_a_last_layer_for_other_classes_stays_new(tmp_path: Path) -> None:
     torch.save({"state_dict": saved.state_dict()}, tmp_path / "w.pt")
     head = [name for name, tensor in model.state_dict().items() if tensor.shape[:1] == (10,)]
     new = {name: model.state_dict()[name].clone() for name in head}
-    start = start_from(model, tmp_path / "w.pt")
+    start = start_from(model, read_weights(tmp_path / "w.pt"), "w")
     assert not start.same_classes
     assert "7 classes" in start.sentences[-1]
     for name, tensor in model.state_dict().items():
@@ -60,8 +61,62 @@ def test_another_architecture_is_refused_and_the_model_stays_as_it_was(tmp_path:
     model = network()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(RunError, match="another architecture"):
-        start_from(model, tmp_path / "w.safetensors")
+        start_from(model, read_weights(tmp_path / "w.safetensors"), "w")
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def head_of(state: dict[str, Tensor], classes: int) -> list[str]:
+    return [name for name, tensor in state.items() if tensor.shape[:1] == (classes,)][-2:]
+
+
+@pytest.mark.parametrize("theirs", [("cat", "dog", "fox"), ("n01, Fox, vulpes", "Cat", "x", "y", "dog_1")])
+def test_rows_of_the_last_layer_are_copied_by_name(theirs: tuple[str, ...]) -> None:
+    saved, model, ours = network(len(theirs)), network(3), ("fox", "wolf", "cat")
+    new = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    start = start_from(model, WeightFile(saved.state_dict(), classes=theirs), "w", ours)
+    assert not start.same_classes
+    assert "2 classes, by their names, and new ones for wolf" in start.sentences[-1]
+    places = [next(index for index, name in enumerate(theirs) if word in name.lower()) for word in ("fox", "cat")]
+    for name in head_of(new, 3):
+        found, given = model.state_dict()[name], saved.state_dict()[name]
+        assert torch.equal(found[0], given[places[0]]) and torch.equal(found[2], given[places[1]])
+        assert torch.equal(found[1], new[name][1])
+
+
+def test_the_same_classes_in_another_order_keep_their_rows() -> None:
+    saved, model, theirs, ours = network(3), network(3), ("a", "b", "c"), ("c", "a", "b")
+    start = start_from(model, WeightFile(saved.state_dict(), classes=theirs), "w", ours)
+    assert start.same_classes
+    images = torch.rand(4, 1, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(images), saved.eval()(images)[:, [2, 0, 1]])
+
+
+def test_classes_of_other_names_get_a_new_last_layer() -> None:
+    saved, model = network(3), network(3)
+    start = start_from(model, WeightFile(saved.state_dict(), classes=("a", "b", "c")), "w", ("d", "e", "f"))
+    assert not start.same_classes
+    name = head_of(model.state_dict(), 3)[0]
+    assert not torch.equal(model.state_dict()[name], saved.state_dict()[name])
+
+
+def test_weights_without_a_last_layer_leave_it_new() -> None:
+    saved, model = network(10), network(10)
+    head = head_of(saved.state_dict(), 10)
+    new = {name: model.state_dict()[name].clone() for name in head}
+    body = {name: tensor for name, tensor in saved.state_dict().items() if name not in head}
+    assert not start_from(model, WeightFile(body), "w").same_classes
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, new[name] if name in new else saved.state_dict()[name])
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_known_statistics_stand_in_front_unless_others_were_asked_for(keep: bool) -> None:
+    saved, model = network(), Classifier(Normalize([0.1], [0.2]), network())
+    start = start_from(model, WeightFile(saved.state_dict(), statistics=([0.3], [0.4])), "w", keep_normalisation=keep)
+    mean, std = (model.get_submodule("normalize").get_buffer(name).item() for name in ("mean", "std"))
+    assert (mean, std) == pytest.approx((0.1, 0.2) if keep else (0.3, 0.4))
+    assert ("--normalize 0.3/0.4" in start.sentences[-1]) == keep
 
 
 class Bright(nn.Module):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -74,8 +73,8 @@ def _trainer(
         check_data(folder, summary)
     network = fresh_model(settings["model"], training_set, settings["normalize"])
     resumes = asked.goes_on and bool(checkpoints(folder.checkpoint))
-    if settings["init"] is not None and not resumes:
-        begin_from(network, Path(settings["init"]), training_set)
+    if not resumes:
+        begin_from(network, settings, training_set)
     settings["precision"] = precision_of(settings, network, training_set, device)
     asked.check_same_run(training_set)
     # Of several processes all have looked by now what is there: nothing is written before they have met here.

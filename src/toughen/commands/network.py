@@ -1,7 +1,8 @@
 """The network of a run: new, with the weights that it begins from, and fit for the images."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +15,12 @@ from toughen.hardware.precision import Precision, choose_precision
 from toughen.methods import Method
 from toughen.models import build_model, check_outputs, forward_flops
 from toughen.models.outputs import giving_logits
+from toughen.models.published import publisher
 from toughen.models.start import doubt_of_normalisation, start_from
 from toughen.models.state import copied, extra_as_text
+from toughen.models.weight_files import WeightFile, read_weights
+from toughen.run import RunFolder
+from toughen.run.manifest import check
 
 
 def fresh_model(model: Callable[..., nn.Module], images: ImageSet, normalize: bool | str = True) -> nn.Module:
@@ -27,23 +32,49 @@ def fresh_model(model: Callable[..., nn.Module], images: ImageSet, normalize: bo
         network = copied(model)
     else:
         mean, std = images.channel_statistics()
-        facts = {"num_classes": len(images.classes), "in_channels": images.shape[0]}
-        network = build_model(model, **facts, mean=mean, std=std, normalize=normalize)
+        channels, height, width = images.shape
+        network = build_model(
+            model,
+            num_classes=len(images.classes),
+            in_channels=channels,
+            image_size=height if height == width else None,
+            mean=mean,
+            std=std,
+            normalize=normalize,
+        )
     tensor = next((each for each in (*network.parameters(), *network.buffers())), torch.zeros(0))
     return giving_logits(network, images.subset(torch.arange(2))[0].to(tensor.device))
 
 
-def begin_from(network: nn.Module, weights: Path, images: ImageSet) -> None:
-    """Give a new network the weights of a file; a `ToughenWarning` says what was done, and what looks wrong with it.
+def begin_from(network: nn.Module, settings: Mapping[str, Any], images: ImageSet) -> None:
+    """Give a new network the weights that a run starts from, where it starts from some.
+
+    A `ToughenWarning` says what was done, and what looks wrong with it: the accuracy on some images is compared behind
+    the usual normalisations, where the weights are for the images' classes.
 
     Raises:
         RunError: a file that cannot be read, or weights of another architecture.
+        InputError: `pretrained`, and there are no such weights.
     """
-    said = start_from(network, weights)
-    few = images.subset(sample_by_class(images.labels, min(512, len(images)), seed=0))
-    doubt = doubt_of_normalisation(network, *few) if said.same_classes else None
-    for text in [*said.sentences, *([doubt] if doubt else [])]:
+    looked_at, said = isinstance(settings["model"], nn.Module), list[str]()
+    if settings["init"] not in (None, "random"):
+        file, place = _weights(network, settings["init"])
+        keeps = settings["normalize"] is not True
+        start = start_from(network, file, place, images.classes, keep_normalisation=keeps)
+        looked_at, said = start.same_classes, start.sentences
+    few = images.subset(sample_by_class(images.labels, min(512, len(images)), seed=0)) if looked_at else None
+    doubt = doubt_of_normalisation(network, *few, trained=bool(said)) if few else None
+    for text in [*said, *([doubt] if doubt else [])]:
         warnings.warn(text, ToughenWarning, stacklevel=3)
+
+
+def _weights(network: nn.Module, init: str) -> tuple[WeightFile, str]:
+    """The weights of `--init`, and what messages call them."""
+    if init == "pretrained":
+        return publisher(network).published(), "--init pretrained"
+    path = Path(init)
+    check(path, f"where it is a run's, `toughen train --resume {path.parent}` makes it again if it can")
+    return replace(read_weights(path), classes=RunFolder(path.parent).read_classes()), init
 
 
 def precision_of(

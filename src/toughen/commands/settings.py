@@ -1,5 +1,6 @@
 """A training run's settings as one mapping: completed from the data, checked, and read back from a config.yaml."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +12,7 @@ from toughen.data import Augment, ImageSet
 from toughen.errors import InputError, did_you_mean
 from toughen.evaluation import Budget, Sample
 from toughen.models import with_facts
+from toughen.models.published import completed, names_weights
 from toughen.numbers import check_number, check_seed
 from toughen.settings.description import describe
 from toughen.settings.signature import Setting
@@ -21,12 +23,15 @@ from toughen.training.setup import check_trackers
 
 def with_data_facts(settings: dict[str, Any], images: ImageSet) -> dict[str, Any]:
     """The settings with what depends on the data filled in."""
-    channels, height, _ = images.shape
+    channels, height, width = images.shape
     filled = dict(settings)
     if settings["threat"] is None:
         filled["threat"] = settings["data"].threat
     if not isinstance(settings["model"], nn.Module):
-        filled["model"] = with_facts(settings["model"], len(images.classes), channels)
+        size = height if height == width else None
+        filled["model"] = with_facts(completed(settings["model"]), len(images.classes), channels, size)
+        if settings["init"] is None and names_weights(settings["model"]):
+            filled["init"] = "pretrained"
     if settings["augment"] is None:
         filled["augment"] = Augment(crop=height // 8, flip=channels == 3)
     filled["optimizer"] = with_defaults(settings["optimizer"])
@@ -77,8 +82,9 @@ def extended(settings: dict[str, Any], epochs: int, run: str) -> dict[str, Any]:
 
 def default_name(*parts: Any) -> str:
     """`digits-small_cnn-trades` and the like, for the run's folder."""
-    names = [describe(part)["class_path"].rpartition(".")[2] for part in parts]
-    return "-".join(names).lower()
+    described = [describe(part) for part in parts]
+    names = [str((each["init_args"] or {}).get("name") or each["class_path"].rpartition(".")[2]) for each in described]
+    return "-".join(re.sub(r"[^\w.]+", "_", Path(name).name) for name in names).lower()
 
 
 def check_settings(settings: dict[str, Any]) -> None:

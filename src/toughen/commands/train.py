@@ -87,7 +87,8 @@ def train(
 
     Args:
         data: the images: digits, cifar10, image_folder, parquet, ... or your own class.
-        model: the network: small_cnn, resnet18, wide_resnet, timm, ... or your own torch.nn.Module.
+        model: the network: small_cnn, resnet18, ..., timm:NAME, torchvision:NAME, hf:ORG/NAME, file.py:NAME, or a
+            torch.nn.Module of your own.
         method: how it is trained: TRADES, PGDAT, ARR, Standard, ... or your own class.
         threat: the perturbations to withstand, norm and eps such as 8/255; default: what is customary for the data.
         epochs: passes over the training images; with resume, up to how many the run is extended.
@@ -108,7 +109,8 @@ def train(
         val_images: training images held out to choose the checkpoint by; default a tenth, at most 1,000.
         attack_steps: fewer steps of the attack at first, all of them later.
         image_size: smaller images at first, full ones later.
-        init: weights to start from, of a network that was trained before: .safetensors, or a .pt, .pth or .ckpt file.
+        init: weights to start from: a .safetensors, .pt, .pth or .ckpt file; pretrained: those that the network's
+            library publishes, the default where the model's name names some; or random, for new ones in any case.
         normalize: true: by the data's mean and deviation, in front of the network; or by numbers
             such as 0.5,0.4,0.4/0.2,0.2,0.2; false or none: it sees [0, 1], as in most papers.
         select: report the checkpoint with the best robust accuracy on held-out images (Standard: clean), or the last.

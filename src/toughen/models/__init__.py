@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from toughen.models.resnet import ResNet18
     from toughen.models.small_cnn import SmallCNN
     from toughen.models.split_batchnorm import SplitBatchNorm, branch, merge_batch_norms, split_batch_norms
+    from toughen.models.transformers_network import Transformers
     from toughen.models.wide_resnet import WideResNet
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "SplitBatchNorm",
     "Timm",
     "Torchvision",
+    "Transformers",
     "WideResNet",
     "branch",
     "build_model",

@@ -51,8 +51,12 @@ class Classifier(nn.Sequential):
         super().__init__(OrderedDict(normalize=normalize, network=network))
 
 
-def with_facts(network: Callable[..., nn.Module], num_classes: int, in_channels: int) -> partial[nn.Module]:
+def with_facts(
+    network: Callable[..., nn.Module], num_classes: int, in_channels: int, image_size: int | None = None
+) -> partial[nn.Module]:
     """`network` with the data's facts filled in where its constructor takes them (timm's `in_chans` too).
+
+    The height and width of square images, `image_size`, is filled in where none is given.
 
     Raises:
         InputError: another number of classes or channels was asked for.
@@ -62,6 +66,9 @@ def with_facts(network: Callable[..., nn.Module], num_classes: int, in_channels:
     accepted = inspect.signature(function).parameters
     facts = {"num_classes": num_classes, "in_channels": in_channels, "in_chans": in_channels}
     taken = {name: fact for name, fact in facts.items() if name in accepted}
+    size = accepted.get("image_size")
+    if image_size is not None and size is not None and not isinstance(size.default, tuple | list):
+        taken["image_size"] = given.get("image_size") or image_size
     for name, fact in taken.items():
         if given.get(name, fact) != fact:
             what = "classes" if name == "num_classes" else "channels"
@@ -80,6 +87,7 @@ def build_model(
     mean: Sequence[float],
     std: Sequence[float],
     normalize: bool | str = True,
+    image_size: int | None = None,
 ) -> nn.Module:
     """A classifier from a network's class, or a `partial` of it with settings.
 
@@ -90,7 +98,7 @@ def build_model(
     Raises:
         InputError: the class cannot be built with these settings.
     """
-    factory = with_facts(network, num_classes, in_channels)
+    factory = with_facts(network, num_classes, in_channels, image_size)
     try:
         built = factory()
     except TypeError as error:
@@ -162,7 +170,7 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     return model
 
 
-def fill(model: nn.Module, state: Mapping[str, Tensor], file: WeightFile, path: Path) -> None:
+def fill(model: nn.Module, state: Mapping[str, Tensor], file: WeightFile, path: Path | str) -> None:
     """Give a model the tensors of a state, and what else the file keeps of it.
 
     Raises:

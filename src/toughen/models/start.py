@@ -1,16 +1,17 @@
 """Weights to start a training from: those of a network that was trained before, perhaps for other classes."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from toughen.models.build import Classifier, Normalize, fill, names_in_files
+from toughen.models.heads import fitted_head
 from toughen.models.mode import evaluating
 from toughen.models.normalisation import usual_statistics, written
 from toughen.models.state import split_state
-from toughen.models.weight_files import read_weights, without_prefixes
+from toughen.models.weight_files import WeightFile, without_prefixes
 
 _GAIN = 0.05
 """A share of the images that more are right by under another normalisation is no accident for some hundred images."""
@@ -22,52 +23,85 @@ class Start:
 
     Attributes:
         sentences: what was done, for a person.
-        same_classes: whether the last layer too has the file's weights.
+        same_classes: whether the last layer too has the file's weights, for every class.
     """
 
     sentences: list[str]
     same_classes: bool
 
 
-def start_from(model: nn.Module, path: Path) -> Start:
-    """Load a file of weights into a new model; the last layer stays new where the file's is for other classes.
+def start_from(
+    model: nn.Module,
+    file: WeightFile,
+    place: str,
+    classes: Sequence[str] | None = None,
+    *,
+    keep_normalisation: bool = False,
+) -> Start:
+    """Load weights into a new model, but the last layer's for classes that they do not know.
 
-    A file saved with our normalisation in front brings its statistics; else the model's stay.
+    Weights that bring a normalisation put it in front of the network, unless the model's is to be kept.
+
+    Args:
+        model: the network, new; its last layer is for the classes of the data.
+        file: the weights, and what is known of their classes and normalisation.
+        place: where they come from, for messages.
+        classes: the names of the model's classes; rows of the last layer are copied by name where both are known.
+        keep_normalisation: the normalisation in front of the model was asked for.
 
     Raises:
-        RunError: a file that cannot be read (see `read_weights`), or weights of another architecture.
+        RunError: weights of another architecture.
     """
-    file = read_weights(path)
     state, prefix = without_prefixes(file.state, names_in_files(model))
-    said = [f"{path}: started from {file.found or 'its weights'}"]
+    said = [f"{place}: started from {file.found or 'its weights'}"]
     if prefix:
         said[0] += f", names without {prefix!r}"
-    target = model
-    if isinstance(model, Classifier) and not {"normalize.mean", "normalize.std"} <= state.keys():
-        target = model.get_submodule("network")
-    elif not isinstance(model, Classifier) and state.keys() == {"normalize.mean", "normalize.std"} | {
-        f"network.{name}" for name in split_state(model)[0]
-    }:
-        state = {name.removeprefix("network."): each for name, each in state.items() if name.startswith("network.")}
-        said.append(f"{path}: its normalisation was left out; the model sees images as --normalize says")
-    tensors, _ = split_state(target)
-    new = _last_layer(tensors, state)
-    classes = {len(state[name]) for name in new}
-    fill(target, {**state, **{name: tensors[name] for name in new}}, file, path)
-    if new:
-        said.append(f"the last layer ({', '.join(new)}) is new: the file's is for {classes.pop()} classes")
-    return Start(said, not new)
+    target, state = _with_normalisation(model, state, file, place, said, keep_normalisation)
+    head = fitted_head(split_state(target)[0], state, file.classes, classes)
+    fill(target, {**state, **head.tensors}, file, place)
+    return Start([*said, *([head.sentence] if head.sentence else [])], head.same_classes)
 
 
-def doubt_of_normalisation(model: nn.Module, images: Tensor, labels: Tensor) -> str | None:
+def _with_normalisation(
+    model: nn.Module, state: dict[str, Tensor], file: WeightFile, place: str, said: list[str], keep: bool
+) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The part of the model that the state is of, and the state with the normalisation that is to be in front."""
+    ours = {"normalize.mean", "normalize.std"}
+    if not isinstance(model, Classifier):
+        known = file.statistics is not None
+        if state.keys() == ours | {f"network.{name}" for name in split_state(model)[0]}:
+            state = {name.removeprefix("network."): each for name, each in state.items() if name.startswith("network.")}
+            known = True
+        if known:
+            said.append(f"{place}: its normalisation was left out; the model sees images as --normalize says")
+        return model, state
+    held = split_state(model)[0]
+    if not ours <= state.keys():
+        if file.statistics is None:
+            return model.get_submodule("network"), state
+        front = Normalize(*file.statistics).state_dict()
+        state = {f"network.{name}": each for name, each in state.items()}
+        state |= {f"normalize.{name}": each for name, each in front.items()}
+    if keep and any(not torch.allclose(held[name], state[name], atol=1e-4) for name in ours):
+        said.append(f"{place}: it was trained with --normalize {_statistics_of(state)}, which --normalize replaces")
+        state |= {name: held[name] for name in ours}
+    return model, state
+
+
+def _statistics_of(state: Mapping[str, Tensor]) -> str:
+    return written((state["normalize.mean"].flatten().tolist(), state["normalize.std"].flatten().tolist()))
+
+
+def doubt_of_normalisation(model: nn.Module, images: Tensor, labels: Tensor, *, trained: bool = True) -> str | None:
     """The normalisation that a trained network seems to expect, where that is clearly another than the one in front.
 
     Compared by the accuracy on some images. A network that normalises by itself does best on images as they are.
 
     Args:
-        model: with its weights, and trained for these classes.
+        model: with its weights, for these classes.
         images: some hundred, N x C x H x W in [0, 1].
         labels: int64, (N,).
+        trained: it is known to be; else it must reach half of what guessing leaves, behind one of them, to be doubted.
     """
     network, now = model, "none"
     if isinstance(model, Classifier):
@@ -82,7 +116,8 @@ def doubt_of_normalisation(model: nn.Module, images: Tensor, labels: Tensor) -> 
         for name, each in candidates.items()
     }
     best = max(after, key=lambda name: after[name])
-    if after[best] < before + _GAIN:
+    guessed = float(labels.bincount().max()) / len(labels)
+    if after[best] < max(before, guessed) + _GAIN or not (trained or after[best] > (1 + guessed) / 2):
         return None
     option = "none" if best == "none" else written(candidates[best])
     return (
@@ -95,11 +130,3 @@ def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     with evaluating(model), torch.no_grad():
         right = [(model(x).argmax(1) == y).float() for x, y in zip(images.split(128), labels.split(128), strict=True)]
     return float(torch.cat(right).mean())
-
-
-def _last_layer(tensors: dict[str, Tensor], state: dict[str, Tensor]) -> list[str]:
-    """The tensors of one layer that differ in their number of classes alone; none where more differs than that."""
-    other = [name for name, each in tensors.items() if name in state and state[name].shape != each.shape]
-    layers = {name.rpartition(".")[0] for name in other}
-    only_classes = all(state[name].shape[1:] == tensors[name].shape[1:] for name in other)
-    return other if len(layers) == 1 and only_classes else []

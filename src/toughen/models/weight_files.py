@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from toughen.errors import RunError
+from toughen.models.normalisation import Statistics
 from toughen.reading.files import check_file, readable
 from toughen.reading.tensors import read_tensors_and_texts
 
@@ -38,11 +39,15 @@ class WeightFile:
         state: tensors by name, on the CPU.
         texts: what a safetensors file says of itself; see `toughen.models.state`.
         found: what was taken of a file that holds more than a state dict, in words; empty for a bare one.
+        classes: names of the classes in the order of the last layer's rows; None where nobody knows them.
+        statistics: the normalisation that the weights were trained behind, where it is known and not among the tensors.
     """
 
     state: dict[str, Tensor]
     texts: dict[str, str] = field(default_factory=dict)
     found: str = ""
+    classes: tuple[str, ...] | None = None
+    statistics: Statistics | None = None
 
 
 def read_weights(path: Path) -> WeightFile:

@@ -82,7 +82,7 @@ def _facts(network: Callable[..., Any]) -> set[str]:
     """The settings of a network that the data tells."""
     from toughen.models.build import with_facts
 
-    return set(with_facts(network, 0, 0).keywords)
+    return set(with_facts(network, 0, 0, 0).keywords)
 
 
 def _entries(given: list[Given], depth: int) -> list[list[Given]]:

@@ -44,7 +44,7 @@ class Choice:
 def choose(setting: Setting, given: list[Given], path: Names) -> Choice:
     """The class that a setting ends with. A layer that names another class drops the settings of those before it."""
     base, default, option = setting.base, setting.default, f"--{'.'.join(path)}"
-    given = _opened(given, len(path))
+    given = _opened(given, len(path), catalog.kind_of(base) if base else None)
     usual = None if default in (None, REQUIRED) else default if setting.is_factory else type(default)
     called, template, place, since, is_null = usual, default, option, 0, False
     for each in (each for each in given if len(each.path) == len(path)):
@@ -75,13 +75,18 @@ def choose(setting: Setting, given: list[Given], path: Names) -> Choice:
     return Choice(called, settings, within, place)
 
 
-def _opened(given: list[Given], depth: int) -> list[Given]:
-    """The same, with each mapping in the place of a class taken apart: the class's name, and what it says within."""
+def _opened(given: list[Given], depth: int, kind: str | None) -> list[Given]:
+    """The same, with each mapping in the place of a class taken apart: the class's name, and what it says within.
+
+    A name such as `timm:resnet18` is a class and its settings too.
+    """
     found = []
     for each in given:
         value = each.value
         if len(each.path) == depth and each.is_text and isinstance(value, str):
             value = None if value in ("null", "None") else each.read() if value.startswith("{") else value
+        if len(each.path) == depth and kind == "models" and isinstance(value, str):
+            value = catalog.of_library(value) or value
         if len(each.path) > depth or not isinstance(value, dict):
             found.append(replace(each, value=value))
             continue
