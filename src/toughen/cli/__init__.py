@@ -12,6 +12,7 @@ from typing import Any
 from toughen._version import __version__
 from toughen.cli.console import Output, say, visible
 from toughen.errors import InputError, ToughenError, ToughenWarning, did_you_mean
+from toughen.hardware.lost import lost_process
 from toughen.settings.names import finding_own_code_in
 from toughen.signals import asked_to_stop, interrupt
 
@@ -34,6 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
         except KeyboardInterrupt:
             say("toughen: stopped", error=True)
             status = 130
+        except RuntimeError as error:
+            said = lost_process(error)
+            if said is None:
+                raise
+            say(f"toughen: {said}", error=True)
+            status = 2
         out.flush()
         if out.lost is not None and not isinstance(out.lost, BrokenPipeError):  # head and less go on purpose
             say(f"toughen: cannot write to standard output: {out.lost.strerror}", error=True)
