@@ -85,7 +85,7 @@ def test_a_taken_folder_is_refused_before_the_images_are_looked_at(folder: Path,
 
 def test_counts_of_each_class_and_split_are_printed(folder: Path) -> None:
     console = Console(record=True, width=200)
-    TrainingProgress(console).read(read_images(ImageFolder(folder), ["train", "test"]))
+    TrainingProgress(console).read(read_images(ImageFolder(folder), ["train", "test"]).sets)
     lines = console.export_text().splitlines()
     for line, split in zip(lines, ("train", "test"), strict=True):
         counts = files(folder, split)

@@ -1,13 +1,15 @@
+import sys
 from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from toughen.data.decode import check_format, decode, dimensions
+from toughen.data.decode import ORIENTATION, check_format, decode, dimensions
 from toughen.errors import DataError, InputError
 
 
@@ -88,10 +90,35 @@ def test_truncated_images_are_named(kind: str, kept: float, photo: np.ndarray) -
         decode(BytesIO(data[: int(kept * len(data))]), "cats/7", 3)
 
 
-def test_sixteen_bits_are_refused_rather_than_clipped() -> None:
-    deep = Image.fromarray((np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8))
-    with pytest.raises(DataError, match="more than 8 bits"):
-        decode(as_file(deep), "scan.png", 1)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM", "JPEG2000"])
+def test_of_sixteen_bits_the_upper_eight_are_taken(kind: str) -> None:
+    values = (np.arange(64) * 1000).astype(np.uint16).reshape(8, 8)
+    taken = decode(as_file(Image.fromarray(values), kind), "scan", 1)
+    np.testing.assert_array_equal(taken[..., 0], values // 256)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 3  # upside down
+    if kind == "PNG":
+        turned = decode(as_file(Image.fromarray(values), kind, exif=exif), "scan", 1)
+        np.testing.assert_array_equal(turned, taken[::-1, ::-1])
+
+
+def test_numbers_without_a_range_are_refused_rather_than_clipped() -> None:
+    for values in (np.arange(64, dtype=np.int32) * 100_000, np.linspace(0, 1, 64, dtype=np.float32)):
+        with pytest.raises(DataError, match="more than 16 bits"):
+            decode(as_file(Image.fromarray(values.reshape(8, 8)), "TIFF"), "scan.tif", 1)
+
+
+def test_a_photograph_of_a_phone(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(photo)).save(file, quality=100)
+    data = file.getvalue()
+    image = decode(BytesIO(data), "IMG_1.HEIC", 3)
+    assert np.abs(image.astype(int) - photo).mean() < 3
+    with pytest.raises(DataError, match=r"IMG_1\.HEIC is not a readable image"):
+        decode(BytesIO(data[: len(data) // 2]), "IMG_1.HEIC", 3)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(DataError, match=r"IMG_1\.HEIC .*pip install 'toughen\[heif\]'"):
+        decode(BytesIO(data), "IMG_1.HEIC", 3)
 
 
 @pytest.mark.parametrize(("size", "channels"), [(0, 3), (-4, 3), (3.5, 3), (32, 2), (None, 4)])

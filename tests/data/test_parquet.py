@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from toughen.data import Encoded, Parquet, Split, hold
+from toughen.data import Parquet, Split, hold
+from toughen.data.survey import survey
 from toughen.errors import DataError, InputError, ToughenWarning
 
 WriteShard = Callable[..., Path]
@@ -200,12 +201,10 @@ def test_damaged_rows_are_named_together_or_left_out(
     write_shard(tmp_path / "train-0.parquet", range(30), damaged=[0, 17])
     write_shard(tmp_path / "test-0.parquet", range(30, 50), damaged=[3])
     for split, rows, left in (("train", [0, 17], 28), ("test", [3], 19)):
-        images = Parquet(tmp_path, channels=1, size=6).load(split).images
-        assert isinstance(images, Encoded)
         named = "".join(rf".*row {row} is not a readable image.*\n" for row in rows)
-        with pytest.raises(DataError, match=rf"^{len(rows)} images? that cannot be read\n{named}"):
-            images.check()
-        with pytest.warns(ToughenWarning, match=rf"left out \(skip_bad\): {len(rows)} image"):
+        with pytest.raises(DataError, match=rf"{split}: {len(rows)} images? that cannot be read\n{named}"):
+            survey(Parquet(tmp_path, channels=1, size=6).listed([split]), skip_bad=False)
+        with pytest.warns(ToughenWarning, match=rf"{split}: left out: {len(rows)} image"):
             kept = Parquet(tmp_path, channels=1, skip_bad=True).load(split)
         first = 0 if split == "train" else 30
         expected = np.delete(np.arange(first, first + len(kept) + len(rows)), rows)

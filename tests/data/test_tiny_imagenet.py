@@ -136,7 +136,7 @@ def test_no_file_vanishes_without_a_word(tree: Path, truncate: Callable[[Path], 
     with pytest.warns(ToughenWarning) as said:
         images = TinyImageNet(tree, skip_bad=True).load("train")
     assert (len(images), torch.bincount(images.labels).tolist()) == (11, [4, 3, 4])
-    assert ["more.png" in str(said[0].message), "n01629819_3.JPEG" in str(said[1].message)] == [True, True]
+    assert len(said) == 1 and all(name in str(said[0].message) for name in ("more.png", "n01629819_3.JPEG"))
     lines = (tree / "val" / "val_annotations.txt").read_text().splitlines(keepends=True)
     (tree / "val" / "val_annotations.txt").write_text("".join(lines[1:]))
     with pytest.raises(DataError, match=rf"1 file is not read .*\n.*{lines[0].partition(chr(9))[0]}"):

@@ -3,6 +3,7 @@
 import json
 import struct
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from toughen.cli.terminal import Terminal
 from toughen.cli.train import parser as train_parser
 from toughen.commands import extra, settings, train
 from toughen.commands.assemble import ready
+from toughen.commands.images import images_of_split, read_images
+from toughen.commands.kept import keep_images
 from toughen.data import Decoded, Digits, ExtraImages, FashionMNIST, ImageFolder, Parquet, TinyImageNet
 from toughen.evaluation import EvaluationSpec, Requirement, find_parts, merge_parts
 from toughen.evaluation.preflight import Finding
@@ -42,6 +45,7 @@ from toughen.reports.sections import all_sections
 from toughen.reports.terminal import show_result
 from toughen.reports.terminal_comparison import show_comparison
 from toughen.run import RunFolder
+from toughen.settings.description import describe
 from toughen.training import read_rows
 
 SCANS = np.rint(load_digits().images[:40] * 255 / 16).astype(np.uint8)
@@ -211,6 +215,27 @@ def make_folder(place: Path) -> None:
             path.write_bytes(png(np.asarray(Image.fromarray(SCANS[number]).resize((16, 16))), kind))
 
 
+def make_drawn(place: Path) -> None:
+    """A run on class folders without a split, one image of which was left out."""
+    run, photos = RunFolder(place / "run"), place / "photos"
+    for number in range(20):
+        path = photos / f"class{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(SCANS[number]) if number else b"")
+    run.create()
+    run.write_config({"data": describe(ImageFolder(photos, skip_bad=True)), "model": {}})
+    with warnings.catch_warnings(action="ignore"):
+        found = read_images(ImageFolder(photos, skip_bad=True), ["train", "test"])
+    keep_images(run, ImageFolder(photos, skip_bad=True), found)
+
+
+def read_drawn(place: Path) -> None:
+    run, source = RunFolder(place / "run"), ImageFolder(place / "photos", skip_bad=True)
+    run.read_data()
+    for split in ("train", "test"):
+        images_of_split(source, split, run)
+
+
 def read_all(source: Any) -> None:
     for split in ("train", "test"):
         images = source.load(split)
@@ -272,6 +297,7 @@ READERS = {
     # A stranger's run has no manifest, or one that fits.
     "recipe": Reader(make_recipe, ("recipe.yaml",), read_recipe),
     "config": Reader(make_run, ("run/config.yaml", "run/classes.json", "run/input.json"), read_config),
+    "drawn": Reader(make_drawn, ("run/data.json", "run/images.parquet"), read_drawn),
     "weights": Reader(
         make_run, ("run/model.safetensors",), lambda place: load_weights(classifier(), place / "run/model.safetensors")
     ),

@@ -32,7 +32,16 @@ from toughen.reading.yaml_text import load_yaml
 
 FEW = {
     **dict.fromkeys(("weights", "metrics", "labels", "checkpoint", "images", "tiny", "npz", "idx"), 200),
-    **{"recipe": 120, "config": 60, "result": 60, "report": 60, "evaluations": 40, "parts": 60, "parquet": 100},
+    **{
+        "recipe": 120,
+        "config": 60,
+        "result": 60,
+        "report": 60,
+        "evaluations": 40,
+        "parts": 60,
+        "parquet": 100,
+        "drawn": 60,
+    },
 }
 """Inputs each time: as many as a second or less of the processor allows."""
 MANY = 7000

@@ -13,6 +13,8 @@ from toughen.analysis.together import Explanations, in_common
 from toughen.attacks import PGD
 from toughen.commands.as_trained import as_trained
 from toughen.commands.compare import shared_folder
+from toughen.commands.images import images_of_split
+from toughen.commands.kept import check_same_split
 from toughen.contracts import check_arguments
 from toughen.data import DataSource, sample_by_class
 from toughen.data.source import ImageSet
@@ -129,7 +131,8 @@ def _networks(
             )
         source: DataSource = stored_object({"data": data}, "data", DataSource, folder.config)
         if not sets:
-            sets["all"] = (source.load("train"), source.load("test"))
+            check_same_split(folders)
+            sets["all"] = (images_of_split(source, "train", folder), images_of_split(source, "test", folder))
         names = folder.read_classes()
         train, test = (each if names is None else each.in_order_of(names, str(folder.classes)) for each in sets["all"])
         say(f"crafting images on {folder.name}")

@@ -12,12 +12,14 @@ from toughen.commands.assemble import assemble
 from toughen.commands.begun import check_data
 from toughen.commands.images import images_of_run
 from toughen.commands.into_folder import evaluate_into
+from toughen.commands.kept import keep_images
 from toughen.commands.network import begin_from, fresh_model, precision_of
 from toughen.commands.request import RunRequest
 from toughen.commands.settings import with_data_facts
 from toughen.commands.trained import Trained
 from toughen.data import ImageSet, Split
 from toughen.data.sameness import data_summary
+from toughen.data.survey import Survey
 from toughen.evaluation import Evaluation, EvaluationSettings, Processes
 from toughen.hardware.device import find_device
 from toughen.models import load_weights
@@ -42,10 +44,11 @@ def carry_out(asked: RunRequest) -> Trained:
         if first:
             folder.clean_up()
         watcher: Observer = asked.given["observer"] or Silent()
-        images = _images(asked, watcher)
+        found = _images(asked, watcher)
+        images = found.sets
         asked = replace(asked, settings=with_data_facts(asked.settings, images["train"]))
         with own_randomness(asked.settings["seed"]):
-            trainer = _trainer(asked, images["train"], device, watcher, lock)
+            trainer = _trainer(asked, found, device, watcher, lock)
             trainer.fit()
         # The first process writes the weights that all read now.
         trainer.accelerator.wait_for_everyone()
@@ -55,19 +58,18 @@ def carry_out(asked: RunRequest) -> Trained:
     return Trained(folder, network, evaluation)
 
 
-def _images(asked: RunRequest, watcher: Observer) -> dict[Split, ImageSet]:
+def _images(asked: RunRequest, watcher: Observer) -> Survey:
     """The run's images; those of a run that goes on are the ones that it was begun with."""
     splits: list[Split] = ["train"] if asked.settings["budget"] == "none" else ["train", "test"]
-    images = images_of_run(asked.settings["data"], splits, asked.folder if asked.goes_on else None)
+    found = images_of_run(asked.settings["data"], splits, asked.folder if asked.goes_on else None)
     # Before an earlier run is replaced, as it may fail; observers of before there was a `read` have none.
-    getattr(watcher, "read", Silent().read)(images)
-    return images
+    getattr(watcher, "read", Silent().read)(found.sets)
+    return found
 
 
-def _trainer(
-    asked: RunRequest, training_set: ImageSet, device: torch.device, watcher: Observer, lock: Lock | None
-) -> Trainer:
+def _trainer(asked: RunRequest, found: Survey, device: torch.device, watcher: Observer, lock: Lock | None) -> Trainer:
     """The trainer at the run's place, with the folder made."""
+    training_set = found.sets["train"]
     folder, settings, summary = asked.folder, asked.settings, data_summary(training_set)
     if asked.goes_on:
         check_data(folder, summary)
@@ -87,6 +89,7 @@ def _trainer(
             folder.write_config({name: describe(value) for name, value in settings.items()})
             folder.write_classes(training_set.classes)
             folder.write_shape(training_set.shape)
+            keep_images(folder, settings["data"], found)
         accelerator.wait_for_everyone()
         trainer = assemble(folder, settings, training_set, network, accelerator, watcher)
         trainer.at.begun = {"config": folder.read_config(), "data": summary}

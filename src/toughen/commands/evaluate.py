@@ -11,6 +11,7 @@ from toughen.attacks.base import OwnAttacks
 from toughen.attacks.transfer import short_names
 from toughen.commands.classes import check_same_order
 from toughen.commands.into_folder import finished, run_in
+from toughen.commands.kept import keep_split_of
 from toughen.commands.subject import subject_in_files, subject_in_hand
 from toughen.contracts import check_arguments
 from toughen.data.source import DataSource, ImageSet
@@ -153,6 +154,7 @@ def evaluate(
                 described = {"data": subject.data, "threat": subject.threat, **asked, "device": settings.device}
                 described |= {"transfer": transfer, "weights": subject.weights}
                 subject.folder.write_config({"model": subject.described, **describe(described)})
+                keep_split_of(subject.source, subject.folder)
             processes.wait()
             own = not subject.own or all(each is None for each in given.values())
             evaluation = run_in(

@@ -1,12 +1,17 @@
-"""A run's images, read and examined before anything else is done."""
+"""A run's images: read and examined before anything else is done, and read again as the run has them."""
 
-from toughen.data import DataSource, Encoded, ImageSet, Split
+from collections.abc import Sequence
+from dataclasses import replace
+
+from toughen.commands.kept import as_in_run
+from toughen.data.collection import Collection, Splittable
+from toughen.data.source import DataSource, ImageSet, Split
+from toughen.data.survey import Survey, survey
 from toughen.errors import DataError
-from toughen.hardware.processes import Processes
 from toughen.run import RunFolder
 
 
-def images_of_run(source: DataSource, splits: list[Split], folder: RunFolder | None) -> dict[Split, ImageSet]:
+def images_of_run(source: DataSource, splits: Sequence[Split], folder: RunFolder | None) -> Survey:
     """These splits of the data, with the classes in one order.
 
     Args:
@@ -16,18 +21,29 @@ def images_of_run(source: DataSource, splits: list[Split], folder: RunFolder | N
 
     Raises:
         DataError: see `read_images`; the splits, or the run, have other classes.
+        RunError: what the run has kept of its images is damaged.
     """
-    images = read_images(source, splits, examine=folder is None)
+    found = read_images(as_in_run(source, folder), splits, examine=folder is None)
     kept = None if folder is None else folder.read_classes()
     # Labels keep their meaning in the test set, and when a run goes on.
-    names, whose = (images["train"].classes, "the training images")
+    names, whose = (found.sets["train"].classes, "the training images")
     if kept is not None and folder is not None:
         names, whose = kept, str(folder.classes)
-    return {split: found.in_order_of(names, whose) for split, found in images.items()}
+    return replace(found, sets={split: each.in_order_of(names, whose) for split, each in found.sets.items()})
 
 
-def read_images(source: DataSource, splits: list[Split], examine: bool = True) -> dict[Split, ImageSet]:
-    """These splits of the data.
+def images_of_split(source: DataSource, split: Split, folder: RunFolder | None) -> ImageSet:
+    """One split of the data as a run has it, not examined.
+
+    Raises:
+        DataError: see `read_images`.
+        RunError: what the run has kept of its images is damaged.
+    """
+    return read_images(as_in_run(source, folder), [split], examine=False).sets[split]
+
+
+def read_images(source: DataSource, splits: Sequence[Split], examine: bool = True) -> Survey:
+    """These splits of the data, and what is odd about them.
 
     Args:
         source: of the data.
@@ -37,21 +53,17 @@ def read_images(source: DataSource, splits: list[Split], examine: bool = True) -
     Raises:
         DataError: files are missing, or damaged (all are named together); fewer than two classes.
     """
-    images = {split: source.load(split) for split in splits}
-    for split, each in images.items():
+    if isinstance(source, Collection):
+        # What a run left out is left out by name, without another look at all images.
+        kept = source.kept if isinstance(source, Splittable) else None
+        known = kept is not None and kept.looked_at.issuperset(splits)
+        found = survey(source.listed(splits), source.skip_bad and not known, examine)
+    else:
+        found = survey({split: source.load(split) for split in splits}, False, examine)
+    for split, each in found.sets.items():
         if len(each.classes) < 2:
             raise DataError(
                 f"the {split} images of {each.name} are of {len(each.classes)} class; expected at least two classes to "
                 "tell apart"
             )
-    stores = {split: each.images for split, each in images.items()}
-    damages = []
-    for split, store in stores.items():
-        if examine and isinstance(store, Encoded) and Processes.from_environment().first:
-            try:
-                store.check()
-            except DataError as error:
-                damages.append(f"{split}: {error}")
-    if damages:
-        raise DataError("\n".join(damages))
-    return images
+    return found

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from toughen.commands.classes import with_model_labels
+from toughen.commands.images import images_of_split
 from toughen.commands.into_folder import check_place
 from toughen.data.source import DataSource, ImageSet
 from toughen.data.tensors import image_set
@@ -40,6 +41,7 @@ class Subject:
     data: Any = None
     weights: Path | None = None
     described: Any = None
+    source: RunFolder | None = None
 
 
 def subject_in_hand(
@@ -55,7 +57,7 @@ def subject_in_hand(
             "images: expected evaluate(network, images, labels), evaluate(network, loader) or "
             "evaluate(network, data=...), and one of them"
         )
-    found = image_set(images, labels) if data is None else data.load("test")
+    found = image_set(images, labels) if data is None else images_of_split(data, "test", None)
     found = _with_classes_of(network, found) if data is None else found
     folder = None if out is None else RunFolder(out)
     if folder is not None:
@@ -106,9 +108,9 @@ def subject_in_files(
     if path is None and source is not None:
         source.require(source.model)
         path = source.model
-    images = with_model_labels(chosen.load("test"), path, source if model is None else None)
+    images = with_model_labels(images_of_split(chosen, "test", source), path, source if model is None else None)
     network = _network(model, path, source, config, images)
-    return Subject(network, images, threat, folder, own, chosen, path, _described(model, config, images))
+    return Subject(network, images, threat, folder, own, chosen, path, _described(model, config, images), source)
 
 
 def _need_model(run: str | Path | None, model: Any, weights: str | None, data: DataSource | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from toughen.commands.images import images_of_split
 from toughen.data import sample_by_class
 from toughen.data.source import DataSource, ImageSet
 from toughen.errors import InputError, RunError
@@ -67,7 +68,7 @@ def _images(folder: RunFolder) -> ImageSet:
     """The split that a run was evaluated on."""
     source: DataSource = stored_object(folder.read_config(), "data", DataSource, folder.config)
     evaluated = folder.read_result()["data"]
-    images = source.load(evaluated["split"])
+    images = images_of_split(source, evaluated["split"], folder)
     return images.in_order_of(evaluated["classes"], str(folder.result))  # the order of the models' logits
 
 

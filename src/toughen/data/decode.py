@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from toughen.errors import DataError, InputError
+from toughen.extras import library
 from toughen.numbers import check_number
 
 MODES = {1: "L", 3: "RGB"}
@@ -17,6 +19,25 @@ MOST_PIXELS = 89_478_485
 """Of one image, as PIL's own warning: a small file may unpack to a large one."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held."""
+HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Brands of photographs of phones, in bytes 8 to 11 of the file."""
+DARK = 2**14
+"""A 16-bit image whose values are all below this is nearly black in 8 bits."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What an image is, as it is decoded.
+
+    Attributes:
+        height: in pixels, upright.
+        width: in pixels, upright.
+        odd: what decoding changes beside the size, as keys of `survey.ODD`.
+    """
+
+    height: int
+    width: int
+    odd: frozenset[str] = frozenset()
 
 
 def check_format(size: int | None, channels: int) -> None:
@@ -44,21 +65,29 @@ def decode(file: BinaryIO, where: str, channels: int, size: int | None = None) -
         channels: 1 or 3.
         size: height and width of the result; None keeps the image's own.
 
+    Of an image of 16 bits the upper 8 are used, of several frames the first.
+
     Raises:
-        DataError: truncated, damaged, not an image, or of more than 8 bits a channel.
+        DataError: truncated, damaged, not an image, or of more than 16 bits a channel.
     """
     with _opened(file, where) as image:
-        if image.mode.startswith(("I", "F")):
-            # Converting these with PIL clips at 255, which would turn most of a 16-bit image white.
-            raise DataError(
-                f"{where} has pixels of more than 8 bits (mode {image.mode}); save it with 8 bits a channel"
-            )
-        if image.getexif().get(ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-        image = image.convert(MODES[channels])
+        image = _upright(image, where).convert(MODES[channels])
         if size is not None:
             image = _resize_and_crop(image, size)
         return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def look(file: BinaryIO, where: str, channels: int) -> Look:
+    """Decode an image wholly, and say what it is.
+
+    Raises:
+        DataError: as `decode`.
+    """
+    with _opened(file, where) as image:
+        odd = frozenset(_odd(image, channels))  # before it is converted
+        upright = _upright(image, where)
+        upright.convert(MODES[channels])
+        return Look(upright.height, upright.width, odd)
 
 
 def dimensions(file: BinaryIO, where: str) -> tuple[int, int]:
@@ -73,6 +102,49 @@ def dimensions(file: BinaryIO, where: str) -> tuple[int, int]:
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
+def _odd(image: Any, channels: int) -> Iterator[str]:
+    deep = _is_deep(image)  # before it is loaded, which forgets it
+    if getattr(image, "is_animated", False) and image.format in ("GIF", "PNG", "WEBP", "TIFF"):
+        yield "frames"
+    bands = image.getbands()
+    if "A" in bands or "a" in bands:
+        if image.getchannel(len(bands) - 1).getextrema()[0] < 255:
+            yield "transparent"
+    elif "transparency" in image.info:
+        yield "transparent"
+    if image.mode == "CMYK":
+        yield "cmyk"
+    if deep:
+        yield "dark" if image.mode.startswith("I") and np.asarray(image).max() < DARK else "deep"
+    colours = bands[0] not in ("1", "L", "I", "F")
+    if colours != (channels == 3):
+        yield "colour" if colours else "grey"
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        yield "turned"
+
+
+def _is_deep(image: Any) -> bool:
+    """Whether the file has 16 bits a channel; colour images of PIL have 8, whatever the file has."""
+    return image.mode.startswith("I;16") or any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
+def _upright(image: Any, where: str) -> Any:
+    """The image in 8 bits a channel, turned as its EXIF orientation says."""
+    deep = _is_deep(image)  # before the tags are looked for, which may load it
+    turned = image.getexif().get(ORIENTATION, 1) != 1
+    if image.mode.startswith(("I", "F")):
+        # Converting these with PIL clips at 255, which would turn most of a 16-bit image white.
+        if not deep:
+            raise DataError(
+                f"{where} has pixels of more than 16 bits (mode {image.mode}), whose range nothing tells; save it with "
+                "8 bits a channel"
+            )
+        exif = image.getexif()
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image.getexif()[ORIENTATION] = exif.get(ORIENTATION, 1)
+    return ImageOps.exif_transpose(image) if turned else image
+
+
 def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
     from torchvision.transforms import functional  # here, because it takes a second to import
 
@@ -82,7 +154,7 @@ def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
 @contextmanager
 def _opened(file: BinaryIO, where: str) -> Iterator[Any]:
     try:
-        with file, Image.open(file, formats=FORMATS) as image:
+        with file, _open(file) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise DataError(
                     f"{where} is of {image.width:,} x {image.height:,} pixels; expected at most {MOST_PIXELS:,}; make "
@@ -94,3 +166,15 @@ def _opened(file: BinaryIO, where: str) -> Iterator[Any]:
     except Exception as error:  # on damaged files PIL's decoders raise whatever their arithmetic meets
         reason = "unknown format or damaged header" if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"{where} is not a readable image: {reason}; replace it or leave it out") from error
+
+
+def _open(file: BinaryIO) -> Any:
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        file.seek(0)
+        head = file.read(12)
+        if head[4:8] != b"ftyp" or head[8:] not in HEIF:
+            raise
+        file.seek(0)
+        return library("pillow_heif", "heif").HeifImageFile(file)

@@ -1,7 +1,8 @@
 """Images that stay encoded until they are asked for."""
 
-import warnings
+import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -9,9 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toughen.data.decode import decode, dimensions
-from toughen.data.kinds import listed
-from toughen.errors import DataError, ToughenWarning
+from toughen.data.decode import Look, decode, dimensions, look
+from toughen.errors import DataError
 from toughen.reading.files import check_file, readable
 
 SPAN = 64
@@ -30,12 +30,21 @@ class Source(Protocol):
     def where(self, index: int) -> str:
         """Name of the image in an error."""
 
+    def name(self, index: int) -> str:
+        """Its name within the data, wherever these lie: what a run keeps of it."""
+
 
 class Files:
-    """One encoded image a file."""
+    """One encoded image a file.
 
-    def __init__(self, paths: list[str]) -> None:
+    Args:
+        paths: the files.
+        root: the folder that their names begin in.
+    """
+
+    def __init__(self, paths: list[str], root: str = "") -> None:
         self.paths = paths
+        self.root = root
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -54,6 +63,10 @@ class Files:
     def where(self, index: int) -> str:
         """The file's path."""
         return self.paths[index]
+
+    def name(self, index: int) -> str:
+        """The file's path from the root."""
+        return os.path.relpath(self.paths[index], self.root) if self.root else self.paths[index]
 
 
 class Chosen:
@@ -76,58 +89,28 @@ class Chosen:
         return self.source.open(self.indices[index])
 
     def where(self, index: int) -> str:
-        """Name of the image in the other source."""
+        """Name of the image in an error."""
         return self.source.where(self.indices[index])
 
+    def name(self, index: int) -> str:
+        """Its name within the data."""
+        return self.source.name(self.indices[index])
 
-def scan(source: Source, channels: int) -> list[tuple[int, int] | DataError]:
-    """Every image decoded, by as many threads as torch may use: its height and width, or what is wrong with it."""
-    found: list[tuple[int, int] | DataError] = [(0, 0)] * len(source)
 
-    def look(start: int) -> None:
+def scan(source: Source, channels: int) -> list[Look | DataError]:
+    """Every image decoded, by as many threads as torch may use: what it is, or what is wrong with it."""
+    found: list[Look | DataError] = [Look(0, 0)] * len(source)
+
+    def fill(start: int) -> None:
         for index in range(start, min(start + SPAN, len(source))):
             try:
-                height, width, _ = decode(source.open(index), source.where(index), channels).shape
-                found[index] = (height, width)
+                found[index] = look(source.open(index), source.where(index), channels)
             except DataError as error:
                 found[index] = error
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(look, range(0, len(source), SPAN)))
+        list(pool.map(fill, range(0, len(source), SPAN)))
     return found
-
-
-def sound(source: Source, labels: Tensor, channels: int, classes: tuple[str, ...]) -> tuple[Source, Tensor]:
-    """The images that can be decoded, and their labels; a warning names the others.
-
-    Raises:
-        DataError: a class has none that can.
-    """
-    found = scan(source, channels)
-    damaged = [each for each in found if isinstance(each, DataError)]
-    if not damaged:
-        return source, labels
-    kept = [index for index, each in enumerate(found) if not isinstance(each, DataError)]
-    chosen = labels[kept]
-    emptied = sorted(set(labels.tolist()) - set(chosen.tolist()))
-    if emptied:
-        raise DataError(
-            f"class {classes[emptied[0]]} has no readable image: {damaged[0]}; replace its images or remove the class"
-        )
-    warnings.warn(f"left out (skip_bad): {_named(damaged)}", ToughenWarning, stacklevel=3)
-    return Chosen(source, kept), chosen
-
-
-def first_sound(source: Source, channels: int) -> Source:
-    """The first image that can be decoded, alone; the first one where none can."""
-    alone = (Chosen(source, [index]) for index in range(len(source)))
-    readable = (each for each in alone if not isinstance(scan(each, channels)[0], DataError))
-    return next(readable, Chosen(source, [0]))
-
-
-def _named(damaged: list[DataError]) -> str:
-    images = "1 image" if len(damaged) == 1 else f"{len(damaged):,} images"
-    return listed(f"{images} that cannot be read", damaged)
 
 
 class Encoded:
@@ -137,22 +120,39 @@ class Encoded:
         source: the place they are read from.
         channels: 1 (grey) or 3 (RGB).
         size: every image is resized and cropped to `size` x `size`; None requires images of one size.
-        like: without `size`, images whose size these must have too; by default the first image sets it.
-
-    Raises:
-        DataError: the first image cannot be read.
+        like: without `size`, images whose size these must have too; by default the first one that can be read sets it.
     """
 
     def __init__(self, source: Source, channels: int, size: int | None = None, like: "Encoded | None" = None) -> None:
         self.source = source
+        self.channels = channels
         self.size = size
-        if size is not None:
-            self.shape, self.sized_by = (channels, size, size), "--data.size"
-        elif like is not None:
-            self.shape, self.sized_by = like.shape, like.sized_by
-        else:
-            height, width = dimensions(source.open(0), source.where(0))
-            self.shape, self.sized_by = (channels, height, width), source.where(0)
+        self.like = like
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width.
+
+        Raises:
+            DataError: without `size`, no image can be read.
+        """
+        return self._sized[0]
+
+    @cached_property
+    def _sized(self) -> tuple[tuple[int, int, int], str]:
+        """The shape, and what decides it. Read when it is needed: whoever looks at all images names all bad ones."""
+        if self.size is not None:
+            return (self.channels, self.size, self.size), "--data.size"
+        if self.like is not None:
+            return self.like._sized
+        first: DataError | None = None
+        for index in range(len(self.source)):
+            where = self.source.where(index)
+            try:
+                return (self.channels, *dimensions(self.source.open(index), where)), where
+            except DataError as error:
+                first = first or error
+        raise first or DataError("there are no images")
 
     def __len__(self) -> int:
         return len(self.source)
@@ -180,21 +180,6 @@ class Encoded:
                 fill(start)
         return torch.from_numpy(pixels)
 
-    def check(self) -> None:
-        """Decode every image, so that a damaged one is found now and not in the middle of a run.
-
-        Raises:
-            DataError: images that cannot be read, named together; or one of another size, where sizes must agree.
-        """
-        found = scan(self.source, self.shape[0])
-        damaged = [each for each in found if isinstance(each, DataError)]
-        if damaged:
-            raise DataError(f"{_named(damaged)}\nReplace them, or leave them out with --data.skip_bad true")
-        if self.size is None:
-            for index, size in enumerate(found):
-                assert not isinstance(size, DataError)
-                self._check_size(*size, self.source.where(index))
-
     def check_sizes(self) -> None:
         """Read every image's header, so that a wrong size is found now and not in the middle of a run.
 
@@ -213,10 +198,10 @@ class Encoded:
         return image.transpose(2, 0, 1)
 
     def _check_size(self, height: int, width: int, where: str) -> None:
-        expected = self.shape[1:]
-        if (height, width) != expected:
+        (_, *expected), sized_by = self._sized
+        if [height, width] != expected:
             raise DataError(
-                f"images of different sizes: {self.sized_by} is {expected[1]} x {expected[0]} pixels, "
+                f"images of different sizes: {sized_by} is {expected[1]} x {expected[0]} pixels, "
                 f"{where} is {width} x {height}; bring them to one size with "
                 f"--data.size {min(*expected, height, width)}"
             )

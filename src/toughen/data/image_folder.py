@@ -1,27 +1,27 @@
 """A folder of class folders."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from toughen.data.decode import check_format
-from toughen.data.encoded import Encoded, Files, Source, first_sound, sound
-from toughen.data.kinds import check_kinds, visible_files
-from toughen.data.source import DataSource, ImageSet, Split
+from toughen.data.collection import Found, Part, Splittable
+from toughen.data.encoded import Files
+from toughen.data.kinds import IMAGES, is_image, visible_files
+from toughen.data.source import Split
+from toughen.data.splits import named
 from toughen.errors import DataError
 
-TEST_FOLDERS = ("test", "val", "validation", "valid")
 
-
-class ImageFolder(DataSource):
-    """Your own images: PATH/train and PATH/test (or val), each with one folder of image files a class.
+class ImageFolder(Splittable):
+    """Your own images: a folder of image files a class, in PATH/train and PATH/test, or in PATH itself.
 
         PATH/train/cat/1.jpg   PATH/train/dog/7.png   PATH/test/cat/3.jpg   ...
+        PATH/cat/1.jpg   PATH/dog/7.png   ...
 
-    Class folders are sorted by name and searched with their subfolders; hidden files and folders are left
-    out. Where both test and val exist, test is the test set and val is not used. A training run decodes every image
-    before it begins, and names all that cannot be read; files of kinds that are not read, such as .gif, are an error,
-    and such as .txt a warning.
+    Without train and test, `test_share` of every class is drawn as the test set; a run keeps which, for `--resume`
+    and `evaluate`. The folders may also be called training and testing, val, validation or valid, in any case; where
+    both test and val exist, val is not used. Class folders are sorted by name and searched with their subfolders;
+    hidden files and folders are left out. A training run decodes every image before it begins, and says all at once
+    what is odd, what cannot be read, and which files are of no kind that is read.
 
     Args:
         path: the folder; with `test`, it may also hold the training set's class folders itself.
@@ -30,9 +30,11 @@ class ImageFolder(DataSource):
         channels: 3 (RGB) or 1 (grey).
         name: title of figures made on this data; default the folder's name.
         skip_bad: leave out images that cannot be read, and files of kinds that are not, and say which.
+        test_share: share of every class that is drawn as the test set, where there is none.
+        seed: decides which images those are. Figures of two seeds are not comparable.
 
     Raises:
-        InputError: `size` or `channels` out of range.
+        InputError: `size`, `channels`, `test_share` or `seed` out of range.
     """
 
     def __init__(
@@ -43,69 +45,93 @@ class ImageFolder(DataSource):
         channels: int = 3,
         name: str | None = None,
         skip_bad: bool = False,
+        test_share: float = 0.2,
+        seed: int = 0,
     ) -> None:
-        check_format(size, channels)
+        super().__init__(size, channels, name, skip_bad, test_share, seed)
         self.path = path
         self.test = test
-        self.size = size
-        self.channels = channels
-        self.name = name
-        self.skip_bad = skip_bad
 
-    def load(self, split: Split) -> ImageSet:
-        """The training or the test images, still encoded.
+    def find(self, splits: Sequence[Split]) -> Found:
+        """The files of these splits, or all where there are no splits.
 
         Raises:
-            DataError: a missing or empty folder, only one class, a class folder without images, files of kinds that
-                are not read, other classes in the test set than in the training set, an unreadable first image.
+            DataError: a missing or empty folder, only one class, a class folder without images, other classes in the
+                test set than in the training set.
         """
         root = Path(self.path).expanduser()
         if not root.is_dir():
             raise DataError(f"no folder at {root}; expected one with train/ and test/, given by --data.path")
-        train, test = self._train_folder(root), self._test_folder(root)
-        folder = train if split == "train" else test
-        if folder is None or not folder.is_dir():
-            raise DataError(_missing(root, folder, split))
-        classes = _classes(folder)
-        other = test if split == "train" else train
-        if other is not None and other.is_dir():
-            _check_same_classes(folder, classes, other, _classes(other))
-        source, labels = self._images(folder, classes)
-        like = None
-        if split == "test" and train is not None and train.is_dir() and self.size is None:
-            like = Encoded(self._first(train, classes[0]), self.channels)
-        images = Encoded(source, self.channels, self.size, like)
-        return ImageSet(images, labels, tuple(classes), self.name or root.resolve().name)
+        name = root.resolve().name
+        folders = self._folders(root)
+        if not folders:
+            classes = _classes(root)
+            return Found({None: _part(root, root, classes)}, tuple(classes), name)
+        for split in splits:
+            if split not in folders:
+                raise DataError(_missing(root, split))
+            if not folders[split].is_dir():
+                raise DataError(
+                    f"no folder at {folders[split]}; expected one folder of images a class, given by --data.test"
+                )
+        classes_of = {split: _classes(folder) for split, folder in folders.items() if folder.is_dir()}
+        if len(classes_of) == 2:
+            _check_same_classes(folders, classes_of)
+        # The first training image sets the size, where none is given.
+        wanted = {*splits, "train"} if self.size is None else set(splits)
+        return Found(
+            {split: _part(root, folders[split], each) for split, each in classes_of.items() if split in wanted},
+            tuple(classes_of[splits[0]]),
+            name,
+        )
 
-    def _images(self, folder: Path, classes: list[str]) -> tuple[Source, torch.Tensor]:
-        others: list[str] = []
-        paths, labels = _files(folder, classes, others)
-        check_kinds(others, self.skip_bad)
-        source, numbers = Files(paths), torch.tensor(labels)
-        return sound(source, numbers, self.channels, tuple(classes)) if self.skip_bad else (source, numbers)
-
-    def _first(self, train: Path, name: str) -> Source:
-        """The training set's first image, which sets the size."""
-        files = Files(_files(train, [name], [])[0])
-        return first_sound(files, self.channels) if self.skip_bad else files
-
-    def _train_folder(self, root: Path) -> Path | None:
-        if (root / "train").is_dir():
-            return root / "train"
-        return root if self.test is not None else None
-
-    def _test_folder(self, root: Path) -> Path | None:
+    def _folders(self, root: Path) -> dict[Split, Path]:
+        """The folder of each split; none where the root holds class folders."""
+        names = [entry.name for entry in root.iterdir() if entry.is_dir()]
+        folders: dict[Split, Path] = {}
+        for split in ("train", "test"):
+            name = named(split, names)
+            if name is not None:
+                folders[split] = root / name
         if self.test is not None:
-            return Path(self.test).expanduser()
-        return next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
+            folders["test"] = Path(self.test).expanduser()
+            folders.setdefault("train", root)
+        return folders
 
 
-def _missing(root: Path, folder: Path | None, split: Split) -> str:
-    if folder is not None:
-        return f"no folder at {folder}; expected one folder of images a class, given by --data.test"
-    found = ", ".join(sorted(entry.name for entry in root.iterdir())[:5]) or "nothing"
-    names = "train" if split == "train" else " or ".join(TEST_FOLDERS[:2])
-    return f"{root} has no folder {names}; found: {found}. Name the test images' folder with --data.test"
+def _missing(root: Path, split: Split) -> str:
+    found = ", ".join(sorted(entry.name for entry in root.iterdir())[:5])
+    if split == "train":
+        return f"{root} has no folder train; found: {found}. Name the training images' folder with --data.path"
+    train = named("train", (entry.name for entry in root.iterdir()))
+    return (
+        f"{root} has no folder test or val; found: {found}. Name the test images' folder with --data.test, or let test "
+        f"images be drawn: --data.path {root / (train or 'train')}"
+    )
+
+
+def _part(root: Path, folder: Path, classes: list[str]) -> Part:
+    """Images and labels of a folder of class folders, and its other files."""
+    paths: list[str] = []
+    labels: list[int] = []
+    others: list[str] = []
+    for number, name in enumerate(classes):
+        files = visible_files(folder / name)
+        images = [path for path in files if is_image(path)]
+        if not images:
+            raise DataError(
+                f"class folder {folder / name} has no image; expected files ending in {', '.join(IMAGES)}. Add images "
+                "or remove the folder"
+            )
+        paths += images
+        labels += [number] * len(images)
+        others += [path for path in files if not is_image(path)]
+    loose = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(".") and is_image(entry.name))
+    if loose:
+        raise DataError(
+            f"{folder} has {len(loose):,} images in no class folder, such as {loose[0]}; move them into one"
+        )
+    return Part(Files(paths, str(root)), labels, others)
 
 
 def _classes(folder: Path) -> list[str]:
@@ -117,35 +143,12 @@ def _classes(folder: Path) -> list[str]:
     return classes
 
 
-def _check_same_classes(folder: Path, classes: list[str], other: Path, other_classes: list[str]) -> None:
-    differing = sorted(set(classes) ^ set(other_classes))
+def _check_same_classes(folders: dict[Split, Path], classes: dict[Split, list[str]]) -> None:
+    train, test = classes["train"], classes["test"]
+    differing = sorted(set(train) ^ set(test))
     if differing:
-        owners = (f"{name} only in {folder if name in classes else other}" for name in differing[:3])
+        owners = (f"{name} only in {folders['train' if name in train else 'test']}" for name in differing[:3])
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise DataError(
             f"training and test classes differ: {'; '.join(owners)}{more}; give both the same class folders"
         )
-
-
-def _files(folder: Path, classes: list[str], others: list[str]) -> tuple[list[str], list[int]]:
-    """Images and labels; the class folders' other files are added to `others`."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS  # here: it takes a second to import
-
-    paths, labels = [], []
-    for number, name in enumerate(classes):
-        files = visible_files(folder / name)
-        images = [path for path in files if path.lower().endswith(IMG_EXTENSIONS)]
-        if not images:
-            raise DataError(
-                f"class folder {folder / name} has no image; expected files ending in "
-                f"{', '.join(IMG_EXTENSIONS)}. Add images or remove the folder"
-            )
-        paths += images
-        labels += [number] * len(images)
-        others += [path for path in files if not path.lower().endswith(IMG_EXTENSIONS)]
-    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    if loose := [name for name in names if name.lower().endswith(IMG_EXTENSIONS)]:
-        raise DataError(
-            f"{folder} has {len(loose):,} images in no class folder, such as {loose[0]}; move them into one"
-        )
-    return paths, labels

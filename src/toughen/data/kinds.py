@@ -1,17 +1,25 @@
-"""Files that lie among images and are none that can be read."""
+"""Files that lie among images: which are images, which are certainly none, and which may be."""
 
 import os
-import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from toughen.errors import DataError, ToughenWarning
+from toughen.errors import DataError
 
+IMAGES = (
+    *(".bmp", ".gif", ".heic", ".heif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
+)
+"""Endings of the files that are read as images."""
 NO_IMAGES = frozenset((".csv", ".db", ".html", ".ini", ".json", ".log", ".md", ".tsv", ".txt", ".xml", ".yaml", ".yml"))
 """Kinds of files that are certainly no images: notes, annotations, and what file managers leave."""
 NAMED = 20
 """Files or images that a message names; it counts the others."""
+
+
+def is_image(path: str) -> bool:
+    """Whether a file is called as an image."""
+    return path.lower().endswith(IMAGES)
 
 
 def visible_files(folder: Path) -> list[str]:
@@ -31,32 +39,15 @@ def visible_files(folder: Path) -> list[str]:
     return [path for _, path in sorted(paths)]
 
 
-def check_kinds(others: Iterable[str], skip: bool) -> None:
-    """Warn of the files that are left out of a data set because they are of kinds that cannot be read.
-
-    A file that cannot be an image gives a warning, one that may be, such as a .gif, an error.
-
-    Args:
-        others: the files.
-        skip: a warning instead of an error: they are left out by decision.
-
-    Raises:
-        DataError: naming and counting the files, unless `skip`.
-    """
-    files = [Path(path) for path in others]
-    notes = [file for file in files if file.suffix.lower() in NO_IMAGES]
-    if len(notes) < len(files) and not skip:
-        strange = [file for file in files if file not in set(notes)]
-        raise DataError(
-            f"{_named(strange)}\nSave them as .png or .jpg, move them elsewhere, or leave them out with "
-            "--data.skip_bad true"
-        )
-    if files:
-        warnings.warn(f"left out: {_named(files)}", ToughenWarning, stacklevel=4)
+def parted(others: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Files that are certainly no images, and those that may be, such as a .psd."""
+    notes = [path for path in others if Path(path).suffix.lower() in NO_IMAGES]
+    return notes, sorted(set(others) - set(notes))
 
 
-def _named(files: list[Path]) -> str:
-    kinds = Counter(file.suffix.lower() or "without an ending" for file in files)
+def not_read(files: Sequence[str]) -> str:
+    """Files of kinds that are not read, counted and named."""
+    kinds = Counter(Path(path).suffix.lower() or "without an ending" for path in files)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     are = "1 file is" if len(files) == 1 else f"{len(files):,} files are"
     return listed(f"{are} not read ({counts})", files)

@@ -10,15 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from toughen.data.collection import Collection
 from toughen.data.decode import check_format
-from toughen.data.encoded import Encoded, Source, first_sound, sound
+from toughen.data.encoded import Encoded
 from toughen.data.shards import class_names, find_shards, image_column, label_column, read_column, shard_schema
-from toughen.data.source import MOST_CLASSES, DataSource, ImageSet, Split
+from toughen.data.source import MOST_CLASSES, ImageSet, Split
 from toughen.errors import DataError
 from toughen.hardware.memory import available_memory
 
 
-class Parquet(DataSource):
+class Parquet(Collection):
     """Your own images, or a Hugging Face data set's: a folder with `train-*.parquet` and `test-*.parquet`.
 
     The shards may lie in PATH or in PATH/data, as `train-*.parquet`, `train.parquet` or `train/*.parquet`;
@@ -58,13 +59,12 @@ class Parquet(DataSource):
         self.name = name
         self.skip_bad = skip_bad
 
-    def load(self, split: Split) -> ImageSet:
-        """The training or the test images, still encoded.
+    def listed(self, splits: Sequence[Split]) -> dict[Split, ImageSet]:
+        """The images of these splits as they are found.
 
         Raises:
             DataError: missing, incomplete or damaged shards; no fitting column; rows without a label; labels
-                outside the classes, or one class only; shards larger than the machine's memory; an unreadable first
-                image.
+                outside the classes, or one class only; shards larger than the machine's memory.
         """
         root = Path(self.path).expanduser()
         if not root.is_dir():
@@ -73,18 +73,20 @@ class Parquet(DataSource):
             "train": find_shards(root, "train"),
             "test": find_shards(root, "test"),
         }
-        if not shards[split]:
-            found = ", ".join(sorted(entry.name for entry in root.iterdir())[:5]) or "nothing"
-            raise DataError(f"{root} has no {split}-*.parquet, neither there nor in data/; found: {found}")
-        _check_memory(shards[split])
-        labels, classes = self._labels(shards, split)
-        source: Source = self._rows(shards[split])
-        if self.skip_bad:
-            source, labels = sound(source, labels, self.channels, classes)
-        images = Encoded(source, self.channels, self.size, self._like(shards, split))
-        return ImageSet(images, labels, classes, self.name or root.resolve().name)
+        for split in splits:
+            if not shards[split]:
+                found = ", ".join(sorted(entry.name for entry in root.iterdir())[:5]) or "nothing"
+                raise DataError(f"{root} has no {split}-*.parquet, neither there nor in data/; found: {found}")
+        _check_memory([shard for split in splits for shard in shards[split]])
+        labels, classes = self._labels(shards)
+        name = self.name or root.resolve().name
+        sets = {}
+        for split in splits:
+            images = Encoded(self._rows(shards[split]), self.channels, self.size, self._like(shards, split))
+            sets[split] = ImageSet(images, labels[split], classes, name)
+        return sets
 
-    def _labels(self, shards: dict[Split, list[Path]], split: Split) -> tuple[torch.Tensor, tuple[str, ...]]:
+    def _labels(self, shards: dict[Split, list[Path]]) -> tuple[dict[Split, torch.Tensor], tuple[str, ...]]:
         # Both splits are read, so that they agree on the number of classes.
         labels = {part: self._read_labels(paths) for part, paths in shards.items() if paths}
         first = (shards["train"] or shards["test"])[0]
@@ -107,7 +109,7 @@ class Parquet(DataSource):
                 )
         if len(classes) < 2:
             raise DataError(f"{first} has images of one class; expected at least two classes to tell apart")
-        return torch.from_numpy(labels[split]), classes
+        return {part: torch.from_numpy(values) for part, values in labels.items()}, classes
 
     def _read_labels(self, shards: list[Path]) -> np.ndarray:
         parts = []
@@ -130,7 +132,7 @@ class Parquet(DataSource):
             return None
         first = shards["train"][0]
         if self.skip_bad:
-            return Encoded(first_sound(self._rows([first]), self.channels), self.channels)
+            return Encoded(self._rows([first]), self.channels)
         column = read_column(first, image_column(shard_schema(first), self.image, first), rows=1)
         return Encoded(Rows([first], [column]), self.channels)
 
@@ -162,6 +164,11 @@ class Rows:
         """Shard and row, counted from 0."""
         shard, row = self._place(index)
         return f"{self.shards[shard]} row {row}"
+
+    def name(self, index: int) -> str:
+        """Name of the shard, and row."""
+        shard, row = self._place(index)
+        return f"{Path(self.shards[shard]).name} row {row}"
 
     def _place(self, index: int) -> tuple[int, int]:
         shard = int(np.searchsorted(self.ends, index, side="right"))

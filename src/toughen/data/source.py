@@ -60,12 +60,16 @@ class ImageSet:
         labels: int64, (N,), in 0 .. len(classes) - 1.
         classes: the classes' names, in the order of the labels.
         name: title of figures made on it, such as "CIFAR-10".
+        others: files that lie among the images and are none.
+        drawn: whether the split was drawn, as the data has none of its own.
     """
 
     images: ImageStore
     labels: Tensor
     classes: tuple[str, ...]
     name: str
+    others: tuple[str, ...] = ()
+    drawn: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,13 +1,15 @@
 """Tiny ImageNet in its own folder layout."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from toughen.data.encoded import Encoded, Files, Source, first_sound, sound
-from toughen.data.kinds import check_kinds, visible_files
-from toughen.data.source import DataSource, ImageSet, Split
+from toughen.data.collection import Collection
+from toughen.data.encoded import Encoded, Files
+from toughen.data.kinds import visible_files
+from toughen.data.source import ImageSet, Split
 from toughen.errors import DataError
 from toughen.reading.files import read_text, readable
 from toughen.reading.schema import shown
@@ -15,7 +17,7 @@ from toughen.reading.schema import shown
 FOLDER = "tiny-imagenet-200"
 
 
-class TinyImageNet(DataSource):
+class TinyImageNet(Collection):
     """Tiny ImageNet: 200 classes of 64 x 64 colour images, 100,000 to train and 10,000 to test.
 
     Reads the folder that `tiny-imagenet-200.zip` (http://cs231n.stanford.edu/tiny-imagenet-200.zip) unpacks to:
@@ -35,37 +37,20 @@ class TinyImageNet(DataSource):
         self.path = path
         self.skip_bad = skip_bad
 
-    def load(self, split: Split) -> ImageSet:
-        """The training or the test images, still encoded.
+    def listed(self, splits: Sequence[Split]) -> dict[Split, ImageSet]:
+        """The images of these splits as they are found.
 
         Raises:
-            DataError: a missing or empty folder or file, another kind of file among the images, or a test image
-                without a class.
+            DataError: a missing or empty folder or file, or a test image without a class.
         """
         root = self._root()
         ids = sorted(_lines(root / "wnids.txt"))
         for wnid in ids:
             if not re.fullmatch(r"\w{1,32}", wnid):  # it names a folder
                 raise DataError(f"{root / 'wnids.txt'}: expected ids such as n01443537, got {shown(wnid)}")
-        numbers = {wnid: number for number, wnid in enumerate(ids)}
-        train = _train_images(root, ids[0])
-        if split == "train":
-            each = [train, *(_train_images(root, wnid) for wnid in ids[1:])]
-            samples = [(path, number) for number, paths in enumerate(each) for path in paths]
-        else:
-            samples = _test_images(root, numbers)
-        paths = [path for path, _ in samples]
-        folders = [root / "val" / "images"] if split == "test" else [root / "train" / wnid / "images" for wnid in ids]
-        known = set(paths)
-        check_kinds([path for each in folders for path in visible_files(each) if path not in known], self.skip_bad)
-        first: Source = Files(train)
-        source: Source = Files(paths)
-        labels = torch.tensor([number for _, number in samples])
+        first = Encoded(Files(_train_images(root, ids[0]), str(root)), channels=3)
         names = _names(root / "words.txt", ids)
-        if self.skip_bad:
-            first, (source, labels) = first_sound(first, 3), sound(source, labels, 3, names)
-        images = Encoded(source, channels=3, like=Encoded(first, channels=3))
-        return ImageSet(images, labels, names, "Tiny ImageNet")
+        return {split: _images(root, ids, names, first, split) for split in splits}
 
     def _root(self) -> Path:
         given = Path(self.path).expanduser()
@@ -78,6 +63,22 @@ class TinyImageNet(DataSource):
             f"http://cs231n.stanford.edu/{FOLDER}.zip there, or name its folder with --data.path. Parquet shards are "
             "read by --data parquet, other folders of class folders by --data image_folder"
         )
+
+
+def _images(root: Path, ids: list[str], names: tuple[str, ...], first: Encoded, split: Split) -> ImageSet:
+    """One split; the first training image sets the size."""
+    if split == "train":
+        each = [_train_images(root, wnid) for wnid in ids]
+        samples = [(path, number) for number, paths in enumerate(each) for path in paths]
+        folders = [root / "train" / wnid / "images" for wnid in ids]
+    else:
+        samples = _test_images(root, {wnid: number for number, wnid in enumerate(ids)})
+        folders = [root / "val" / "images"]
+    paths = [path for path, _ in samples]
+    known = set(paths)
+    others = tuple(path for folder in folders for path in visible_files(folder) if path not in known)
+    store = Encoded(Files(paths, str(root)), channels=3, like=first)
+    return ImageSet(store, torch.tensor([number for _, number in samples]), names, "Tiny ImageNet", others)
 
 
 def _train_images(root: Path, wnid: str) -> list[str]:

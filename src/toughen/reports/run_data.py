@@ -11,6 +11,7 @@ from toughen.evaluation.gallery import read_gallery
 from toughen.evaluation.records.evaluations import Evaluations
 from toughen.evaluation.records.verdicts import Verdicts
 from toughen.reading.files import readable
+from toughen.reading.run_images import RunImages
 from toughen.run import RunFolder
 from toughen.run.manifest import check
 from toughen.training.guards.events import read_events
@@ -29,6 +30,7 @@ class RunData:
         verdicts: verdicts.parquet; None where there is none.
         gallery: gallery.safetensors by tensor.
         evaluations: all of a run's, as folder name and result, the headline first; empty for one of them.
+        images: data.json: classes and counts of the run's images, what was odd and left out; None in older runs.
         events: what the guards of the training found and did, in words.
     """
 
@@ -39,6 +41,7 @@ class RunData:
     verdicts: Verdicts | None
     gallery: dict[str, NDArray[Any]]
     evaluations: tuple[tuple[str, dict[str, Any]], ...] = ()
+    images: RunImages | None = None
     events: tuple[str, ...] = ()
 
     def class_title(self, label: int) -> str:
@@ -67,6 +70,7 @@ def read_run(folder: RunFolder) -> RunData:
         verdicts=Verdicts.read(folder.verdicts) if folder.verdicts.exists() else None,
         gallery=_read_gallery(folder) if folder.gallery.exists() else {},
         evaluations=tuple((place.path.name, result) for place, result in beside),
+        images=folder.read_data(),
         events=tuple(map(str, read_events(folder.events))),
     )
 

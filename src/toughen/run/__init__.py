@@ -3,6 +3,8 @@
 config.yaml          the complete configuration, to be given to `toughen train --config`
 classes.json         the names of the classes, in the order of the model's logits
 input.json           channels, height and width of the images that the network takes
+data.json            how many images of each class and split there were, what was odd and what was left out
+images.parquet       which image is for training and which for testing, where the run drew it; which were left out
 metrics.csv          one row an epoch
 events.json          what the guards of the training found and did; not there where nothing was
 checkpoints/last/    everything needed to go on (state.json + tensors.safetensors)

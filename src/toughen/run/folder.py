@@ -16,6 +16,7 @@ from toughen.errors import RunError, ToughenWarning
 from toughen.reading.config import Config
 from toughen.reading.files import read_json, readable
 from toughen.reading.result import check_result
+from toughen.reading.run_images import RunImages
 from toughen.reading.schema import Between, UnfitError, check_kind, shown
 from toughen.reading.yaml_text import read_yaml
 from toughen.run.files import atomic, clean_up, is_left_over, temporary_beside, writable
@@ -68,6 +69,8 @@ class RunFolder:
         self.config = self.run / "config.yaml"
         self.classes = self.run / "classes.json"
         self.input = self.run / "input.json"
+        self.data = self.run / "data.json"
+        self.images = self.run / "images.parquet"
         self.metrics = self.run / "metrics.csv"
         self.events = self.run / "events.json"
         self.checkpoint = self.run / "checkpoints" / "last"
@@ -227,6 +230,24 @@ class RunFolder:
         """Write input.json."""
         with recorded(self.input) as path:
             path.write_text(json.dumps({"shape": shape}))
+
+    def read_data(self) -> RunImages | None:
+        """What the run's images are: classes and counts, what was odd and what was left out; None in older runs.
+
+        Raises:
+            RunError: damaged.
+        """
+        if not self.data.exists():
+            return None
+        check(self.data, "restore it")
+        with readable(self.data, "restore it"):
+            facts: RunImages = read_json(self.data, RunImages)
+            return facts
+
+    def write_data(self, facts: RunImages) -> None:
+        """Write data.json."""
+        with recorded(self.data) as path:
+            path.write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
 
     def read_result(self) -> dict[str, Any]:
         """What `result.json` says.
