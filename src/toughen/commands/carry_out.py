@@ -26,6 +26,7 @@ from toughen.models import load_weights
 from toughen.run import RunFolder
 from toughen.run.lock import Lock, at_work
 from toughen.settings.description import describe
+from toughen.settings.own_files import sources
 from toughen.training import Observer, Silent, Trainer, make_accelerator, own_randomness
 from toughen.training.checkpoint import checkpoints
 
@@ -86,7 +87,9 @@ def _trainer(asked: RunRequest, found: Survey, device: torch.device, watcher: Ob
         if writes and not resumes:
             if lock is not None:
                 lock.renew()  # the folder may be another one than before
-            folder.write_config({name: describe(value) for name, value in settings.items()})
+            config = {name: describe(value) for name, value in settings.items()}
+            folder.write_config(config)
+            folder.write_code(sources(config))
             folder.write_classes(training_set.classes)
             folder.write_shape(training_set.shape)
             keep_images(folder, settings["data"], found)

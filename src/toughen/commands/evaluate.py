@@ -29,6 +29,7 @@ from toughen.models.load import load_model
 from toughen.numbers import Number
 from toughen.run import RunFolder
 from toughen.settings.description import describe
+from toughen.settings.own_files import sources
 from toughen.settings.trust import obeying_trust
 from toughen.threat import Norm, ThreatModel, as_threat
 
@@ -153,7 +154,9 @@ def evaluate(
                 asked = {name: value for name, value in vars(plan.settings).items() if name != "time_limit"}
                 described = {"data": subject.data, "threat": subject.threat, **asked, "device": settings.device}
                 described |= {"transfer": transfer, "weights": subject.weights}
-                subject.folder.write_config({"model": subject.described, **describe(described)})
+                config = {"model": subject.described, **describe(described)}
+                subject.folder.write_config(config)
+                subject.folder.write_code(sources(config))
                 keep_split_of(subject.source, subject.folder)
             processes.wait()
             own = not subject.own or all(each is None for each in given.values())

@@ -10,6 +10,7 @@ from toughen.data import ImageSet
 from toughen.errors import InputError
 from toughen.run import RunFolder
 from toughen.settings.description import describe
+from toughen.settings.own_files import sources
 from toughen.settings.signature import Setting
 
 
@@ -53,7 +54,9 @@ class RunRequest:
         """
         if self.goes_on and self.given["resume"] == "auto":
             asked = with_data_facts({name: self.given[name] for name in self.settings}, images)
-            check_asked({name: describe(value) for name, value in asked.items()}, self.folder)
+            described = {name: describe(value) for name, value in asked.items()}
+            check_asked(described, self.folder)
+            self.folder.check_code(sources(described))
 
 
 def request_of(given: Mapping[str, Any], defaults: Mapping[str, Any], known: Mapping[str, Setting]) -> RunRequest:

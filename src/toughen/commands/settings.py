@@ -83,7 +83,8 @@ def extended(settings: dict[str, Any], epochs: int, run: str) -> dict[str, Any]:
 def default_name(*parts: Any) -> str:
     """`digits-small_cnn-trades` and the like, for the run's folder."""
     described = [describe(part) for part in parts]
-    names = [str((each["init_args"] or {}).get("name") or each["class_path"].rpartition(".")[2]) for each in described]
+    called = [re.split(r"[.:]", each["class_path"])[-1] for each in described]
+    names = [str(each["init_args"].get("name") or name) for each, name in zip(described, called, strict=True)]
     return "-".join(re.sub(r"[^\w.]+", "_", Path(name).name) for name in names).lower()
 
 

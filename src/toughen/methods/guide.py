@@ -116,7 +116,7 @@ def trained_network(weights: str, model: nn.Module) -> nn.Module:
 def _built(network: str, settings: dict[str, Any], model: nn.Module, file: str | None) -> nn.Module:
     """A network of this class for the images and classes of `model`; `file` is what names it, unless the user does."""
     path, place = catalog.find("models", network, "guide.network"), f"{file}: guide.network"
-    called = import_path(path) if file is None else import_from_file(path, place, settings, nn.Module)
+    called = import_path(path) if file is None else import_from_file(path, place, settings, nn.Module, file)
     factory = with_facts(called, class_count(model), _channels(model))
     given = {**factory.keywords, **settings}
     try:

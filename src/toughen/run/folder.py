@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypedDict
 
 import yaml
 
-from toughen.errors import RunError, ToughenWarning
+from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.reading.config import Config
 from toughen.reading.files import read_json, readable
 from toughen.reading.result import check_result
@@ -196,6 +196,27 @@ class RunFolder:
         """Write config.yaml."""
         with atomic(self.config) as path:
             path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def write_code(self, sources: Mapping[str, bytes]) -> None:
+        """Keep the files that config.yaml names something in, by their paths here."""
+        for name, source in sources.items():
+            (self.run / name).parent.mkdir(exist_ok=True)
+            with atomic(self.run / name) as path:
+                path.write_bytes(source)
+
+    def check_code(self, sources: Mapping[str, bytes]) -> None:
+        """Raise unless the run was begun with these files.
+
+        Raises:
+            InputError: one is another now.
+        """
+        for name, source in sources.items():
+            kept = self.run / name
+            if kept.exists() and kept.read_bytes() != source:
+                raise InputError(
+                    f"{Path(name).name} is not what the run in {self.path} was begun with, {kept}; take that back, or "
+                    "begin another run with --out"
+                )
 
     def read_classes(self) -> tuple[str, ...] | None:
         """The names of the classes in the order of the model's logits; None for a folder that does not keep them.

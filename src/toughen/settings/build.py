@@ -157,7 +157,7 @@ def _rebuilt(value: Any, where: Given) -> Any:
     if not _is_class(value):
         return {name: _rebuilt(item, where.within({name: item})[0]) for name, item in value.items()}
     arguments = init_args(value, where.place)
-    called: Any = import_from_file(value["class_path"], where.place, arguments, base=None)
+    called: Any = import_from_file(value["class_path"], where.place, arguments, base=None, file=where.file)
     setting = Setting(where.path[-1], called, REQUIRED)
     if setting.base is None:  # trusted, and of no kind
         with described_in(where.file):

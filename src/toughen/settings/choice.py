@@ -113,7 +113,7 @@ def _resolve(setting: Setting, named: Given, arguments: Mapping[str, Any]) -> Ca
         raise InputError(f"{place}: expected settings of its own ({known}){null}, got {name!r}")
     try:
         path = catalog.find(kind, name, place) if kind else name
-        called = import_path(path) if named.file is None else import_from_file(path, place, arguments)
+        called = import_path(path) if named.file is None else import_from_file(path, place, arguments, file=named.file)
     except InputError as error:
         raise InputError(f"{place}: {str(error).removeprefix(f'{place}: ')}") from error
     # A function that a file may name builds networks, and nothing else.

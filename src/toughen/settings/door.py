@@ -12,12 +12,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from toughen import catalog
 from toughen.errors import InputError
 from toughen.settings.description import path_of
 from toughen.settings.names import import_path
+from toughen.settings.own_files import import_from_code, names_file
 from toughen.settings.trust import LIBRARIES, is_known, is_trusted
 
 FORMER = {"toughen.attacks.ascent.Ascent": "toughen.attacks.gradient.GradientAttack"}
@@ -44,7 +46,7 @@ def describing_file() -> str | None:
 
 
 def import_from_file(
-    path: str, place: str, arguments: Mapping[str, Any], base: type | None = object
+    path: str, place: str, arguments: Mapping[str, Any], base: type | None = object, file: str | None = None
 ) -> Callable[..., Any]:
     """The class, or registered builder of a network, that a file names by a dotted import path.
 
@@ -53,13 +55,14 @@ def import_from_file(
         place: the file, and where in it, for messages.
         arguments: what it would be called with.
         base: what a class there must descend from; None: one of the kinds in `catalog.KINDS`, and no function.
+        file: the file, beside which `code/net.py` of a trusted `code/net.py:Net` lies.
 
     Raises:
         InputError: neither what a file may name nor trusted; nothing was run then. Or it does not exist.
     """
     path = FORMER.get(path, path)
     if is_trusted(path):
-        return import_path(path)
+        return import_from_code(path, Path(file).parent) if file and names_file(path) else import_path(path)
     found = import_path(path) if is_known(path) or "<" in path else None  # a lambda's path is said, not imported
     if found is None or not _may_be_named(found) or not _is_kind(found, base):
         raise _refusal(path, place, arguments)
@@ -142,7 +145,7 @@ def _refusal(path: str, place: str, arguments: Mapping[str, Any] | None) -> Inpu
 
 def _advice(path: str) -> str:
     top = path.partition(".")[0]
-    if top in sys.stdlib_module_names or not re.fullmatch(r"\w+(\.\w+)+", path):
+    if top in sys.stdlib_module_names or not (re.fullmatch(r"\w+(\.\w+)+", path) or names_file(path)):
         return "No run of toughen names such a thing: the file is damaged, or made to harm you"
     return (
         f"A file from a stranger can do anything that you can; if you know where it comes from, add --trust {path} "

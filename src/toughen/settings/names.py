@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from toughen.errors import InputError
+from toughen.settings.own_files import import_from_code, names_file
 from toughen.settings.trust import is_known
 
 _FOLDER: ContextVar[str | None] = ContextVar("folder", default=None)
@@ -30,7 +31,7 @@ def finding_own_code_in(folder: Path) -> Iterator[None]:
 
 
 def import_path(path: str) -> Callable[..., Any]:
-    """The class or function that the user names by a dotted import path.
+    """The class or function that the user names by a dotted import path, or in a file, as `net.py:build`.
 
     Raises:
         InputError: the module or the name in it does not exist.
@@ -40,6 +41,8 @@ def import_path(path: str) -> Callable[..., Any]:
             f"{path!r} was a lambda or a function within another, which cannot be imported again; give a function or "
             "class of a module, or a functools.partial of it"
         )
+    if names_file(path):
+        return import_from_code(path)
     folder = _FOLDER.get()
     if folder is not None and folder not in sys.path and not is_known(path):
         sys.path.append(folder)  # last, so that it hides no other

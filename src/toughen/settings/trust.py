@@ -39,8 +39,11 @@ def trusting(names: Iterable[str]) -> Iterator[None]:
     """
     names = [names] if isinstance(names, str) else list(names)
     for name in names:
-        if not isinstance(name, str) or not re.fullmatch(r"\w+(\.\w+)*", name):
-            raise InputError(f"--trust: expected a package, a module or a class such as my_package.Net, got {name!r}")
+        if not isinstance(name, str) or not re.fullmatch(r"\w+(\.\w+)*|(code/)?[\w-]+\.py(:\w+)?", name):
+            raise InputError(
+                "--trust: expected a package, a module or a class such as my_package.Net, or a run's code/net.py, got "
+                f"{name!r}"
+            )
     token = _TRUSTED.set((*_TRUSTED.get(), *names))
     try:
         yield
@@ -75,7 +78,7 @@ def _own_class(value: Any) -> str | None:
 
 def is_trusted(path: str) -> bool:
     """Whether the user has named this class, or its module or package."""
-    return any(path == name or path.startswith(f"{name}.") for name in _TRUSTED.get())
+    return any(path == name or path.startswith((f"{name}.", f"{name}:")) for name in _TRUSTED.get())
 
 
 def trust_option(described: Any) -> str:
