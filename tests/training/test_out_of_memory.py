@@ -1,28 +1,19 @@
 """A step that does not fit into memory, in a process of which the system limits the memory."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from limited import run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc and a limit of the address space")
 
-LIMITED = """
-import resource, sys
-import torch
+TRAINER = """
 from toughen.training.loop import Trainer
 
-fit, soft = Trainer.fit, resource.getrlimit(resource.RLIMIT_AS)[0]
-
-def limit(more):
-    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + more if more else soft, resource.getrlimit(resource.RLIMIT_AS)[1]))
-
-torch.set_num_threads(1)
+fit = Trainer.fit
 """
 TRAIN = """
 from toughen.cli import main
@@ -74,20 +65,8 @@ print(json.dumps({"events": events, "far": far, "told": told}))
 """
 
 
-def run(code: str, *words: str) -> subprocess.CompletedProcess[str]:
-    # Every tensor is memory of its own, so that what is in use is what a step needs.
-    return subprocess.run(
-        [sys.executable, "-c", LIMITED + code, *words],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
-    )
-
-
 def test_a_step_that_does_not_fit_is_one_sentence(tmp_path: Path) -> None:
-    ended = run(TRAIN, str(tmp_path / "a"))
+    ended = run(TRAINER + TRAIN, str(tmp_path / "a"))
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
     assert "--batch_size 512 --accumulate 2" in " ".join(ended.stderr.split())
@@ -95,7 +74,7 @@ def test_a_step_that_does_not_fit_is_one_sentence(tmp_path: Path) -> None:
 
 def taken_again(tmp_path: Path, method: str, more: float) -> dict[str, Any]:
     """What became of a run that has so many bytes beyond those before its first step."""
-    ended = run(AGAIN, str(tmp_path), method, str(int(more)))
+    ended = run(TRAINER + AGAIN, str(tmp_path), method, str(int(more)))
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout.splitlines()[-1])
 

@@ -13,6 +13,7 @@ from toughen.attacks.base import Attack, AttackResult, PlannedAttack
 from toughen.attacks.pgd import PGD
 from toughen.errors import InputError
 from toughen.models.build import check_outputs
+from toughen.models.deadline import asked_like
 from toughen.models.facts import model_facts
 from toughen.models.inference import frozen
 from toughen.threat import ThreatModel
@@ -56,9 +57,9 @@ class Transfer(Attack):
     def run(
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
     ) -> AttackResult:
-        """Attack one batch of the source; `model` is not asked."""
+        """Attack one batch of the source, which is asked as `model` would be: in parts, and within a time limit."""
         with frozen(self.source, images.device) as source:
-            return self.attack.run(source, images, labels, threat, generator)
+            return self.attack.run(asked_like(model, source), images, labels, threat, generator)
 
 
 def transfers(models: Mapping[str, nn.Module]) -> tuple[PlannedAttack, ...]:

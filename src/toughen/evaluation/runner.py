@@ -17,6 +17,7 @@ from toughen.evaluation.analyses.base import Analysis, AnalysisContext
 from toughen.evaluation.checks import run_checks
 from toughen.evaluation.checks.doubts import reasons
 from toughen.evaluation.gallery import candidates
+from toughen.evaluation.memory import Memory
 from toughen.evaluation.plan import EvaluationPlan, prepare
 from toughen.evaluation.progress import Pace, Progress, Step
 from toughen.evaluation.records.batches import CLEAN, BatchResult, attack_table, clean_table, join_batches
@@ -26,7 +27,7 @@ from toughen.evaluation.records.spec import plain
 from toughen.evaluation.records.store import VerdictStore
 from toughen.evaluation.result import Evaluation, summarise, together
 from toughen.evaluation.settings import EvaluationSettings
-from toughen.evaluation.verify import Clean, judge, judge_again, judge_clean
+from toughen.evaluation.verify import Clean, Outcome, judge, judge_again, judge_clean
 from toughen.models.deadline import Deadline, TimeUp
 from toughen.models.inference import frozen
 from toughen.random_state import seeded
@@ -105,6 +106,7 @@ class Runner:
     ) -> None:
         self.plan, self.shard, self._progress, self._keep = plan, shard, progress, keep_adversarial
         self.deadline = Deadline(plan.settings.time_limit if time_limit is None else time_limit)
+        self.memory = Memory(self.deadline, plan)
         self.store = None if folder is None else VerdictStore(folder, plan.spec)
         self.batches: list[BatchResult] = []
         self.analyses: dict[str, Any] = {}
@@ -126,19 +128,18 @@ class Runner:
         """Compute what is not there yet, until the time is up."""
         plan = self.plan
         with frozen(plan.model, plan.device) as judged:
-            model = self.deadline.watching(judged)
             try:
-                self.batches.extend(self._attacked(model))
+                self.batches.extend(self._attacked(judged))
                 for number, analysis in enumerate(plan.analyses):
                     if self.shard.takes(number):
                         self._say(Step(self._images, self._images, analysis.name, None))
-                        self.analyses[analysis.name] = self.analyse(model, analysis)
+                        self.analyses[analysis.name] = self.analyse(judged, analysis)
                 if self.store is not None:
                     # What an earlier call found stays found, whether or not this one asks for it.
                     asked = {analysis.name for analysis in plan.analyses}
                     self.analyses |= {name: note for name, note in self.store.notes().items() if name not in asked}
                 if self._doubted():
-                    self.batches.extend(self._further(model))
+                    self.batches.extend(self._further(judged))
                 self._say(Step(self._images, self._images, "", 0.0))
             except TimeUp:
                 self._late = f"time limit of {self.deadline.seconds:g} s"
@@ -158,11 +159,15 @@ class Runner:
         if noted is not None and noted["settings"] == settings:
             return noted
         seed = plan.settings.seed
-        context = AnalysisContext(
-            model, plan.images, plan.indices, plan.threat, plan.attacks, seed, plan.spec.size, plan.device
-        )
-        with seeded(seed):
-            facts = {"settings": settings, **analysis.run(context)}
+
+        def found(model: nn.Module) -> dict[str, Any]:
+            context = AnalysisContext(
+                model, plan.images, plan.indices, plan.threat, plan.attacks, seed, plan.spec.size, plan.device
+            )
+            with seeded(seed):
+                return analysis.run(context)
+
+        facts = {"settings": settings, **self.memory.enough_for(found, model)}
         if self.store is not None:
             self.store.note(analysis.name, facts)
         return facts
@@ -226,9 +231,13 @@ class Runner:
         return None if self.store is None else self.store.read(number, name)
 
     def _clean(self, model: nn.Module, number: int) -> Clean:
-        settings = self.plan.settings
-        with seeded(settings.seed + number * self.plan.spec.size):
-            return judge_clean(model, self.plan.batch(number), self.plan.device, settings.eot)
+        settings, batch = self.plan.settings, self.plan.batch(number)
+
+        def found(model: nn.Module) -> Clean:
+            with seeded(settings.seed + number * self.plan.spec.size):
+                return judge_clean(model, batch, self.plan.device, settings.eot)
+
+        return self.memory.enough_for(found, model)
 
     def _compute(
         self,
@@ -245,20 +254,13 @@ class Runner:
         if attack is None:
             result = BatchResult(number, CLEAN, clean_table(clean, indices), **self._about)
         else:
-            seed, passes = plan.settings.seed + position, plan.settings.eot
-            with seeded(seed):
-                outcome = judge(model, clean, attack, plan.threat, seed=seed, survivors=survivors, passes=passes)
+            outcome, again = self.memory.enough_for(
+                lambda model: self._judge(model, attack, clean, survivors, position), model
+            )
             if self._keep:
                 assert survivors is not None
                 tried = survivors & outcome.attacked
                 self.adversarial[place][tried] = outcome.adversarial[tried]
-            random = plan.spec.random
-            if plan.fresh is None:
-                again = judge_again(None, model, clean, outcome, passes=passes, seed=seed, random=random)
-            else:
-                # The copy is copied, so that each batch is the first that it sees.
-                with frozen(copy.deepcopy(plan.fresh), plan.device) as fresh:
-                    again = judge_again(fresh, model, clean, outcome, passes=passes, seed=seed, random=random)
             result = BatchResult(
                 number,
                 attack.name,
@@ -274,11 +276,26 @@ class Runner:
             self.store.write(result)
         return result
 
+    def _judge(
+        self, model: nn.Module, attack: PlannedAttack, clean: Clean, survivors: Tensor | None, position: int
+    ) -> tuple[Outcome, dict[str, int]]:
+        """What an attack achieves on a batch, and how a copy sees it again."""
+        plan = self.plan
+        how: dict[str, Any] = {"seed": plan.settings.seed + position, "passes": plan.settings.eot}
+        with seeded(how["seed"]):
+            outcome = judge(model, clean, attack, plan.threat, survivors=survivors, **how)
+        how["random"] = plan.spec.random
+        if plan.fresh is None:
+            return outcome, judge_again(None, model, clean, outcome, **how)
+        # The copy is copied, so that each batch is the first that it sees.
+        with frozen(copy.deepcopy(plan.fresh), plan.device) as fresh:
+            return outcome, judge_again(self.memory.asked(fresh), model, clean, outcome, **how)
+
 
 def analyse(plan: EvaluationPlan, analyses: Sequence[Analysis], *, time_limit: float | None = None) -> dict[str, Any]:
     """What analyses find of a model whose attacks are done, by name; those that the time was enough for."""
     run, found = Runner(plan, time_limit=time_limit), {}
     with frozen(plan.model, plan.device) as judged, suppress(TimeUp):
         for analysis in analyses:
-            found[analysis.name] = run.analyse(run.deadline.watching(judged), analysis)
+            found[analysis.name] = run.analyse(judged, analysis)
     return found

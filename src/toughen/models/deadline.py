@@ -1,10 +1,12 @@
-"""A moment after which a model is asked no more."""
+"""How a model is asked: until a moment, and in parts where memory is short."""
 
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 from torch import Tensor, nn
+
+from toughen.models.sparing import in_parts
 
 
 class TimeUp(Exception):
@@ -27,22 +29,43 @@ class Deadline:
         if self._end is not None and monotonic() > self._end:
             raise TimeUp
 
-    def watching(self, model: nn.Module) -> nn.Module:
-        """The model, asked for the time before each of its passes: an attack may take an hour."""
-        return model if self._end is None else _Watched(model, self)
+    def watching(self, model: nn.Module, parts: int = 1) -> nn.Module:
+        """The model, asked for the time before each of its passes: an attack may take an hour.
+
+        Args:
+            model: images to logits.
+            parts: in how many its images are passed to it; see `in_parts`.
+        """
+        return model if self._end is None and parts == 1 else _Watched(model, self, parts)
 
 
-def watched(model: nn.Module) -> tuple[nn.Module, Callable[[], None]]:
-    """What a deadline watches, and its check; of another model the model itself, and a check that does nothing."""
-    return (model.model, model.deadline.check) if isinstance(model, _Watched) else (model, lambda: None)
+Ask = Callable[[nn.Module, Tensor], Tensor]
+"""How a network is asked for the logits of images."""
+
+
+def watched(model: nn.Module) -> tuple[nn.Module, Ask]:
+    """What a deadline watches, and how it is asked; of another model the model itself, which is called."""
+    return (model.model, model.ask) if isinstance(model, _Watched) else (model, lambda network, images: network(images))
+
+
+def asked_like(model: nn.Module, other: nn.Module) -> nn.Module:
+    """Another model, asked as this one is."""
+    return _Watched(other, model.deadline, model.parts) if isinstance(model, _Watched) else other
 
 
 class _Watched(nn.Module):
-    def __init__(self, model: nn.Module, deadline: Deadline) -> None:
+    def __init__(self, model: nn.Module, deadline: Deadline, parts: int) -> None:
         super().__init__()
         self.model = model
         self.deadline = deadline
+        self.parts = parts
 
     def forward(self, *arguments: Any) -> Tensor:
+        if len(arguments) == 1:
+            return self.ask(self.model, *arguments)
         self.deadline.check()
         return self.model(*arguments)
+
+    def ask(self, network: nn.Module, images: Tensor) -> Tensor:
+        self.deadline.check()
+        return in_parts(network, images, self.parts)

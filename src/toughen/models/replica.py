@@ -1,7 +1,6 @@
 """The copy of a model that a search runs on: nearly the same logits, sooner."""
 
 import warnings
-from collections.abc import Callable
 from typing import Literal
 from weakref import WeakKeyDictionary
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from toughen.errors import ToughenWarning
-from toughen.models.deadline import watched
+from toughen.models.deadline import Ask, watched
 from toughen.models.fold import FoldedReplica, fold
 from toughen.models.input_gradients import FiniteGradients
 from toughen.random_state import own_random_state
@@ -44,24 +43,23 @@ class Replica(nn.Module):
 
     Args:
         folded: the copy.
-        check: called before each pass.
+        ask: how it is asked.
         exact: the same in fp32, where `folded` is in bf16.
     """
 
-    def __init__(self, folded: FoldedReplica, check: Callable[[], None], exact: FoldedReplica | None = None) -> None:
+    def __init__(self, folded: FoldedReplica, ask: Ask, exact: FoldedReplica | None = None) -> None:
         super().__init__()
-        self._folded, self._check, self._exact = (folded,), check, (exact,)
+        self._folded, self._ask, self._exact = (folded,), ask, (exact,)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, fp32."""
-        self._check()
-        return self._folded[0](images)
+        return self._ask(self._folded[0], images)
 
     @property
     def queried(self) -> "Replica":
         """The copy in fp32; see `for_queries`."""
         exact = self._exact[0]
-        return self if exact is None else Replica(exact, self._check)
+        return self if exact is None else Replica(exact, self._ask)
 
 
 def for_queries(model: nn.Module) -> nn.Module:
@@ -95,12 +93,12 @@ class Replicas:
             model: frozen, on the device of the images.
             images: a few to compare the two on.
         """
-        bare, check = watched(model)
+        bare, ask = watched(model)
         if bare not in self._known:
             self._known[bare] = self._copies(bare, images[:2])
         copies = [copy.refresh() for copy in self._known[bare]]
         if copies:
-            return Replica(copies[0], check, *copies[1:])
+            return Replica(copies[0], ask, *copies[1:])
         return InBf16(model) if self.search == "bf16" else model
 
     def _copies(self, model: nn.Module, images: Tensor) -> list[FoldedReplica]:

@@ -1,0 +1,118 @@
+"""A batch under attack that does not fit into memory: the same verdicts, the model asked in parts."""
+
+import json
+import sys
+
+import pytest
+from limited import run
+from torch import Tensor, nn
+
+from toughen.data import ImageSet
+from toughen.errors import RunError, ToughenWarning
+from toughen.evaluation.plan import prepare
+from toughen.evaluation.result import Evaluation
+from toughen.evaluation.runner import Runner
+from toughen.threat import ThreatModel
+
+pytestmark = pytest.mark.usefixtures("short_self_checks")
+
+THREAT = ThreatModel("linf", 0.08)
+SETTINGS = {"budget": "quick", "test_images": 20, "sample": "first", "batch_size": 10, "device": "cpu"}
+
+
+class Room(nn.Module):
+    """A model of which no more than so many images fit at once; then torch says what it says on a CPU."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.most = network, [1000]
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) > self.most[0]:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:119] . DefaultCPUAllocator: can't allocate memory")
+        return self.network(images)
+
+
+def evaluated(network: nn.Module, images: ImageSet, most: int) -> Evaluation:
+    model = Room(network)
+    plan = prepare(model, images, THREAT, **SETTINGS)
+    model.most[0] = plan.fresh.most[0] = most  # the first looks at the model are of a few images
+    return Runner(plan).carry_out().summary()
+
+
+def test_verdicts_are_those_of_whole_batches(network: nn.Module, images: ImageSet) -> None:
+    whole = evaluated(network, images, 1000)
+    with pytest.warns(ToughenWarning, match="asked for parts") as said:
+        found = evaluated(network, images, 2)
+    assert len(said) == 1
+    ours, others = found.verdicts.table, whole.verdicts.table
+    exact = [name for name in ours.column_names if not name.endswith(("_norm", "_confidence"))]
+    assert ours.select(exact).equals(others.select(exact))
+    for name in set(ours.column_names) - set(exact):
+        assert ours[name].to_pylist() == pytest.approx(others[name].to_pylist(), abs=1e-4), name
+    outcomes = [[(check["name"], check["passed"]) for check in each.result["checks"]] for each in (found, whole)]
+    assert outcomes[0] == outcomes[1]
+
+
+def test_where_not_one_image_fits_it_is_a_sentence(network: nn.Module, images: ImageSet) -> None:
+    with pytest.warns(ToughenWarning), pytest.raises(RunError, match=r"does not suffice for 10 .* --batch_size 5"):
+        evaluated(network, images, 0)
+
+
+class OfTheBatch(nn.Module):
+    """A model that compares an image with the others of its batch."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images - images.mean(0))
+
+
+def test_a_model_that_looks_at_the_batch_is_not_asked_in_parts(network: nn.Module, images: ImageSet) -> None:
+    with pytest.warns(ToughenWarning), pytest.raises(RunError, match="depends on the others"):
+        evaluated(OfTheBatch(network), images, 2)
+
+
+CODE = """
+import json, warnings
+from contextlib import nullcontext
+import pyarrow as pa
+from toughen.data import Digits
+from toughen.evaluation.plan import prepare
+from toughen.evaluation.runner import Runner
+from toughen.models import WideResNet
+from toughen.threat import ThreatModel
+
+torch.manual_seed(0)
+model, images = WideResNet(depth=16, width=2, in_channels=1), Digits().load("test")
+with torch.no_grad():
+    for _ in range(20):
+        model(torch.rand(64, 1, 8, 8))  # BatchNorm sees what it will see
+told, tables = [], []
+for more in (0, int(sys.argv[2])):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        plan = prepare(
+            model.eval(), images, ThreatModel("linf", 0.02), budget="quick", checks=False, device="cpu",
+            batch_size=120, test_images=120, precision=sys.argv[1],
+        )
+        limit(more)
+        tables.append(Runner(plan).carry_out().summary().verdicts.table)
+        limit(0)
+    told.append(sum("asked for parts" in str(each.message) for each in said))
+flags = [name for name in tables[0].column_names if tables[0].schema.field(name).type == pa.bool_()]
+held = [{name: table[name].to_pylist() for name in flags} for table in tables]
+print(json.dumps({"told": told, "same": held[0] == held[1], "columns": list(held[0])}))
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc and a limit of the address space")
+@pytest.mark.parametrize("precision", ["fp32", "folded"])
+def test_a_batch_that_does_not_fit_has_the_same_verdicts(precision: str) -> None:
+    ended = run(CODE, precision, "15000000")
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout.splitlines()[-1])
+    assert (found["told"], found["same"]) == ([0, 1], True) and len(found["columns"]) == 3
