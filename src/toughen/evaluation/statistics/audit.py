@@ -1,0 +1,90 @@
+"""How many of the images that a cheap attack left an expensive one would break, from a sample of them that grows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import betabinom
+
+from toughen.errors import InputError
+
+# Any prior gives valid bounds. This one makes them narrow where few of the images that are left are breakable.
+_PRIOR = (1.0, 10.0)
+
+
+@dataclass(frozen=True)
+class AuditedAccuracy:
+    """An estimate of the robust accuracy under the expensive attack, of the very images that were evaluated.
+
+    Attributes:
+        estimate: unbiased, if the sample's size was fixed beforehand.
+        interval: at least 95 % of all audits hold the figure in it, also where the sample grew until it was narrow.
+        upper: the share of images that nothing has broken: no attack can show more than this.
+        audited: images that the expensive attack was shown.
+        found: those of them that it broke.
+    """
+
+    estimate: float
+    interval: tuple[float, float]
+    upper: float
+    audited: int
+    found: int
+
+
+def audited_accuracy(images: int, left: int, audited: int, found: int, confidence: float = 0.95) -> AuditedAccuracy:
+    """Two-phase estimate (Neyman 1938): all images under a cheap attack, a sample of those left under an expensive one.
+
+    With R of N images left, n of them drawn without replacement and k of these broken, the estimate of the share that
+    the expensive attack leaves is `(R / N) (1 - k / n)`. Its interval is that of `bounds_while_drawing`.
+
+    Args:
+        images: N.
+        left: R, images that the cheap attack leaves right.
+        audited: n, drawn at random from the R.
+        found: k, those of the n that the expensive attack broke.
+        confidence: of the interval.
+
+    Raises:
+        InputError: more were drawn or found than there were.
+
+    >>> audited_accuracy(1000, 500, 500, 10)
+    AuditedAccuracy(estimate=0.49, interval=(0.49, 0.49), upper=0.49, audited=500, found=10)
+    """
+    if not 0 <= found <= audited <= left <= images or images < 1:
+        raise InputError(
+            f"audit: expected found <= audited <= left <= images, got {found}, {audited}, {left} and {images}"
+        )
+    low, high = bounds_while_drawing(left, audited, found, confidence)
+    estimate = left / images * (1 - found / audited) if audited else left / images
+    return AuditedAccuracy(
+        estimate, ((left - high) / images, (left - low) / images), (left - found) / images, audited, found
+    )
+
+
+def bounds_while_drawing(population: int, drawn: int, found: int, confidence: float = 0.95) -> tuple[int, int]:
+    """Bounds of the number K of marked items in a population, valid at every moment of a drawing at once.
+
+    Items are drawn one by one without replacement. With probability `confidence` or more, K lies in the bounds after
+    every draw, so drawing may stop as soon as they are narrow enough. They hold the K with
+    `prior(K) / posterior(K) < 1 / (1 - confidence)`, for a beta-binomial prior: the prior-posterior-ratio martingale of
+    Waudby-Smith & Ramdas, Confidence sequences for sampling without replacement, 2020.
+
+    Args:
+        population: how many items there are.
+        drawn: how many have been drawn.
+        found: how many of these are marked.
+        confidence: in (0, 1).
+
+    Returns:
+        tuple: the smallest and the largest K.
+
+    >>> bounds_while_drawing(500, 0, 0), bounds_while_drawing(500, 200, 0), bounds_while_drawing(500, 500, 7)
+    ((0, 500), (0, 11), (7, 7))
+    """
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence: expected a number between 0 and 1 such as 0.95, got {confidence}")
+    a, b = _PRIOR
+    possible = np.arange(found, population - drawn + found + 1)
+    prior = betabinom.logpmf(possible, population, a, b)
+    posterior = betabinom.logpmf(possible - found, population - drawn, a + found, b + drawn - found)
+    held = possible[prior - posterior < -np.log(1 - confidence)]
+    return int(held[0]), int(held[-1])
