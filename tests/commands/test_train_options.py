@@ -162,6 +162,7 @@ def test_steps_with_awp_are_the_published_ones_without_their_rounding(
 class Recorder(Method):
     """Standard training that writes down what it is given."""
 
+    defends = False
     seen: list[Batch] = []  # noqa: RUF012 - the run trains a copy of the method
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:

@@ -30,6 +30,7 @@ from toughen.commands import extra, settings, train
 from toughen.commands.assemble import ready
 from toughen.commands.images import images_of_split, read_images
 from toughen.commands.kept import keep_images
+from toughen.commands.request import request_of
 from toughen.data import Decoded, Digits, ExtraImages, FashionMNIST, ImageFolder, Parquet, TinyImageNet
 from toughen.evaluation import EvaluationSpec, Requirement, find_parts, merge_parts
 from toughen.evaluation.preflight import Finding
@@ -46,6 +47,7 @@ from toughen.reports.terminal import show_result
 from toughen.reports.terminal_comparison import show_comparison
 from toughen.run import RunFolder
 from toughen.settings.description import describe
+from toughen.settings.signature import settings_of
 from toughen.training import read_rows
 
 SCANS = np.rint(load_digits().images[:40] * 255 / 16).astype(np.uint8)
@@ -110,7 +112,8 @@ CONFIG = {
 
 def read_config(place: Path) -> None:
     load(place / "run")
-    settings.check_settings(train._settings_of(RunFolder(place / "run"), {**train.DEFAULTS, "resume": "run"}))
+    given = {**train.DEFAULTS, "resume": str(place / "run"), "out": None, "overwrite": False}
+    request_of(given, train.DEFAULTS, settings_of(train.train))
 
 
 def read_metrics(place: Path) -> None:
@@ -310,7 +313,7 @@ READERS = {
     ),
     "evaluations": Reader(make_run, ("run/evaluations/*/*", "run/evaluations/own.json"), read_evaluations),
     "labels": Reader(make_run, ("run/pseudo_labels.safetensors",), label_once),
-    "checkpoint": Reader(make_checkpoint, ("checkpoints/last/*",), lambda place: TRAINERS[place].resume()),
+    "checkpoint": Reader(make_checkpoint, ("checkpoints/last/*",), lambda place: TRAINERS[place].saving.resume()),
     "parts": Reader(make_parts, ("run/verdicts/*/*",), read_parts),
     "parquet": Reader(make_shards, ("*.parquet",), lambda place: read_all(Parquet(place))),
     "images": Reader(make_folder, ("*/*/*",), lambda place: read_all(ImageFolder(place))),

@@ -88,6 +88,7 @@ def test_resized_images_are_torchs_and_stay_in_range() -> None:
 class Recorder(Method):
     """Standard training that writes down the sizes and the steps."""
 
+    defends = False
     seen: list[tuple[int, int, int]] = []  # noqa: RUF012 - the run trains a copy of the method
 
     def __init__(self, attack: GradientAttack) -> None:
