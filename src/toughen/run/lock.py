@@ -18,6 +18,10 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
+class InUse(RunError):
+    """Another process is at work in a folder."""
+
+
 class Lock:
     """A lock on a folder, which its process loses when it ends, however it ends; a context manager.
 
@@ -31,7 +35,8 @@ class Lock:
         wait: until it is free, in place of an error.
 
     Raises:
-        RunError: another process holds it; the folder cannot be written.
+        InUse: another process holds it.
+        RunError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, name: str = LOCK, wait: bool = False) -> None:
@@ -76,7 +81,7 @@ class Lock:
             # Not inherited by the processes that decode images, which outlive a killed one for a while.
             fcntl.lockf(handle, fcntl.LOCK_EX | (0 if self.wait else fcntl.LOCK_NB))
         except (BlockingIOError, PermissionError) as error:
-            raise RunError(
+            raise InUse(
                 f"{self.folder} is in use: {_who(os.pread(handle, 1000, 0))}; wait for that, stop it, or give another "
                 "folder with --out"
             ) from error

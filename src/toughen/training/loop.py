@@ -30,7 +30,7 @@ from toughen.training.settings import Settings
 from toughen.training.setup import surroundings
 from toughen.training.stopping import Interrupted, any_of
 from toughen.training.updates import Updates
-from toughen.training.validation import Validation, validate
+from toughen.training.validation import Validation, score, validate
 
 _A_MOMENT = 10.0
 """Seconds that a run which is to stop waits for its disk; a scheduler kills it soon."""
@@ -217,9 +217,9 @@ class Trainer:
             **({} if figures.fgsm is None else {"val_fgsm": figures.fgsm}),
             **self.meter.figures(self.kind, self.at.sums.images * accelerator.num_processes, self.at.seconds),
         }
-        score = robust + clean / 1000 if self.method.defends else clean + robust / 1000
+        reached = score(clean, robust, self.method.defends)
         self.watch.epoch_ended(row, sum(map(len, self.batches.validation)), settings.select == "best")
-        best = self.at.end_epoch(row, score, always=settings.select == "last")
+        best = self.at.end_epoch(row, reached, always=settings.select == "last")
         self.accelerator.log(row, step=int(row["step"]))
         self.observer.epoch_ended(row)
         self.save(ended=True, best=best)
