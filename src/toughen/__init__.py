@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from toughen.commands.evaluate import evaluate
     from toughen.commands.merge import merge
     from toughen.commands.seeds import train_seeds
+    from toughen.commands.sweep import sweep
     from toughen.commands.train import train
     from toughen.commands.tune_batch import tune_batch
     from toughen.errors import ToughenError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch", "ThreatModel", "ToughenError", "__version__", "analyze", "attacks", "compare", "data", "evaluate",
-    "evaluation", "load", "merge", "methods", "models", "train", "train_seeds", "tune_batch",
+    "evaluation", "load", "merge", "methods", "models", "sweep", "train", "train_seeds", "tune_batch",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

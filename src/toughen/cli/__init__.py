@@ -16,7 +16,7 @@ from toughen.hardware.lost import lost_process
 from toughen.settings.names import finding_own_code_in
 from toughen.signals import asked_to_stop, interrupt
 
-COMMANDS = ("train", "tune-batch", "evaluate", "merge", "compare", "analyze", "list", "completion")
+COMMANDS = ("train", "tune-batch", "evaluate", "merge", "compare", "analyze", "sweep", "list", "completion")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -81,6 +81,7 @@ def overview() -> str:
         "  toughen train --data cifar10 --model resnet18 --method ARR --threat.eps 8/255",
         "  toughen evaluate runs/digits-smallcnn-trades --budget quick --overwrite",
         "  toughen compare runs/*",
+        "  toughen sweep sweep.yaml",
         "",
         "`toughen COMMAND --help` explains its options; `toughen list` gives the names.",
     ])  # fmt: skip

@@ -33,6 +33,7 @@ def page(parser: "Parser") -> str:
     """The text of `toughen COMMAND --help`; settings that are in no group come last."""
     settings, groups, positional = parser.settings, parser.groups, parser.positional
     places = [name.upper() if settings[name].default is REQUIRED else f"[{name.upper()}]" for name in positional]
+    places += ["[FILE]"] if parser.takes_file else []
     parts = [
         f"usage: {' '.join(['toughen', parser.name, *places])} [OPTIONS]",
         _filled((inspect.getdoc(parser.function) or "").partition("\n")[0]),

@@ -48,6 +48,7 @@ class Parser:
         examples: shown at the end of the help.
         skip: parameters that only Python callers have.
         groups: titles of the help and the parameters under each; what is in none comes last.
+        takes_file: whether arguments without an option are files of settings, as those of --config are.
     """
 
     def __init__(
@@ -57,10 +58,11 @@ class Parser:
         examples: str = "",
         skip: Iterable[str] = (),
         groups: Mapping[str, Iterable[str]] | None = None,
+        takes_file: bool = False,
     ) -> None:
         self.function, self.examples = function, examples
         self.positional = positional.split()
-        self.name, self.groups = function.__name__, groups or {}
+        self.name, self.groups, self.takes_file = function.__name__, groups or {}, takes_file
         self.settings = {name: item for name, item in settings_of(function).items() if name not in skip}
 
     def parse(self, arguments: Iterable[str]) -> Request | None:
@@ -105,6 +107,7 @@ class Parser:
     def _given(self, free: list[str], options: list[tuple[str, Any]]) -> list[Given]:
         """What the files, then the command line say, all of it of known settings."""
         files = [value for name, value in options if name == "config"]
+        files, free = ([*free, *files], []) if self.takes_file else (files, free)
         own = [each for each in options if each[0] not in ("config", "print_config") and not each[0].endswith(".help")]
         given = [each for layer, file in enumerate(files) for each in from_file(file, layer)]
         given += from_options([*self._free(free), *own], len(files))

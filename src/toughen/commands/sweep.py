@@ -108,7 +108,8 @@ def sweep(
         observer: somebody who watches the training of each trial.
         progress: called as an attack of the final evaluation starts on a batch.
         said: called with a sentence for each trial that begins and ends.
-        **settings: those of `train`, which all trials share; budget, test_images and sample are of the final evaluation.
+        **settings: those of `train`, which all trials share; budget, test_images and sample are of the evaluation of
+            the best.
 
     Returns:
         Sweep: trials, the best of them, and the report.

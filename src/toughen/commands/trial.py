@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict
 
-from toughen.commands.train import DEFAULTS, train
+from toughen.commands.train import train
 from toughen.data import ImageSet, Split
 from toughen.errors import DivergedError, InputError, RunError, ToughenError
 from toughen.hardware.memory import is_out_of_memory
@@ -30,7 +30,7 @@ class _Outcome(TypedDict):
 
     number: int
     state: Literal["complete", "pruned", "failed"]
-    values: dict[str, None | bool | int | float | str]
+    values: dict[str, bool | int | float | str | None]
     clean: float | None
     robust: float | None
     epoch: int | None
@@ -81,7 +81,9 @@ def run_trial(
     """
     if (folder.path / OUTCOME).exists():  # a kill came before the others were told
         return _read(folder)
-    watcher, state, reason = _Reporting(trial, observer or Silent()), "complete", ""
+    watcher = _Reporting(trial, observer or Silent())
+    state: State = "complete"
+    reason = ""
     try:
         train(**{**settings, "budget": "none"}, out=str(folder.path), resume="auto", observer=watcher)
     except Pruned:
@@ -89,7 +91,7 @@ def run_trial(
     except (DivergedError, InputError) as error:
         state, reason = "failed", str(error)
     except RunError as error:
-        if error.__cause__ is None or not is_out_of_memory(error.__cause__):
+        if not isinstance(error.__cause__, Exception) or not is_out_of_memory(error.__cause__):
             raise
         state, reason = "failed", str(error)
     return _written(folder, _record(trial, folder, settings, state, reason))

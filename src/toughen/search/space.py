@@ -10,7 +10,7 @@ from toughen.errors import InputError, did_you_mean
 from toughen.numbers import as_float
 from toughen.reading.schema import UnfitError, check_kind, shown
 
-Value = None | bool | int | float | str
+Value = bool | int | float | str | None
 """A value that a setting is given: a number, a name, true, false or null."""
 Values = dict[str, Value]
 """What one trial gives to each setting that varies."""

@@ -65,9 +65,9 @@ class OwnTrial:
 
     def report(self, epoch: int, robust: float) -> None:
         """Tell the others of the robust accuracy on held-out images after an epoch; once, also of a resumed run."""
-        if self._plan.prune and epoch not in self._reported:
-            self._trial.report(robust, epoch)
-            self._reported.add(epoch)
+        if self._plan.prune and epoch - 1 not in self._reported:
+            self._trial.report(robust, epoch - 1)  # Optuna counts from 0
+            self._reported.add(epoch - 1)
 
     @property
     def falls_behind(self) -> bool:
@@ -167,7 +167,7 @@ def _record(trial: Any, plan: Plan) -> TrialRecord:
 
 
 def _sampler(plan: Plan, number: int) -> Any:
-    """Chooses the values of this trial: seeded anew for each, so that one worker's sweep is the same when it goes on."""
+    """Chooses a trial's values: seeded anew for each, so that one worker's sweep is the same when it goes on."""
     samplers, seed = library("optuna.samplers", "sweep"), plan.seed * 100_003 + number
     if plan.search == "tpe":
         # A third at random, ten at most; trials that others are at work on count as bad ones, so that they differ.
@@ -183,7 +183,7 @@ def _pruner(plan: Plan) -> Any:
     pruners = library("optuna.pruners", "sweep")
     if not plan.prune:
         return pruners.NopPruner()
-    return pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=max(1, plan.epochs // 3))
+    return pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=-(-plan.epochs // 3))
 
 
 class _JournalLock:

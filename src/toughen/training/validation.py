@@ -62,5 +62,5 @@ def validate(
 
 
 def score(clean: float, robust: float, defends: bool) -> float:
-    """What a checkpoint is chosen by: robust accuracy, and clean accuracy where no method defends; ties by the other."""
+    """What a checkpoint is chosen by: robust accuracy, or clean where no method defends; among equals the other."""
     return robust + clean / 1000 if defends else clean + robust / 1000
