@@ -11,7 +11,7 @@ import pytest
 from toughen.errors import InputError
 from toughen.search.records import TrialRecord
 from toughen.search.space import read_space
-from toughen.search.study import Plan, Search
+from toughen.search.study import SearchPlan, Search
 
 NIGHTLY = pytest.mark.nightly
 WORKER = Path(__file__).with_name("worker.py")
@@ -49,7 +49,7 @@ def test_workers_run_each_trial_once_and_take_up_what_a_kill_left(tmp_path: Path
 
 def test_one_worker_chooses_the_same_when_it_goes_on(tmp_path: Path) -> None:
     axes = read_space({"a": {"low": 0.001, "high": 1, "log": True}})
-    plan, found = Plan(axes, "tpe", 8, True, 3, 4), []
+    plan, found = SearchPlan(axes, "tpe", 8, True, 3, 4), []
     for breaks in (1, 8):
         folder = tmp_path / str(breaks)
         folder.mkdir()
@@ -73,7 +73,7 @@ def test_one_worker_chooses_the_same_when_it_goes_on(tmp_path: Path) -> None:
 def test_a_grid_is_every_combination_once(tmp_path: Path) -> None:
     axes, run = read_space({"a": {"low": 0, "high": 0.5, "step": 0.25}, "b": ["x", None]}), []
     for _ in range(9):  # a worker each
-        with Search(tmp_path, "study", Plan(axes, "grid", 6, False, 0, 2)).claim() as trial:
+        with Search(tmp_path, "study", SearchPlan(axes, "grid", 6, False, 0, 2)).claim() as trial:
             if trial is not None:
                 run.append(trial.values)
                 trial.end(TrialRecord(trial.number, "complete", trial.values, 0.5, 0.5, 2))
@@ -81,7 +81,7 @@ def test_a_grid_is_every_combination_once(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_falls_behind_is_told_so_not_in_its_first_third(tmp_path: Path) -> None:
-    study = Search(tmp_path, "study", Plan(read_space({"a": [0, 1, 2, 3]}), "grid", 4, True, 0, 6))
+    study = Search(tmp_path, "study", SearchPlan(read_space({"a": [0, 1, 2, 3]}), "grid", 4, True, 0, 6))
     ends = []
     for goodness in (0.5, 0.6, 0.7, 0.1):
         with study.claim() as trial:
@@ -97,7 +97,7 @@ def test_a_trial_that_falls_behind_is_told_so_not_in_its_first_third(tmp_path: P
 
 def test_the_setting_that_decides_is_the_important_one(tmp_path: Path) -> None:
     axes = read_space({"a": [0, 1, 2, 3], "b": [0, 3]})
-    study = Search(tmp_path, "study", Plan(axes, "grid", 8, False, 0, 2))
+    study = Search(tmp_path, "study", SearchPlan(axes, "grid", 8, False, 0, 2))
     assert study.importance() == {}
     for _ in range(8):
         with study.claim() as trial:
@@ -111,4 +111,4 @@ def test_the_setting_that_decides_is_the_important_one(tmp_path: Path) -> None:
 
 def test_an_address_that_is_none_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--storage: cannot open the database"):
-        Search(tmp_path, "study", Plan(read_space({"a": [1, 2]}), "tpe", 2, False, 0, 1), "nonsense")
+        Search(tmp_path, "study", SearchPlan(read_space({"a": [1, 2]}), "tpe", 2, False, 0, 1), "nonsense")

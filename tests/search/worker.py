@@ -10,12 +10,12 @@ from pathlib import Path
 
 from toughen.search.records import TrialRecord
 from toughen.search.space import read_space
-from toughen.search.study import Plan, Search
+from toughen.search.study import SearchPlan, Search
 
 
 def work(folder: str, storage: str, search: str, *hang: str) -> None:
     axes = read_space({"a": {"low": 0, "high": 1, "step": 0.25}, "b": ["x", "y", "z"]})
-    study = Search(Path(folder), "study", Plan(axes, search, 12, False, 0, 2), storage or None)
+    study = Search(Path(folder), "study", SearchPlan(axes, search, 12, False, 0, 2), storage or None)
     while True:
         with study.claim() as trial:
             if trial is None:

@@ -23,7 +23,7 @@ from toughen.run import RunFolder, atomic
 from toughen.run.lock import InUse, Lock
 from toughen.search.records import SweepRecord, TrialRecord, best_of, front_of
 from toughen.search.space import Axis, combinations, grid_of, read_space
-from toughen.search.study import Algorithm, Plan, Search
+from toughen.search.study import Algorithm, SearchPlan, Search
 from toughen.settings.description import describe
 from toughen.settings.trust import obeying_trust, trust_option
 from toughen.training import Interrupted, Observer
@@ -136,7 +136,7 @@ def sweep(
 
 def _plan(
     axes: tuple[Axis, ...], search: Algorithm, trials: int | None, prune: bool | None, shared: Mapping[str, Any]
-) -> Plan:
+) -> SearchPlan:
     """What is looked for, every setting checked with the values that it may take.
 
     Raises:
@@ -158,7 +158,7 @@ def _plan(
     points = len(grid_of(axes)) if search == "grid" else None
     count = min(trials or points or TRIALS, points or trials or TRIALS)
     prunes = search in ("tpe", "random") if prune is None else prune
-    return Plan(axes, search, count, prunes, shared["seed"], shared["epochs"])
+    return SearchPlan(axes, search, count, prunes, shared["seed"], shared["epochs"])
 
 
 def _begin(folder: Path, described: Mapping[str, Any]) -> str:

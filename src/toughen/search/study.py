@@ -20,7 +20,7 @@ _JOURNAL = "journal.log"
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """What a study looks for.
 
     Attributes:
@@ -57,7 +57,7 @@ class OwnTrial:
         values: what it gives to the settings that vary: the same for whoever goes on with it.
     """
 
-    def __init__(self, trial: Any, plan: Plan) -> None:
+    def __init__(self, trial: Any, plan: SearchPlan) -> None:
         self._trial, self._plan = trial, plan
         self.number: int = trial.number
         self.values: Values = {axis.name: axis.suggest(trial) for axis in plan.axes}
@@ -100,7 +100,7 @@ class Search:
         ToughenError: Optuna is not installed.
     """
 
-    def __init__(self, folder: Path, name: str, plan: Plan, storage: str | None = None) -> None:
+    def __init__(self, folder: Path, name: str, plan: SearchPlan, storage: str | None = None) -> None:
         self.folder, self.plan = folder, plan
         self._grid = grid_of(plan.axes) if plan.search == "grid" else []
         with _quiet():
@@ -158,7 +158,7 @@ class Search:
         return {name: float(share) for name, share in found.items()}
 
 
-def _record(trial: Any, plan: Plan) -> TrialRecord:
+def _record(trial: Any, plan: SearchPlan) -> TrialRecord:
     states: dict[str, State] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
     known = {name: trial.user_attrs.get(name) for name in ("clean", "robust", "epoch")}
     values = {axis.name: axis.given(trial.params[axis.name]) for axis in plan.axes if axis.name in trial.params}
@@ -166,7 +166,7 @@ def _record(trial: Any, plan: Plan) -> TrialRecord:
     return TrialRecord(trial.number, states.get(trial.state.name, "begun"), values, **known, reason=reason)
 
 
-def _sampler(plan: Plan, number: int) -> Any:
+def _sampler(plan: SearchPlan, number: int) -> Any:
     """Chooses a trial's values: seeded anew for each, so that one worker's sweep is the same when it goes on."""
     samplers, seed = library("optuna.samplers", "sweep"), plan.seed * 100_003 + number
     if plan.search == "tpe":
@@ -178,7 +178,7 @@ def _sampler(plan: Plan, number: int) -> Any:
     return samplers.RandomSampler(seed=seed)
 
 
-def _pruner(plan: Plan) -> Any:
+def _pruner(plan: SearchPlan) -> Any:
     """Ends a trial whose best epoch so far is below the median of the others', not in the first third of its epochs."""
     pruners = library("optuna.pruners", "sweep")
     if not plan.prune:
