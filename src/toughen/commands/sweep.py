@@ -23,7 +23,7 @@ from toughen.run import RunFolder, atomic
 from toughen.run.lock import InUse, Lock
 from toughen.search.records import SweepRecord, TrialRecord, best_of, front_of
 from toughen.search.space import Axis, combinations, grid_of, read_space
-from toughen.search.study import Algorithm, SearchPlan, Search
+from toughen.search.study import Algorithm, Search, SearchPlan
 from toughen.settings.description import describe
 from toughen.settings.trust import obeying_trust, trust_option
 from toughen.training import Interrupted, Observer
