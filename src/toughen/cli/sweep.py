@@ -1,4 +1,4 @@
-"""Search settings of a training with several workers, and report which are best."""
+"""Search settings with several workers, and report which are best."""
 
 from toughen.cli.console import say
 from toughen.cli.parser import Parser
