@@ -10,7 +10,7 @@ from toughen.cli.parser import Parser, Request
 from toughen.commands.train import train
 from toughen.data import CutMix, ExtraImages
 from toughen.settings.description import describe
-from toughen.training import AWP, GrowingSize, GrowingSteps
+from toughen.training import AWP, EMA, GrowingEps, GrowingSize, GrowingSteps
 
 OPTIONS = [
     ("--awp", "awp", AWP()),
@@ -24,12 +24,17 @@ OPTIONS = [
     ("--attack_steps", "attack_steps", GrowingSteps()),
     ("--attack-steps.first 3 --attack_steps.until 0.8", "attack_steps", GrowingSteps(first=3, until=0.8)),
     ("--image_size growing_size --image_size.stages 2", "image_size", GrowingSize(stages=2)),
+    ("--attack_eps.clean 0.25", "attack_eps", GrowingEps(clean=0.25)),
+    ("--freeze conv1,layer1", "freeze", ["conv1", "layer1"]),
+    ("--body-rate 0.1", "body_rate", 0.1),
+    ("--average EMA --average.start 5", "average", EMA(start=5)),
     ("--compile", "compile", True),
 ]
 FILES = [
     ({"awp": {"gamma": 0.01}}, "awp", AWP(gamma=0.01)),
     ({"awp": {"class_path": "AWP", "init_args": {"start": 2}}}, "awp", AWP(start=2)),
     ({"attack_steps": {"first": 4}, "image_size": None}, "attack_steps", GrowingSteps(first=4)),
+    ({"freeze": ["conv1"]}, "freeze", ["conv1"]),
     ({"extra": describe(ExtraImages("a.npz"))}, "extra", ExtraImages("a.npz")),
 ]
 

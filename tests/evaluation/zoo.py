@@ -56,6 +56,20 @@ class Clipped(Around):
         return self.network(images).clamp(-self.bound, self.bound)
 
 
+class Rectified(Around):
+    """Ends in a ReLU, as a published network does: negative logits have no gradient."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images).relu()
+
+
+class Masked(Around):
+    """A class that is not in use has the same logit for every image."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.pad(self.network(images)[:, :-1], (0, 1), value=-100.0)
+
+
 class Quantised(Around):
     """Rounds the images to a few levels: no gradient, but hardly a defence."""
 

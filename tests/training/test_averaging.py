@@ -35,6 +35,10 @@ def test_ema_is_the_plain_recurrence_on_weights_and_statistics() -> None:
         torch.testing.assert_close(averaged.module.state_dict()[name], tensor)
 
 
+def test_ema_begins_with_its_first_epoch() -> None:
+    assert [EMA(start=3).due(epoch, last_of_epoch=False, update=1) for epoch in range(4)] == [False, False, True, True]
+
+
 @pytest.mark.parametrize("average", [EMA(decay=0.9995), SWA(start=1)])
 def test_what_is_no_real_number_is_taken_over_as_it_is(average: Average) -> None:
     model = network()

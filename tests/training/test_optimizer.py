@@ -110,9 +110,20 @@ def test_layers_learn_as_timm_says() -> None:
     assert sorted({scale for scale, _ in ours.values()}) == [0.125, 0.25, 0.5, 1]
 
 
-def test_layers_that_are_not_known_are_said() -> None:
-    with pytest.raises(InputError, match="--layer_decay: the network does not tell its layers"):
-        parameter_groups(nn.Linear(2, 2), nn.Module(), layer_decay=0.5)
+def test_the_body_learns_slower_than_the_head_and_what_the_method_adds() -> None:
+    model, method = (
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2), nn.Linear(2, 3)),
+        nn.Linear(2, 2),
+    )
+    model[0].weight.requires_grad_(False)
+    rates = {p: group["lr_scale"] for group in parameter_groups(model, method, body_rate=0.1) for p in group["params"]}
+    assert rates == {
+        **dict.fromkeys((*method.parameters(), *model[3].parameters()), 1.0),
+        **dict.fromkeys((model[0].bias, *model[1].parameters(), *model[2].parameters()), 0.1),
+    }
+    groups = parameter_groups(model, method, layer_decay=0.5, body_rate=0.1)
+    both = {p: group["lr_scale"] for group in groups for p in group["params"]}
+    assert (both[model[3].weight], both[model[2].weight], both[model[1].weight]) == (1.0, 0.05, 0.025)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Attack steps and image sizes that grow: their formulas, their limits, and whole runs."""
+"""Attack steps, image sizes and eps that grow: their formulas, their limits, and whole runs."""
 
 import math
 import signal
@@ -18,14 +18,16 @@ from toughen.errors import InputError
 from toughen.methods import FGSMPGI, NFGSM, PGDAT, TRADES, Method, Perturbed, RegMix, Standard, Term, Terms
 from toughen.models import SmallCNN
 from toughen.threat import ThreatModel
-from toughen.training import GrowingSize, GrowingSteps, Interrupted, Silent
+from toughen.training import GrowingEps, GrowingSize, GrowingSteps, Interrupted, Silent
 from toughen.training.log import read_rows
+from toughen.training.ramps import Growth
 
 LINF = ThreatModel("linf", 0.1)
 SMALL = {
     "epochs": 4,
     "budget": "none",
     "trackers": [],
+    "guards": None,
     "device": "cpu",
     "batch_size": 64,
     "train_images": 200,
@@ -90,6 +92,7 @@ class Recorder(Method):
 
     defends = False
     seen: list[tuple[int, int, int]] = []  # noqa: RUF012 - the run trains a copy of the method
+    radii: list[float] = []  # noqa: RUF012
 
     def __init__(self, attack: GradientAttack) -> None:
         super().__init__()
@@ -97,6 +100,7 @@ class Recorder(Method):
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         Recorder.seen.append((self.attack.steps, *batch.images.shape[2:]))
+        Recorder.radii.append(self.threat.radius)
         return Perturbed(batch.images)
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
@@ -111,6 +115,40 @@ def test_a_run_follows_both(tmp_path: Path) -> None:
     assert Recorder.seen[::per_epoch] == [(1, 4, 4), (2, 6, 6), (3, 8, 8), (4, 8, 8)]
     for epoch in range(4):
         assert len(set(Recorder.seen[epoch * per_epoch : (epoch + 1) * per_epoch])) == 1
+
+
+def test_a_run_begins_on_clean_images_and_its_ball_grows(tmp_path: Path) -> None:
+    """Nothing is attacked in the first epoch; validation is under the whole eps in all of them."""
+    Recorder.radii.clear()
+    eps = GrowingEps(clean=0.25, until=0.75)
+    run = train(method=Recorder(PGD(steps=4)), attack_eps=eps, threat=LINF, out=str(tmp_path / "a"), **SMALL)
+    rows = read_rows(run.folder.metrics)
+    per_epoch = int(rows[0]["step"])
+    grown = [0.1 * step / (2 * per_epoch) for step in range(1, 2 * per_epoch + 1)]
+    assert Recorder.radii == pytest.approx([*grown, *[0.1] * per_epoch])
+
+
+def test_a_clean_epoch_is_standard_training(tmp_path: Path) -> None:
+    """PGD-AT on clean images takes the steps of standard training, to the bit."""
+    eps = GrowingEps(clean=0.5, until=1.0)
+    settings = {**SMALL, "epochs": 2, "select": "last"}
+    with pytest.raises(Interrupted):
+        train(method=PGDAT(), attack_eps=eps, **settings, out=str(tmp_path / "a"), observer=StopAt(4))
+    with pytest.raises(Interrupted):
+        train(method=Standard(), **settings, out=str(tmp_path / "b"), observer=StopAt(4))
+    ours, plain = tensors(tmp_path / "a"), tensors(tmp_path / "b")
+    weights = [name for name in plain if "model" in name]
+    assert weights and all(torch.equal(ours[name], plain[name]) for name in weights)
+
+
+def test_a_given_step_size_shrinks_with_the_ball() -> None:
+    method = PGDAT(PGD(steps=4, step_size=0.02)).under(LINF)
+    growth = Growth(method, epochs=4, eps=GrowingEps(until=1.0))
+    with growth.ball(method, epoch=0.5):
+        assert (method.threat.radius, method.attack.step_size) == pytest.approx((0.0125, 0.0025))
+    assert (method.threat, method.attack.step_size) == (LINF, 0.02)
+    with growth.ball(method, epoch=4):
+        assert (method.threat, method.attack.step_size) == (LINF, 0.02)
 
 
 class StopAt(Silent):
@@ -128,7 +166,14 @@ def tensors(folder: Path) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("stop", [2, 6, 8])
 def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, stop: int) -> None:
-    ramps = {"attack_steps": GrowingSteps(first=1), "image_size": GrowingSize()}
+    ramps = {
+        "attack_steps": GrowingSteps(first=1),
+        "image_size": GrowingSize(),
+        "attack_eps": GrowingEps(clean=0.25),
+        "freeze": ["features.0"],
+        "body_rate": 0.5,
+        "layer_decay": 0.5,
+    }
     settings = {**SMALL, "method": TRADES(attack=GradientAttack(steps=3, start="normal")), **ramps}
     train(**settings, out=str(tmp_path / "whole"))
     with pytest.raises(Interrupted):
@@ -137,7 +182,7 @@ def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, stop: int) -> None
     one, other = tensors(tmp_path / "whole"), tensors(tmp_path / "stopped")
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
-    plain = {**settings, "attack_steps": None, "image_size": None}
+    plain = {**settings, "attack_steps": None, "image_size": None, "attack_eps": None}
     train(**plain, out=str(tmp_path / "plain"))
     first, every = (read_rows(tmp_path / name / "metrics.csv")[0] for name in ("whole", "plain"))
     assert first["loss/natural"] != every["loss/natural"]
@@ -155,6 +200,11 @@ class Flat(nn.Sequential):
     [
         ({"method": FGSMPGI(), "image_size": GrowingSize()}, "--image_size: FGSMPGI remembers a perturbation"),
         ({"method": RegMix(), "image_size": GrowingSize()}, "--image_size: RegMix remembers .* such as NFGSM"),
+        ({"method": Standard(), "attack_eps": GrowingEps()}, "--attack_eps: Standard attacks nothing"),
+        (
+            {"method": FGSMPGI(), "attack_eps": GrowingEps(clean=0.1)},
+            r"--attack_eps\.clean 0\.1: FGSMPGI remembers .* such as NFGSM",
+        ),
         ({"method": FGSMPGI(), "attack_steps": GrowingSteps(1)}, r"--attack_steps\.first 1: .* FGSMPGI has 1; leave"),
         ({"method": PGDAT(FGSM()), "attack_steps": GrowingSteps()}, "of PGDAT has 1; leave --attack_steps out"),
         ({"method": Standard(), "attack_steps": GrowingSteps()}, "of Standard has 0"),
@@ -186,6 +236,8 @@ def test_regmix_without_its_memory_may_grow(tmp_path: Path) -> None:
         (lambda: GrowingSize(first=0.0), r"image_size\.first"),
         (lambda: GrowingSize(stages=0), r"image_size\.stages: expected at least 1, got 0"),
         (lambda: GrowingSize(until=-1.0), r"image_size\.until"),
+        (lambda: GrowingEps(clean=1.0), r"attack_eps\.clean"),
+        (lambda: GrowingEps(clean=0.5, until=0.5), r"attack_eps\.until: .* above attack_eps\.clean, got 0\.5 and 0\.5"),
     ],
 )
 def test_settings_out_of_range(make: object, message: str) -> None:

@@ -99,8 +99,9 @@ def check_fit(network: nn.Module, method: Method, images: ImageSet, settings: di
     first = images.subset(torch.arange(2))[0]
     extra_as_text(network)  # while nothing is lost yet
     check_outputs(network, first, len(images.classes))
-    if settings["attack_steps"] is not None:
-        settings["attack_steps"].check(method)
+    for name in ("attack_steps", "attack_eps"):
+        if settings[name] is not None:
+            settings[name].check(method)
     if settings["image_size"] is not None:
         settings["image_size"].check(method)
         try:

@@ -67,7 +67,7 @@ def extended(settings: dict[str, Any], epochs: int, run: str) -> dict[str, Any]:
             f"--epochs {epochs}: the run in {run} has {planned}, and --resume can only add some; for fewer start "
             "another one without --resume"
         )
-    reasons = [f"--{name}" for name in ("attack_steps", "image_size") if settings[name] is not None]
+    reasons = [f"--{name}" for name in ("attack_steps", "image_size", "attack_eps") if settings[name] is not None]
     if any(schedule.factor(place / 8, planned) != schedule.factor(place / 8, epochs) for place in range(8 * planned)):
         reasons.insert(0, f"--schedule {type(schedule).__name__}")
     if epochs > planned and reasons:
@@ -129,6 +129,7 @@ def _check_options(settings: dict[str, Any]) -> None:
         )
     if settings["layer_decay"] is not None:
         check_number("--layer_decay", settings["layer_decay"], "a share", above=0, most=1, such="0.75")
+    check_number("--body_rate", settings["body_rate"], "a share", above=0, most=1, such="0.1")
     if settings["clip_grad_norm"] is not None:
         # 0 trains nothing, a negative bound turns every gradient around.
         check_number("--clip_grad_norm", settings["clip_grad_norm"], "a norm", above=0, such="1")

@@ -23,6 +23,7 @@ from toughen.training import (
     AWP,
     SGD,
     Average,
+    GrowingEps,
     GrowingSize,
     GrowingSteps,
     Guards,
@@ -46,6 +47,8 @@ def train(
     optimizer: MakeOptimizer = SGD,
     decay_all: bool = True,
     layer_decay: float | None = None,
+    body_rate: float = 1.0,
+    freeze: list[str] = [],  # noqa: B006 - never changed
     schedule: Schedule = OneCycle(),
     average: Average | None = None,
     awp: AWP | None = None,
@@ -59,6 +62,7 @@ def train(
     val_images: int | None = None,
     attack_steps: GrowingSteps | None = None,
     image_size: GrowingSize | None = None,
+    attack_eps: GrowingEps | None = None,
     init: str | None = None,
     normalize: bool | str = True,
     select: Literal["best", "last"] = "best",
@@ -95,7 +99,9 @@ def train(
         batch_size: images in a step, of all devices together.
         optimizer: SGD, AdamW or another class of torch.optim; or a function from parameters to an optimiser.
         decay_all: weight decay on biases and normalisation too, as in most published code of this field.
-        layer_decay: each layer's learning rate as a share of the next one's, such as 0.75; for networks of timm.
+        layer_decay: each layer's learning rate as a share of the next one's, such as 0.75.
+        body_rate: learning rate of all layers but the last as a share of the last one's, such as 0.1.
+        freeze: stages that stay as they are, BatchNorm's statistics too, by their names, such as conv1,layer1.
         schedule: learning rate over the run: OneCycle, Cosine, MultiStep or Constant.
         average: average of the weights: EMA or SWA; the averaged network is then the one that is reported.
         awp: adversarial weight perturbation: gamma, and the epoch that it starts with; default none.
@@ -109,6 +115,7 @@ def train(
         val_images: training images held out to choose the checkpoint by; default a tenth, at most 1,000.
         attack_steps: fewer steps of the attack at first, all of them later.
         image_size: smaller images at first, full ones later.
+        attack_eps: clean images or a smaller ball at first, all of eps later.
         init: weights to start from: a .safetensors, .pt, .pth or .ckpt file; pretrained: those that the network's
             library publishes, the default where the model's name names some; or random, for new ones in any case.
         normalize: true: by the data's mean and deviation, in front of the network; or by numbers

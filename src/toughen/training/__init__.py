@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from toughen.training.log import Observer, Silent, read_rows
     from toughen.training.loop import Trainer
     from toughen.training.optimizer import SGD, Constant, Cosine, MakeOptimizer, MultiStep, OneCycle, Schedule
-    from toughen.training.ramps import GrowingSize, GrowingSteps
+    from toughen.training.ramps import GrowingEps, GrowingSize, GrowingSteps
     from toughen.training.settings import Settings
     from toughen.training.setup import Tracker, make_accelerator, own_randomness
     from toughen.training.stopping import Interrupted
@@ -26,6 +26,7 @@ __all__ = [
     "Batches",
     "Constant",
     "Cosine",
+    "GrowingEps",
     "GrowingSize",
     "GrowingSteps",
     "Guards",

@@ -1,7 +1,7 @@
 """Averages of the weights over training, which are often more robust than the last ones."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_m
 
 from toughen.errors import InputError
 from toughen.methods import Method
+from toughen.models.stages import freeze, has_batch_norm
 from toughen.numbers import check_number
 
 
@@ -41,19 +42,22 @@ class EMA(Average):
 
     Args:
         decay: share of the average that stays in a step; 0.995 to 0.9995 are usual.
+        start: the first epoch (counted from 1) that it follows; until then the network itself is reported.
     """
 
-    def __init__(self, decay: float = 0.999) -> None:
+    def __init__(self, decay: float = 0.999, start: int = 1) -> None:
         check_number("average.decay", decay, above=0, below=1)
+        check_number("average.start", start, least=1, whole=True)
         self.decay = decay
+        self.start = start
 
     def build(self, model: nn.Module) -> AveragedModel:
         """Copy the network: the average starts as it is."""
         return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(self.decay), use_buffers=True)
 
     def due(self, epoch: int, last_of_epoch: bool, update: int) -> bool:
-        """Return True: the average takes in every update."""
-        return True
+        """Whether the epoch is `start` or a later one."""
+        return epoch + 1 >= self.start
 
 
 class SuccessEMA(Average):
@@ -154,6 +158,21 @@ class SWA(Average):
         """Estimate the BatchNorm statistics on these images."""
         with torch.no_grad():
             update_bn(images, network)
+
+
+def frozen_stages(model: nn.Module, names: Sequence[str], average: Average | None) -> list[nn.Module]:
+    """Freeze these stages of a network that is to be averaged; see `freeze`.
+
+    Raises:
+        InputError: also where the average would estimate the statistics of a frozen BatchNorm again.
+    """
+    frozen = freeze(model, names)
+    if isinstance(average, SWA) and has_batch_norm(frozen):
+        raise InputError(
+            f"--average SWA estimates the statistics of every BatchNorm again, of those in --freeze {','.join(names)} "
+            "too; take --average EMA, or leave one of the two out"
+        )
+    return frozen
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:

@@ -73,7 +73,9 @@ class Trainer:
         share = batches.train.batch_size // accelerator.num_processes
         networks = [each for each in (model, self.updates.replica) if settings.compile and each is not None]
         self.passes = [CompiledPasses(network, share) for network in networks]
-        self.growth = Growth(settings.attack_steps, settings.image_size, method, settings.epochs)
+        self.growth = Growth(
+            method, settings.epochs, steps=settings.attack_steps, size=settings.image_size, eps=settings.attack_eps
+        )
         self.meter = Meter(accelerator.device, self.updates.dtype, accelerator.num_processes)
         self.watch = Watch(settings.guards, self.updates, batches.validation, folder)
         self.saving = Saving(
@@ -185,7 +187,10 @@ class Trainer:
             else:
                 for passes in () if self.updates.thrift.chosen else self.passes:
                     stack.enter_context(passes.on())
-            terms = self.updates.take(batch, self.at.epoch, self.at.batch, last)
+            done = self.at.epoch + (self.at.batch + 1) / len(self.train)
+            stack.enter_context(self.growth.ball(self.method, done))
+            clean = self.growth.clean(self.at.epoch)
+            terms = self.updates.take(batch, self.at.epoch, self.at.batch, last, clean)
         self.at.sums.add(terms, len(batch), self.at.epoch * len(self.train) + self.at.batch + 1)
 
     @property

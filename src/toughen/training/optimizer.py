@@ -1,6 +1,5 @@
 """Optimisers: any callable from parameters to one; and learning rates as pure functions of how far the run is."""
 
-import importlib
 import inspect
 import math
 from abc import ABC, abstractmethod
@@ -11,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from toughen.errors import InputError, ToughenError
+from toughen.errors import InputError
+from toughen.models.stages import distances
 from toughen.numbers import check_number
 from toughen.settings.description import arguments_of
 
@@ -88,7 +88,11 @@ def trial(make: MakeOptimizer) -> torch.optim.Optimizer:
 
 
 def parameter_groups(
-    model: nn.Module, method: nn.Module, decay_all: bool = True, layer_decay: float | None = None
+    model: nn.Module,
+    method: nn.Module,
+    decay_all: bool = True,
+    layer_decay: float | None = None,
+    body_rate: float = 1.0,
 ) -> list[Any]:
     """Parameters that need a gradient, as an optimiser takes them: in groups where their settings differ.
 
@@ -96,10 +100,11 @@ def parameter_groups(
         model: the network.
         method: whose learnable parts are optimised too.
         decay_all: false: no weight decay in a group of biases and normalisation parameters (of one dimension or none).
-        layer_decay: the learning rate of each layer is that of the next one times this; see `layer_scales`.
+        layer_decay: the learning rate of each layer is that of the next one times this; see `distances`.
+        body_rate: a further factor of the learning rates of all layers but the head.
 
     Raises:
-        ToughenError: there is no such parameter, or the network's layers are not known.
+        InputError: there is no such parameter.
     """
     parameters = [p for module in (model, method) for p in module.parameters() if p.requires_grad]
     if not parameters:
@@ -107,37 +112,19 @@ def parameter_groups(
             "the network has no parameters that need a gradient, so there is nothing to train; expected a network "
             "that is not quantised (quantise it after training), with requires_grad left on"
         )
-    if decay_all and layer_decay is None:
+    one_rate = layer_decay is None and body_rate == 1
+    if decay_all and one_rate:
         return parameters
-    scales = {} if layer_decay is None else layer_scales(model, layer_decay)
+    before = {} if one_rate else distances(model)
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in parameters:
-        kind = (scales.get(parameter, 1.0), decay_all or parameter.ndim > 1)
-        groups.setdefault(kind, []).append(parameter)
+        distance = before.get(parameter, 0)  # what the method adds learns as the head does
+        scale = (layer_decay or 1.0) ** distance * (body_rate if distance else 1.0)
+        groups.setdefault((scale, decay_all or parameter.ndim > 1), []).append(parameter)
     return [
         {"params": members, "lr_scale": scale, **({} if decayed else {"weight_decay": 0.0})}
         for (scale, decayed), members in groups.items()
     ]
-
-
-def layer_scales(model: nn.Module, layer_decay: float) -> dict[nn.Parameter, float]:
-    """Factor of each parameter's learning rate, by timm: 1 for the head, less for earlier layers.
-
-    Raises:
-        ToughenError: timm is not installed, or the network does not tell its layers, as timm's networks do.
-    """
-    try:
-        of_timm: Any = importlib.import_module("timm.optim")
-    except ImportError as error:
-        raise ToughenError("--layer_decay needs timm: pip install 'toughen[timm]'") from error
-    network = next((module for module in model.modules() if hasattr(module, "group_matcher")), None)
-    if network is None:
-        raise InputError(
-            "--layer_decay: the network does not tell its layers (by `group_matcher`, as networks of timm do); take "
-            "one such as --model timm --model.name resnet18, or leave --layer_decay out"
-        )
-    groups = of_timm.param_groups_layer_decay(network, layer_decay=layer_decay)
-    return {parameter: group["lr_scale"] for group in groups for parameter in group["params"]}
 
 
 class Schedule(ABC):

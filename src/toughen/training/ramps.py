@@ -1,7 +1,9 @@
-"""Cheaper steps while the network is still weak: fewer attack steps, smaller images. Functions of the epoch alone."""
+"""Easier steps at first: fewer attack steps, smaller images, a smaller ball. Functions of the run's place alone."""
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -113,18 +115,81 @@ class GrowingSize:
             )
 
 
-class Growth:
-    """The growth of attack steps and image sizes in a run, where it has any.
+class GrowingEps:
+    """A ball that grows during training, after epochs on clean images: the task first, robustness then.
+
+    The first `floor(clean epochs)` epochs run no attack: the method's loss is taken with the clean image in the
+    adversarial one's place. From there the ball grows linearly, step by step, to eps at the share `until` of the run. A
+    step size that was given shrinks with the ball. Validation, the choice of the checkpoint and the evaluation keep to
+    the whole eps.
+
+    Sources: Debenedetti et al. 2023 warm eps up linearly, without clean epochs; Ngnawe et al. 2025 (arXiv 2509.23325)
+    begin with clean epochs where a network that was trained without an adversary is fine-tuned.
 
     Args:
-        steps: growth of the attack's steps; None leaves the method's own.
-        size: growth of the images; None leaves full ones.
-        method: whose attack grows.
-        epochs: those of the run.
+        clean: share of the run that is on clean images, in whole epochs.
+        until: share of the run after which the ball is whole.
+
+    >>> [GrowingEps(clean=0.25, until=0.75).share(epoch, epochs=8) for epoch in (1, 2, 3, 4.5, 6, 7)]
+    [0.0, 0.0, 0.25, 0.625, 1.0, 1.0]
     """
 
-    def __init__(self, steps: GrowingSteps | None, size: GrowingSize | None, method: Method, epochs: int) -> None:
-        self.steps, self.size, self.epochs = steps, size, epochs
+    def __init__(self, clean: float = 0.0, until: float = 0.5) -> None:
+        check_number("attack_eps.clean", clean, "a share of the run", least=0, below=1)
+        check_number("attack_eps.until", until, "a share of the run", above=0, most=1)
+        if until <= clean:
+            raise InputError(
+                f"attack_eps.until: expected a share of the run above attack_eps.clean, got {until:g} and {clean:g}"
+            )
+        self.clean = clean
+        self.until = until
+
+    def share(self, epoch: float, epochs: int) -> float:
+        """Radius of the ball in units of eps, in a step that ends after `epoch` (a fraction within one) of `epochs`."""
+        begin, end = self.clean_epochs(epochs), self.until * epochs
+        return min(1.0, max(0.0, epoch - begin) / (end - begin)) if epoch < end else 1.0
+
+    def clean_epochs(self, epochs: int) -> int:
+        """Number of epochs on clean images, of so many."""
+        return math.floor(self.clean * epochs + 1e-9)
+
+    def check(self, method: Method) -> None:
+        """Raise for a method without an attack, and for clean epochs with one that remembers what its attack found.
+
+        Raises:
+            InputError: naming the method.
+        """
+        name = type(method).__name__
+        if not method.defends:
+            raise InputError(f"--attack_eps: {name} attacks nothing; leave --attack_eps out")
+        if self.clean and any(getattr(method, memory, None) is not None for memory in method.memories):
+            raise InputError(
+                f"--attack_eps.clean {self.clean:g}: {name} remembers what its attack found for every image, which is "
+                "nothing in clean epochs; leave it out, or take a method without a memory, such as NFGSM"
+            )
+
+
+class Growth:
+    """The growth of attack steps, image sizes and eps in a run, where it has any.
+
+    Args:
+        method: whose attack grows.
+        epochs: those of the run.
+        steps: growth of the attack's steps; None leaves the method's own.
+        size: growth of the images; None leaves full ones.
+        eps: growth of the ball; None leaves the whole one.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        epochs: int,
+        *,
+        steps: GrowingSteps | None = None,
+        size: GrowingSize | None = None,
+        eps: GrowingEps | None = None,
+    ) -> None:
+        self.steps, self.size, self.eps, self.epochs = steps, size, eps, epochs
         self.attack: Any = getattr(method, "attack", None)
 
     def set_attack(self, method: Method, epoch: int) -> None:
@@ -135,6 +200,30 @@ class Growth:
         elif self.attack is not None:
             changed.attack = self.attack
 
+    def clean(self, epoch: int) -> bool:
+        """Whether the epoch is on clean images."""
+        return self.eps is not None and epoch < self.eps.clean_epochs(self.epochs)
+
+    @contextmanager
+    def ball(self, method: Method, epoch: float) -> Iterator[None]:
+        """Inside, the method attacks within the ball of a step that ends after `epoch` (a fraction within one)."""
+        share = 1.0 if self.eps is None else self.eps.share(epoch, self.epochs)
+        if share in (0, 1):
+            yield
+            return
+        changed: Any = method
+        threat, attack = method.threat, getattr(method, "attack", None)
+        method.threat = threat.scaled(share)
+        if getattr(attack, "step_size", None) is not None:
+            changed.attack = copy.copy(attack)
+            changed.attack.step_size *= share
+        try:
+            yield
+        finally:
+            method.threat = threat
+            if attack is not None:
+                changed.attack = attack
+
     def resized(self, images: Tensor, epoch: int) -> Tensor:
         """The images as they are in this epoch."""
         return images if self.size is None else self.size.resized(images, epoch, self.epochs)
@@ -143,4 +232,4 @@ class Growth:
         """Attack steps and image size of the epoch, on which alone the cost of its steps depends."""
         steps = "all" if self.steps is None else self.steps.steps(epoch, self.epochs, self.attack.steps)
         side = 100 if self.size is None else self.size.side(100, epoch, self.epochs)
-        return f"steps {steps}, side {side} %"
+        return f"steps {'none' if self.clean(epoch) else steps}, side {side} %"

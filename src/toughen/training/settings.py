@@ -1,5 +1,6 @@
 """The loop's settings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ import torch
 from toughen.training.averaging import Average
 from toughen.training.guards.settings import Guards
 from toughen.training.optimizer import MakeOptimizer, Schedule
-from toughen.training.ramps import GrowingSize, GrowingSteps
+from toughen.training.ramps import GrowingEps, GrowingSize, GrowingSteps
 from toughen.training.weight_perturbation import AWP
 
 
@@ -33,6 +34,9 @@ class Settings:
     compile: bool
     channels_last: bool
     guards: Guards | None = None
+    freeze: Sequence[str] = ()
+    body_rate: float = 1.0
+    attack_eps: GrowingEps | None = None
 
     @property
     def layout(self) -> torch.memory_format:

@@ -17,6 +17,7 @@ from toughen.methods.step import Together
 from toughen.models.fold import agrees, fold
 from toughen.models.layout import lay_out
 from toughen.numbers import check_number
+from toughen.training.averaging import frozen_stages
 from toughen.training.guards.attack import gain
 from toughen.training.guards.collapse import Cure
 from toughen.training.guards.memory import Thrift
@@ -69,7 +70,10 @@ class Updates:
         for companion in method.children():
             if any(isinstance(layer, nn.Conv2d) for layer in companion.modules()):
                 lay_out(companion, images, self.layout, self.dtype)
-        optimizer = settings.optimizer(parameter_groups(model, method, settings.decay_all, settings.layer_decay))
+        self.frozen = frozen_stages(model, settings.freeze, settings.average)
+        optimizer = settings.optimizer(
+            parameter_groups(model, method, settings.decay_all, settings.layer_decay, settings.body_rate)
+        )
         self.rates = [float(group["lr"]) * group.get("lr_scale", 1.0) for group in optimizer.param_groups]
         self.step, self.optimizer = accelerator.prepare(TrainingStep(model, method), optimizer)
         self.averaged = settings.average.build(model) if settings.average else None
@@ -151,7 +155,12 @@ class Updates:
                 stacklevel=2,
             )
 
-    def take(self, batch: Batch, epoch: int, place: int, last: bool) -> Terms:
+    def _perturbed(self, batch: Batch) -> Perturbed:
+        attacked = self.model if self.replica is None else self.replica.refresh()
+        with self.accelerator.autocast():
+            return self.method.perturb(attacked, self.cure.batch(batch))
+
+    def take(self, batch: Batch, epoch: int, place: int, last: bool, clean: bool = False) -> Terms:
         """One forward and backward pass; an update of the weights at the end of each accumulated group.
 
         Args:
@@ -159,17 +168,20 @@ class Updates:
             epoch: its number, from 0.
             place: number of the batch in its epoch, from 0.
             last: whether it is the epoch's last one.
+            clean: leave the images as they are, without an inner maximum.
         """
         accelerator, settings = self.accelerator, self.settings
         update = last or (place + 1) % settings.accumulate == 0
         group_start = place - place % settings.accumulate
         group_size = min(settings.accumulate, self.per_epoch - group_start)
         self.model.train()
+        for stage in self.frozen:
+            stage.eval()
         batch = replace(batch, images=batch.images.contiguous(memory_format=self.layout))
-        attacked = self.model if self.replica is None else self.replica.refresh()
-        with accelerator.autocast():
-            perturbed = self.method.perturb(attacked, self.cure.batch(batch))
-            if self.looks:
+        perturbed = Perturbed(batch.images, batch.images) if clean else self._perturbed(batch)
+        self.looks = self.looks and not clean
+        if self.looks:
+            with accelerator.autocast():
                 network, seed = self.method.inference_model(self.model), epoch * self.per_epoch + place
                 self.gains = gain(self.method, network, batch, perturbed.images, seed)
         moved = self._moved_weights(batch, perturbed, epoch)

@@ -25,6 +25,7 @@ CASES: dict[str, tuple[Callable[[nn.Module], nn.Module], set[str], str]] = {
         {"clipped_logits"},
         r"exactly 4 for 100\.0 % of 128 images",
     ),
+    "a ReLU on the logits": (zoo.Rectified, {"clipped_logits"}, r"smallest logit is exactly 0 for .* after a ReLU"),
     "quantised input": (zoo.Quantised, {"zero_gradients"}, r"100\.0 % of 64 images: .*Square"),
     "quantised, straight through": (
         lambda network: zoo.StraightThrough(network, 5),
@@ -55,6 +56,10 @@ def test_each_is_caught_by_its_check(look, network: nn.Module, case: str):
 
 def test_the_network_itself_is_not_doubted(look, network: nn.Module):
     assert look(network) == {}
+
+
+def test_a_masked_class_is_no_clipping(look, network: nn.Module):
+    assert "clipped_logits" not in look(zoo.Masked(network).eval())
 
 
 def test_a_network_in_train_mode_is_evaluated_in_eval_mode(look, network: nn.Module):

@@ -13,7 +13,7 @@ _MANY = 0.05
 
 
 def _find(context: PreflightContext) -> Iterator[Finding]:
-    """Softmax probabilities that are 1 in fp32, and largest logits that several images share to the last bit."""
+    """Softmax probabilities that are 1 in fp32, and largest or smallest logits that images share to the last bit."""
     logits = context.usable
     if len(logits) and not looks_like_probabilities(logits):
         yield from _saturated(logits)
@@ -49,19 +49,32 @@ def _saturated(logits: Tensor) -> Iterator[Finding]:
 
 
 def _clipped(logits: Tensor) -> Iterator[Finding]:
-    top = logits.amax(dim=1)
-    bound = float(top.max())
-    part = float((top == bound).float().mean())
-    # Log-probabilities of confident images all end at 0; outputs without any difference are no clipping.
-    ends_at_zero = bool((logits.logsumexp(dim=1).abs() < 1e-4).all())
-    if part <= _MANY or part * len(logits) < 3 or ends_at_zero or bool((logits == logits[0]).all()):
+    if bool((logits == logits[0]).all()):  # outputs without any difference are no clipping
         return
-    yield Finding(
+    top = logits.amax(dim=1)
+    # Log-probabilities of confident images all end at 0.
+    if not bool((logits.logsumexp(dim=1).abs() < 1e-4).all()) and _shared(top, bound := float(top.max())):
+        yield _at_the_bound("largest", bound, top, "never more")
+        return
+    # A class that is the same for all images was masked.
+    bottom = logits[:, (logits != logits[0]).any(dim=0)].amin(dim=1)
+    if _shared(bottom, bound := float(bottom.min())):
+        yield _at_the_bound("smallest", bound, bottom, "never less (as after a ReLU)" if bound == 0 else "never less")
+
+
+def _shared(values: Tensor, bound: float) -> bool:
+    part = float((values == bound).float().mean())
+    return part > _MANY and part * len(values) >= 3
+
+
+def _at_the_bound(which: str, bound: float, values: Tensor, rest: str) -> Finding:
+    part = float((values == bound).float().mean())
+    return Finding(
         "clipped_logits",
         "doubt",
-        f"the largest logit is exactly {bound:.6g} for {share(part)} of {len(logits)} images, and never more: logits "
+        f"the {which} logit is exactly {bound:.6g} for {share(part)} of {len(values)} images, and {rest}: logits "
         "are clipped and have no gradient beyond the bound; evaluate the model without the clipping",
-        {"bound": bound, "share": part, "n": len(logits)},
+        {"bound": bound, "share": part, "n": len(values)},
     )
 
 
