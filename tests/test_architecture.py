@@ -11,6 +11,7 @@ SOURCE = Path(toughen.__file__).parent
 ROOMS = [
     "cli",
     "commands",
+    "exports",
     "reports",
     "analysis",
     "evaluation",
@@ -122,8 +123,12 @@ def test_every_module_that_may_decide_by_a_norm_does():
         assert norms & chosen_by(trees[f"toughen.{module}"]) == norms, module
 
 
-FOUND_BY_FILE = {("cli", "parser"), ("cli", "run"), ("reports", "build")}
-"""What each file of a room has under one name, because it is found by its file: a subcommand, a section of a page."""
+FOUND_BY_FILE = {
+    *(("cli", name) for name in ("parser", "run")),
+    ("reports", "build"),
+    *(("exports", name) for name in ("write", "logits", "runtime")),
+}
+"""What each file of a room has under one name, because it is found by its file: a subcommand, a format, a section."""
 
 
 def test_no_two_public_names_are_the_same():

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from toughen import attacks, data, evaluation, methods, models
     from toughen.batch import Batch
     from toughen.commands.analyze import analyze
+    from toughen.commands.card import card
     from toughen.commands.compare import compare
     from toughen.commands.evaluate import evaluate
+    from toughen.commands.export import export
     from toughen.commands.merge import merge
+    from toughen.commands.predict import predict
+    from toughen.commands.push import push
     from toughen.commands.seeds import train_seeds
     from toughen.commands.sweep import sweep
     from toughen.commands.train import train
@@ -27,8 +31,9 @@ if TYPE_CHECKING:
     from toughen.threat import ThreatModel
 
 __all__ = [
-    "Batch", "ThreatModel", "ToughenError", "__version__", "analyze", "attacks", "compare", "data", "evaluate",
-    "evaluation", "load", "merge", "methods", "models", "sweep", "train", "train_seeds", "tune_batch",
+    "Batch", "ThreatModel", "ToughenError", "__version__", "analyze", "attacks", "card", "compare", "data",
+    "evaluate", "evaluation", "export", "load", "merge", "methods", "models", "predict", "push", "sweep",
+    "train", "train_seeds", "tune_batch",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -16,7 +16,21 @@ from toughen.hardware.lost import lost_process
 from toughen.settings.names import finding_own_code_in
 from toughen.signals import asked_to_stop, interrupt
 
-COMMANDS = ("train", "tune-batch", "evaluate", "merge", "compare", "analyze", "sweep", "list", "completion")
+COMMANDS = (
+    "train",
+    "tune-batch",
+    "evaluate",
+    "merge",
+    "compare",
+    "analyze",
+    "sweep",
+    "export",
+    "predict",
+    "card",
+    "push",
+    "list",
+    "completion",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -98,6 +98,6 @@ def _asks_for_eps_alone(arguments: list[str]) -> bool:
 
 def _norm_of(run: str) -> str:
     """The norm that a run was trained for; l-inf where it does not say."""
-    from toughen.run import RunFolder
+    from toughen.run.hub import run_folder
 
-    return str((RunFolder(run).read_config().get("threat") or {}).get("norm", "linf"))
+    return str((run_folder(run).read_config().get("threat") or {}).get("norm", "linf"))

@@ -72,7 +72,8 @@ def evaluate(
     nothing where `out` is not given.
 
     Args:
-        run: folder of a training run: its model, weights, data and threat model are used where none is given.
+        run: folder of a training run, or hf:ORG/NAME on the hub: its model, weights, data and threat model are used
+            where none is given.
         images: with a network as `run`: N x C x H x W, float in [0, 1] or uint8; or a DataLoader, or anything else that
             gives pairs of images and labels.
         labels: whole numbers, (N,), where `images` does not give them.
@@ -88,7 +89,7 @@ def evaluate(
         settings: how it is evaluated.
         shard: compute one of several parts, such as 2/3, and leave the rest to others; then `toughen merge`.
         require: what must be shown, such as 'robust >= 0.45 and checks', by the 95 % interval's worse end.
-        out: folder for the result; default the run's folder, without a run runs/evaluate-<weights>.
+        out: folder for the result; default the run's folder, without one runs/evaluate-<name>.
         overwrite: compute the evaluation again where the folder has it already.
         trust: what the runs' files may name beside this package's classes and its libraries' networks, such as
             my_package.Net or my_package; their code is run.

@@ -24,6 +24,7 @@ from toughen.models.state import copied
 from toughen.numbers import Number
 from toughen.random_state import seeded
 from toughen.run import RunFolder
+from toughen.run.hub import is_on_hub, repository, run_folder
 from toughen.settings.description import describe
 from toughen.settings.stored import stored_object
 from toughen.threat import Norm, ThreatModel, as_threat
@@ -91,7 +92,7 @@ def subject_in_files(
     if run is not None and not isinstance(run, str | Path):
         raise InputError(f"run: expected a run folder or a network (nn.Module), got {type(run).__name__}")
     _need_model(run, model, weights, data)
-    source = None if run is None else RunFolder(run)
+    source = None if run is None else run_folder(run)
     asked = threat is not None or (eps is not None and norm is not None)
     sections = {"model": model is None, "data": data is None, "threat": not asked}
     config = _read(source, [name for name, needed in sections.items() if needed])
@@ -100,7 +101,8 @@ def subject_in_files(
         if eps is not None or norm is not None:
             threat = as_threat(eps=eps, norm=own_threat.norm if norm is None else norm)
         threat = threat or own_threat
-    folder = RunFolder(out or run or f"runs/evaluate-{_name(model, weights)}")
+    here = None if is_on_hub(run) else run
+    folder = RunFolder(out or here or f"runs/evaluate-{_name(run, model, weights)}")
     own = source is not None and folder.path.resolve() == source.path.resolve()
     check_place(folder, own)
     chosen = data if data is not None else _stored(source, config, "data", DataSource)
@@ -145,7 +147,9 @@ def _stored(source: RunFolder | None, config: dict[str, Any], name: str, kind: A
     return stored_object(config, name, kind, source.config)
 
 
-def _name(model: Callable[..., nn.Module] | None, weights: str | None) -> str:
+def _name(run: str | Path | None, model: Callable[..., nn.Module] | None, weights: str | None) -> str:
+    if run is not None:
+        return repository(str(run))[0].replace("/", "-")
     return Path(weights).stem if weights is not None else type(model).__name__.lower()
 
 

@@ -9,7 +9,11 @@ from torch import Tensor, nn
 
 from toughen.contracts import check_arguments
 from toughen.models.build import load_weights
+from toughen.reading.files import from_json, readable
+from toughen.reading.schema import Count, UnfitError
+from toughen.reading.tensors import read_texts
 from toughen.run import RunFolder
+from toughen.run.hub import is_on_hub, run_folder
 from toughen.settings.stored import stored_object
 from toughen.settings.trust import obeying_trust
 from toughen.threat import ThreatModel
@@ -89,7 +93,8 @@ def load(run: str | Path, *, trust: Sequence[str] = ()) -> LoadedClassifier:
     """Load a run's network with its class names, threat model and figures.
 
     Args:
-        run: the run's folder.
+        run: the run's folder, a file of `toughen export --format safetensors`, or hf:ORG/NAME, what `toughen push`
+            put on the Hugging Face hub (at a revision: hf:ORG/NAME@v1).
         trust: packages, modules or classes outside this package and its libraries that the run may name, such as
             my_package.Net; their code is run.
 
@@ -97,9 +102,28 @@ def load(run: str | Path, *, trust: Sequence[str] = ()) -> LoadedClassifier:
         RunError: no run folder there, a file is missing or damaged, or the weights do not fit the network.
     """
     check_arguments(load, {"run": run})
-    folder = RunFolder(run)
+    if not is_on_hub(run) and Path(run).is_file():
+        return _from_file(Path(run))
+    folder = run_folder(run)
     network = load_model(folder).requires_grad_(False)
     config = folder.read_config()
     threat = stored_object(config, "threat", ThreatModel, folder.config) if "threat" in config else None
     result = folder.read_result() if folder.result.exists() else {}
     return LoadedClassifier(network, folder.read_classes(), folder.read_shape(), threat, result).eval()
+
+
+_Shape = tuple[Count, Count, Count]
+
+
+def _from_file(path: Path) -> LoadedClassifier:
+    """A classifier from the one file that `toughen export` wrote."""
+    with readable(path, "expected a file of `toughen export --format safetensors`, or a run's folder"):
+        texts = read_texts(path)
+        if "model" not in texts:
+            raise UnfitError("it holds weights alone")
+        kinds = {"model": dict[str, Any], "classes": list[str], "shape": _Shape, "threat": dict[str, Any]}
+        said = {name: from_json(texts[name], kind) for name, kind in kinds.items() if name in texts}
+    network = with_weights(stored_object(said, "model", Callable[..., nn.Module], path), path).requires_grad_(False)
+    threat = stored_object(said, "threat", ThreatModel, path) if "threat" in said else None
+    classes, shape = said.get("classes"), said.get("shape")
+    return LoadedClassifier(network, classes and tuple(classes), shape and tuple(shape), threat, {}).eval()

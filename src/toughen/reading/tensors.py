@@ -27,3 +27,13 @@ def read_tensors_and_texts(path: Path) -> tuple[dict[str, Tensor], dict[str, str
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except SafetensorError as error:
         raise UnfitError(str(error)) from error
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """The texts beside the tensors of a safetensors file; as `read_tensors`."""
+    check_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise UnfitError(str(error)) from error

@@ -1,0 +1,89 @@
+"""The networks of the table: what is exported."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from toughen.models.adapters import Timm, Torchvision
+
+CLASSES = ("cat", "dog", "eel", "fox")
+
+
+class Own(nn.Module):
+    """A network of one's own, with a branch that its weights decide, and a shape that the batch does."""
+
+    def __init__(self, num_classes: int = 4, in_channels: int = 3, width: int = 8) -> None:
+        super().__init__()
+        self.num_classes, self.in_channels, self.width = num_classes, in_channels, width
+        self.first = nn.Conv2d(in_channels, width, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.last = nn.Linear(width * 16, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        found = nn.functional.adaptive_avg_pool2d(self.norm(self.first(images)).relu(), 4)
+        return self.last(found.reshape(len(images), -1))
+
+
+class OfTransformers(nn.Module):
+    """A ViT of transformers with random weights."""
+
+    def __init__(self, num_classes: int = 4, in_channels: int = 3) -> None:
+        super().__init__()
+        from transformers import ViTConfig, ViTForImageClassification
+
+        self.num_classes, self.in_channels = num_classes, in_channels
+        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+        images = {"image_size": 32, "patch_size": 8, "num_channels": in_channels}
+        self.network = ViTForImageClassification(ViTConfig(**sizes, **images, num_labels=num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        return self.network(pixel_values=images).logits
+
+
+class Undecided(Own):
+    """What cannot be exported as a graph: what is computed depends on the images' values."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        logits = super().forward(images)
+        return logits if images.mean() > 0.5 else logits.neg()
+
+
+class Restless(Own):
+    """Another answer each time."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        return super().forward(images + 0.1 * torch.randn_like(images))
+
+
+class SmallViT(nn.Module):
+    """A ViT of timm for small images."""
+
+    def __init__(self, num_classes: int = 4, in_channels: int = 3) -> None:
+        super().__init__()
+        import timm
+
+        self.num_classes, self.in_channels = num_classes, in_channels
+        sizes = {"img_size": 32, "patch_size": 8, "depth": 2}
+        self.network = timm.create_model("vit_tiny_patch16_224", num_classes=num_classes, in_chans=in_channels, **sizes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        return self.network(images)
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "own class": Own,
+    "timm CNN": partial(Timm, name="resnet10t"),
+    "timm ViT": SmallViT,
+    "timm ConvNeXt": partial(Timm, name="convnext_atto"),
+    "torchvision": partial(Torchvision, name="mobilenet_v3_small"),
+    "transformers": OfTransformers,
+    "undecided": Undecided,
+    "restless": Restless,
+}
