@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from toughen import train, train_seeds
 from toughen.cli import main
 from toughen.data import Digits, ImageSet, Split, epoch_order
 from toughen.data.source import Decoded
 from toughen.errors import InputError, RunError, ToughenWarning
-from toughen.methods import Standard
+from toughen.methods import TRADES, Standard
 from toughen.models import SmallCNN
 from toughen.run import RunFolder
 from toughen.training import Constant, Cosine, GrowingSize, MultiStep, OneCycle
@@ -158,11 +158,34 @@ def test_a_damaged_file_is_made_again_where_the_checkpoint_has_it(tmp_path: Path
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 4
     file.write_bytes(content)
-    warned = pytest.warns(ToughenWarning, match="goes on from the one before") if "last" in damaged else nullcontext()
-    with warned:
+    said = "goes on from the one before" if "last" in damaged else f"{damaged}: damaged or missing, and made again"
+    with pytest.warns(ToughenWarning, match=said):
         train(resume=str(folder.path))
     assert folder.model.read_bytes() == before
     assert [row["val_pgd"] for row in read_rows(folder.metrics)] == [row["val_pgd"] for row in rows]
+
+
+def test_damaged_weights_are_made_again_from_the_checkpoint_before_the_last(tmp_path: Path) -> None:
+    """The best epoch is often the last but one."""
+    folder = train(**{**SMALL, "epochs": 2}, out=str(tmp_path / "a")).folder
+    before = folder.checkpoint.with_name("previous")
+    previous = load_state(shutil.copytree(before, tmp_path / "previous"))
+
+    def of_the_first(state: dict[str, Any]) -> None:
+        state["best_epoch"] = 1
+
+    change(folder.path, of_the_first)  # which makes the last checkpoint the one before
+    shutil.rmtree(before)
+    shutil.move(tmp_path / "previous", before)
+    last = load_state(folder.checkpoint)
+    folder.model.write_bytes(folder.model.read_bytes()[:-1])
+    with pytest.warns(ToughenWarning, match="model.safetensors: damaged or missing, and made again"):
+        train(resume=str(folder.path))
+    found = load_file(folder.model)
+    expected = previous["model"]
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())
+    assert any(not torch.equal(tensor, last["model"][name]) for name, tensor in found.items())
 
 
 def test_damaged_weights_of_an_epoch_that_no_checkpoint_has_are_named(tmp_path: Path) -> None:
@@ -172,6 +195,7 @@ def test_damaged_weights_of_an_epoch_that_no_checkpoint_has_are_named(tmp_path: 
         state["epoch"], state["best_epoch"] = 2, 1
 
     change(folder.path, older)
+    change(folder.path, older)  # the one before too
     folder.model.write_bytes(folder.model.read_bytes()[:-1])
     with pytest.raises(RunError, match=r"model.safetensors is damaged .* of epoch 1, .* of epoch 2; .*--overwrite"):
         train(resume=str(folder.path))
@@ -188,8 +212,11 @@ def test_auto_begins_goes_on_and_gives_what_is_there(tmp_path: Path) -> None:
     assert files == sorted(file.name for file in whole.path.rglob("*"))
     train(**auto)
     assert folder.model.read_bytes() == whole.model.read_bytes()
-    shutil.rmtree(folder.checkpoint.parent)  # killed before the first checkpoint
-    folder.classes.unlink()
+    shutil.rmtree(folder.checkpoint.parent)
+    with pytest.raises(RunError, match=r"has weights but no checkpoint, .* restore .*checkpoints/last, or start"):
+        train(**auto)
+    for file in (folder.model, folder.metrics, folder.classes):  # killed before the first checkpoint
+        file.unlink()
     train(**auto)
     assert folder.model.read_bytes() == whole.model.read_bytes()
     assert folder.read_classes() == whole.read_classes()
@@ -244,7 +271,13 @@ def test_other_settings_of_a_resumed_run_are_refused(run: Path) -> None:
     with pytest.raises(
         InputError, match="resume goes on with the run's own settings, but method, batch_size came with"
     ):
-        train(resume=str(run), batch_size=7, method=Standard())
+        train(resume=str(run), batch_size=7, method=TRADES())
+
+
+def test_the_runs_own_settings_may_come_with_resume(run: Path) -> None:
+    train(resume=str(run), method=Standard(), model=partial(SmallCNN, width=4))
+    with pytest.raises(InputError, match="but model came with it"):
+        train(resume=str(run), model=partial(SmallCNN, width=5))
 
 
 def test_one_run_a_seed(tmp_path: Path) -> None:

@@ -233,4 +233,8 @@ if __name__ == "__main__":
     import toughen.commands.train  # noqa: F401 - once, before the forks
 
     for job in sys.stdin:
-        print(json.dumps(Job(**json.loads(job)).carry_out()), flush=True)
+        try:
+            answer: Any = Job(**json.loads(job)).carry_out()
+        except Exception:
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), flush=True)

@@ -95,8 +95,9 @@ def killed(server: "subprocess.Popen[str]", tmp_path: Path, request: pytest.Fixt
         job = {"folder": str(tmp_path), "line": words, "how": how, "kills": kills, **more}
         assert server.stdin is not None and server.stdout is not None
         print(json.dumps(job), file=server.stdin, flush=True)
-        found: Found = json.loads(server.stdout.readline())
-        return found
+        answer = json.loads(server.stdout.readline())
+        assert isinstance(answer, list), answer["error"]
+        return answer
 
     return give
 

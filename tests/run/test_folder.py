@@ -291,6 +291,15 @@ def test_a_missing_file_names_the_command_that_makes_it(tmp_path: Path, file: st
     run.require(path)
 
 
+def test_what_a_missing_file_is_made_by_needs_the_runs_trust(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    (tmp_path / "config.yaml").write_text(
+        "model: {class_path: mine.Net}\nmethod: {class_path: toughen.methods.TRADES}\n"
+    )
+    with pytest.raises(RunError, match=r"`toughen evaluate .* --trust mine.Net`"):
+        run.require(run.report)
+
+
 def test_a_run_that_was_stopped_is_resumed(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.checkpoint.mkdir(parents=True)

@@ -91,3 +91,9 @@ def test_share_of_the_peak_is_of_all_processes() -> None:
         meter.flops, meter.peak = {"a": 10.0}, 1000.0
     assert one.figures("a", images=50, seconds=1.0)["share_of_peak"] == pytest.approx(0.5)
     assert four.figures("a", images=50, seconds=1.0)["share_of_peak"] == pytest.approx(0.125)
+
+
+def test_rows_without_a_cost_are_left_out_of_the_words() -> None:
+    row = dict(zip(COLUMNS, (900.0, 2.0, 3.1e10, 0.2, 4e8, 0.5), strict=True))
+    assert in_words([{"epoch": 1.0}, row]) == in_words([row])
+    assert in_words([{"epoch": 1.0}]) == in_words([]) == "not recorded"

@@ -1,6 +1,5 @@
 """Train a classifier, attack it, and write its report."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -59,7 +58,9 @@ def run(arguments: list[str]) -> int:
         return 0
     settings = request.settings
     seeds = settings.pop("seeds")
-    _check_resume(settings, request.asked)
+    if settings["resume"] not in (None, "auto"):
+        _check_resume(request.asked)
+        settings = {name: value for name, value in settings.items() if name in request.asked}
     runs = [{}] if seeds is None else each_seed(seeds, settings)
     for own in runs:
         status = _train({**settings, **own})
@@ -108,9 +109,10 @@ def _train(settings: dict[str, Any]) -> int:
     return 0
 
 
-def _check_resume(settings: Mapping[str, Any], asked: frozenset[str]) -> None:
-    others = sorted(f"--{name}" for name in asked - {"resume", "device", "epochs", "trust"})
-    if settings["resume"] not in (None, "auto") and others:
+def _check_resume(asked: frozenset[str]) -> None:
+    # A class may be named, whose code is then trusted; it must be the run's own.
+    others = sorted(f"--{name}" for name in asked - {"resume", "device", "epochs", "trust", *PARTS, "optimizer"})
+    if others:
         raise InputError(
             f"--resume goes on with the run's own settings, but {', '.join(others)} came with it; leave "
             "it out, or start another run without --resume"

@@ -7,6 +7,7 @@ from typing import Any
 from toughen.commands.settings import extended, restore
 from toughen.errors import InputError, RunError
 from toughen.run import RunFolder
+from toughen.settings.description import describe
 from toughen.settings.signature import Setting
 from toughen.training.checkpoint import begun_with
 
@@ -66,6 +67,14 @@ def check_data(folder: RunFolder, data: Mapping[str, Any]) -> None:
             f"the training images are not those that the run in {folder.path} was begun with:\n{_lines(changed)}\n"
             "Restore them, or start another run with --out"
         )
+
+
+def same_as_begun(given: Any, begun: Any) -> bool:
+    """Whether a setting is a run's own, as far as it says something: a network that is given without its number of
+    classes is the run's, which has it.
+    """
+    before, now = _flat(describe(begun)), _flat(describe(given))
+    return all(before.get(name) == value for name, value in now.items())
 
 
 def changes_in(begun: Mapping[str, Any], now: Mapping[str, Any], but: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -20,6 +20,7 @@ from toughen.commands.trained import Trained
 from toughen.data import ImageSet, Split
 from toughen.data.sameness import data_summary
 from toughen.data.survey import Survey
+from toughen.errors import RunError
 from toughen.evaluation import Evaluation, EvaluationSettings, Processes
 from toughen.hardware.device import find_device
 from toughen.models import load_weights
@@ -76,6 +77,11 @@ def _trainer(asked: RunRequest, found: Survey, device: torch.device, watcher: Ob
         check_data(folder, summary)
     network = fresh_model(settings["model"], training_set, settings["normalize"])
     resumes = asked.goes_on and bool(checkpoints(folder.checkpoint))
+    if asked.goes_on and not resumes and folder.model.exists():
+        raise RunError(
+            f"{folder.path} has weights but no checkpoint, from which a run goes on; restore {folder.checkpoint}, or "
+            "start the run again with --overwrite"
+        )
     if not resumes:
         begin_from(network, settings, training_set)
     settings["precision"] = precision_of(settings, network, training_set, device)

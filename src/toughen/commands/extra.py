@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from toughen.commands.classes import check_same_order
 from toughen.data import ExtraImages, Filling, ImageSet, ImageStore, hold
 from toughen.errors import InputError, RunError
+from toughen.hardware.processes import Processes
 from toughen.models.build import check_outputs
 from toughen.models.inference import NO_PREDICTION, classes_of, frozen
 from toughen.models.load import load_model
@@ -70,11 +71,13 @@ def pseudo_labels(
 
 
 def _label_once(labeller: RunFolder, file: Path, classes: int, device: torch.device, images: ImageStore) -> Tensor:
-    """The labels in `file`, made by the labeller's model if the file is not there yet."""
-    if not file.exists():
+    """The labels in `file`, made by the labeller's model, in the first process, if it is not there yet."""
+    processes = Processes.from_environment()
+    if processes.first and not file.exists():
         labels = pseudo_labels(load_model(labeller), images, classes, device)
         with recorded(file) as path:
             save_file({"labels": labels}, path)
+    processes.wait()
     check(file, "delete it, and the images are labelled again")
     with readable(file, "delete it, and the images are labelled again"):
         labels = read_tensors(file).get("labels", torch.zeros(0))

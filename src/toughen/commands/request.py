@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from toughen.commands.begun import MAY_CHANGE, check_asked, unchanged
+from toughen.commands.begun import MAY_CHANGE, check_asked, same_as_begun, unchanged
 from toughen.commands.settings import check_settings, default_name, extended, with_data_facts
 from toughen.data import ImageSet
 from toughen.errors import InputError
@@ -20,9 +20,6 @@ class _Default(int):
 
 EPOCHS = _Default(30)
 """The epochs of a run where none are given."""
-
-# The command line passes networks and optimisers on with their defaults written out.
-_RESUMED = ("epochs", "device", "model", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,8 @@ def _settings_of(
         settings |= {name: given[name] for name in MAY_CHANGE}
         asked = settings["epochs"] if asked == settings["epochs"] else int(asked)
     else:
-        others = [name for name in defaults if name not in _RESUMED and given[name] != defaults[name]]
+        others = [name for name in defaults if name not in ("epochs", "device") and given[name] != defaults[name]]
+        others = [name for name in others if not same_as_begun(given[name], settings[name])]
         if others:
             raise InputError(
                 f"resume goes on with the run's own settings, but {', '.join(others)} came with it; leave it out, or "

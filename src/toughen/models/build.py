@@ -19,7 +19,6 @@ from toughen.models.outputs import hint, kind
 from toughen.models.state import split_state
 from toughen.models.weight_files import WeightFile, read_weights, without_prefixes
 from toughen.reading.files import from_json, readable
-from toughen.run.manifest import check
 from toughen.settings.description import arguments_of, path_of
 
 
@@ -159,7 +158,6 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
         RunError: a file that cannot be read (see `read_weights`), or weights of another architecture (naming the first
             differences).
     """
-    check(path, f"where it is a run's, `toughen train --resume {path.parent}` makes it again if it can")
     file = read_weights(path)
     state, prefix = without_prefixes(file.state, names_in_files(model))
     model = _as_saved(model, state)

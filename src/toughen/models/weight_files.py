@@ -17,6 +17,7 @@ from toughen.errors import RunError
 from toughen.models.normalisation import Statistics
 from toughen.reading.files import check_file, readable
 from toughen.reading.tensors import read_tensors_and_texts
+from toughen.run.manifest import check
 
 EXPECTED = "expected a .safetensors file, or a .pt, .pth or .ckpt file with a state dict in it"
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "ema", "state_dict_ema", "model_ema")
@@ -54,9 +55,10 @@ def read_weights(path: Path) -> WeightFile:
     """Read a file of weights.
 
     Raises:
-        RunError: no such file, a damaged one, one that holds no state dict, or one that only running what is in it
-            could read; the message says how to convert that.
+        RunError: no such file, a damaged one, one that is not as its run wrote it, one that holds no state dict, or one
+            that only running what is in it could read; the message says how to convert that.
     """
+    check(path, f"where it is a run's, `toughen train --resume {path.parent}` makes it again if it can")
     with readable(f"weights from {path}", EXPECTED):
         check_file(path)
         with path.open("rb") as file:

@@ -31,7 +31,7 @@ def atomic(path: Path, keep: Path | None = None) -> Iterator[Path]:
     temporary = temporary_beside(path)
     try:
         yield temporary
-        _open_up(temporary)
+        _open_up(temporary, temporary_beside(path))
         _on_disk(temporary)
         if temporary.is_dir() and path.is_dir():
             old = path.with_name(f".{path.name}.old") if keep is None else keep
@@ -101,14 +101,16 @@ def clean_up(folder: Path, only: Collection[str] | None = None, but: Collection[
                 remove(path)
 
 
-def _open_up(path: Path) -> None:
-    """Give a file, or the files of a folder, that only their owner may read the mode of any new file there."""
+def _open_up(path: Path, probe: Path) -> None:
+    """Give a file, or the files of a folder, that only their owner may read the mode of any new file there.
+
+    `probe` is a free name, which `clean_up` knows as a left-over where a kill comes before it is free again.
+    """
     files = [Path(folder) / name for folder, _, names in os.walk(path) for name in names] or [path]
     closed = [file for file in files if not stat.S_IMODE(file.stat().st_mode) & 0o077]
     if not closed:
         return
     # The system says what the umask and the folder's own rules make of a new file; asking for the umask would set it.
-    probe = path.with_name(f"{path.name}.mode")
     probe.touch()
     mode = stat.S_IMODE(probe.stat().st_mode)
     probe.unlink()

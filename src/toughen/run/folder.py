@@ -22,6 +22,7 @@ from toughen.reading.yaml_text import read_yaml
 from toughen.run.files import atomic, clean_up, is_left_over, temporary_beside, writable
 from toughen.run.manifest import NAME as MANIFEST
 from toughen.run.manifest import check, recorded
+from toughen.settings.trust import trust_option
 
 
 def _move(folder: Path, to: Path) -> None:
@@ -178,7 +179,14 @@ class RunFolder:
                     command = f"evaluate {self.run}"
                 else:
                     command = f"train {'--resume' if self.checkpoint.exists() else '--out'} {self.path}"
-                raise RunError(f"{self.path} has no {path.name}; make it with `toughen {command}`")
+                raise RunError(f"{self.path} has no {path.name}; make it with `toughen {command}{self._trust()}`")
+
+    def _trust(self) -> str:
+        """What a command on this run has to trust beside this package; empty where its configuration does not say."""
+        try:
+            return trust_option(read_yaml(self.config))
+        except (OSError, UnfitError):
+            return ""
 
     def read_config(self) -> dict[str, Any]:
         """The configuration as plain dicts, lists, strings and numbers.

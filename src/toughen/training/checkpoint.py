@@ -90,7 +90,7 @@ def load_state(folder: Path) -> dict[str, Any]:
     errors = []
     for place in checkpoints(folder):
         try:
-            state = _load_one(place)
+            state = load_one(place)
         except RunError as error:
             errors.append(error)
             continue
@@ -121,13 +121,18 @@ def begun_with(folder: Path) -> dict[str, Any]:
 def drop_damaged(folder: Path) -> None:
     """Delete a damaged checkpoint, which else would take the place of the good one before it."""
     try:
-        _load_one(folder)
+        load_one(folder)
     except RunError:
         with suppress(OSError):
             remove(folder)
 
 
-def _load_one(folder: Path) -> dict[str, Any]:
+def load_one(folder: Path) -> dict[str, Any]:
+    """Read the state in this folder; see `load_state`.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
     try:
         for name in ("tensors.safetensors", "state.json"):
             check(folder / name, "it is not used")

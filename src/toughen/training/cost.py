@@ -88,9 +88,14 @@ class Meter:
 def in_words(rows: list[Row]) -> str:
     """The cost of a run in a line, from the rows of its metrics.csv; speeds are those of the median epoch.
 
+    Rows without these columns, as of an older version or edited, are left out.
+
     >>> in_words([dict(zip(COLUMNS, (900.0, 2.0, 3.1e10, 0.2, 4e8, 0.5), strict=True))])
     '0.5 device-hours, 900 images/s, 31 GFLOP/s (20 % of a large matrix product on this device), 0.40 GB at most'
     """
+    rows = [row for row in rows if row.keys() >= set(COLUMNS)]
+    if not rows:
+        return "not recorded"
     speed, flops, share = (median(row[name] for row in rows) for name in COLUMNS[:1] + COLUMNS[2:4])
     memory = max(row["peak_memory_bytes"] for row in rows)
     return (

@@ -115,7 +115,7 @@ class Trainer:
         self.observer.started(settings.epochs, len(self.train), self.place)
         try:
             with explained, self.prepared(), stop_requests(accelerator.num_processes > 1) as stop_requested:
-                if self.watch.rolls_back and not self.folder.checkpoint.exists():
+                if not self.folder.checkpoint.exists():  # from the start on it says what the run was begun with
                     self.save()
                 while self.at.epoch < settings.epochs and not self.watch.ended:
                     setback: Setback | None = None

@@ -1,11 +1,13 @@
 """What a run keeps in its folder, and how it goes on from there."""
 
+import warnings
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from accelerate.utils import gather_object
 
-from toughen.errors import RunError
+from toughen.errors import RunError, ToughenWarning
 from toughen.reading.schema import UnfitError, check_kind
 from toughen.run import RunFolder
 from toughen.run.manifest import is_damaged
@@ -14,7 +16,9 @@ from toughen.training.checkpoint import (
     OwnState,
     Place,
     as_it_is,
+    before,
     drop_damaged,
+    load_one,
     load_state,
     save_state,
     warn_of_other_numbers,
@@ -120,7 +124,7 @@ class Saving:
             warn_of_other_numbers(f"the run had {before} processes and goes on with {now}")
         if self.accelerator.is_main_process:
             drop_damaged(self.folder.checkpoint)
-            self._mend()
+            self._mend(state)
 
     def _load(self, state: dict[str, Any]) -> None:
         at, updates = self.position, self.updates
@@ -146,18 +150,37 @@ class Saving:
         method = self.updates.method
         self.pending.add("model", as_it_is(self.folder, self.updates.reported, method.auxiliary_networks()))
 
-    def _mend(self) -> None:
+    def _mend(self, state: dict[str, Any]) -> None:
         """Make metrics and weights that are missing or damaged again, where the checkpoint has them."""
-        at = self.position
-        if at.rows and is_damaged(self.folder.metrics):
+        at, networks = self.position, self.updates.method.auxiliary_networks()
+        files = [self.folder.model, *(self.folder.path / f"{name}.safetensors" for name in networks)]
+        weights = [file for file in files if is_damaged(file)]
+        damaged = [self.folder.metrics] * (bool(at.rows) and is_damaged(self.folder.metrics))
+        if damaged:
             self.pending.add("metrics", partial(write_rows, self.folder.metrics, at.rows))
-        own = [self.folder.path / f"{name}.safetensors" for name in self.updates.method.auxiliary_networks()]
-        damaged = [path for path in (self.folder.model, *own) if is_damaged(path)]
-        if at.best_epoch and damaged:
-            if at.best_epoch != at.epoch or at.batch:
+        if at.best_epoch and weights:
+            damaged += weights
+            source = next((each for each in (state, self._before()) if _ends_epoch(each, at.best_epoch)), None)
+            if source is None:
                 raise RunError(
-                    f"{damaged[0]} is damaged or missing: it was of epoch {at.best_epoch}, and the checkpoint is of "
+                    f"{weights[0]} is damaged or missing: it was of epoch {at.best_epoch}, and the checkpoint is of "
                     f"epoch {at.epoch}; restore it, or start the run again with --overwrite"
                 )
+            self._load(source)
             self._save_model()
+            self._load(state)
+        if damaged:
+            names = ", ".join(map(str, damaged))
+            warnings.warn(f"{names}: damaged or missing, and made again from the checkpoints", ToughenWarning, 2)
         self.pending.try_now()
+
+    def _before(self) -> dict[str, Any]:
+        """The checkpoint before the last one; nothing where there is none, or a damaged one."""
+        with suppress(RunError):
+            return load_one(before(self.folder.checkpoint))
+        return {}
+
+
+def _ends_epoch(state: dict[str, Any], epoch: int) -> bool:
+    """Whether a checkpoint was saved at the end of this epoch, from 1."""
+    return state.get("epoch") == epoch and state.get("batch") == 0
