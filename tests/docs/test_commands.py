@@ -27,7 +27,8 @@ class Network(nn.Linear):
 def commands() -> list[str]:
     """All that begin with `toughen` in blocks of code, without those that a workflow fills in."""
     found = []
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    docs = [path for folder in ("docs", "docs/tutorials") for path in sorted((ROOT / folder).glob("*.md"))]
+    for page in [ROOT / "README.md", *docs]:
         text = "\n".join(block for _, block in BLOCK.findall(page.read_text())).replace("\\\n", "")
         found += re.findall(r"^(?:\$| *-(?: run:)?)? *toughen (\w.*)", text, re.MULTILINE)
     return sorted({re.sub(r"\s+#.*", "", line).strip() for line in found if "${{" not in line})

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from toughen.models.adapters import Timm, Torchvision
+from toughen.models.transformers_network import Transformers
 
 CLASSES = ("cat", "dog", "eel", "fox")
 
@@ -27,23 +28,6 @@ class Own(nn.Module):
         return self.last(found.reshape(len(images), -1))
 
 
-class OfTransformers(nn.Module):
-    """A ViT of transformers with random weights."""
-
-    def __init__(self, num_classes: int = 4, in_channels: int = 3) -> None:
-        super().__init__()
-        from transformers import ViTConfig, ViTForImageClassification
-
-        self.num_classes, self.in_channels = num_classes, in_channels
-        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-        images = {"image_size": 32, "patch_size": 8, "num_channels": in_channels}
-        self.network = ViTForImageClassification(ViTConfig(**sizes, **images, num_labels=num_classes))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits."""
-        return self.network(pixel_values=images).logits
-
-
 class Undecided(Own):
     """What cannot be exported as a graph: what is computed depends on the images' values."""
 
@@ -61,29 +45,21 @@ class Restless(Own):
         return super().forward(images + 0.1 * torch.randn_like(images))
 
 
-class SmallViT(nn.Module):
-    """A ViT of timm for small images."""
-
-    def __init__(self, num_classes: int = 4, in_channels: int = 3) -> None:
-        super().__init__()
-        import timm
-
-        self.num_classes, self.in_channels = num_classes, in_channels
-        sizes = {"img_size": 32, "patch_size": 8, "depth": 2}
-        self.network = timm.create_model("vit_tiny_patch16_224", num_classes=num_classes, in_chans=in_channels, **sizes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits."""
-        return self.network(images)
+VIT = {
+    **{"model_type": "vit", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
+    **{"intermediate_size": 64, "patch_size": 8},
+}
 
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "own class": Own,
     "timm CNN": partial(Timm, name="resnet10t"),
-    "timm ViT": SmallViT,
+    "timm ViT": partial(
+        Timm, name="vit_tiny_patch16_224", image_size=32, arguments={"patch_size": 8, "depth": 2, "embed_dim": 96}
+    ),
     "timm ConvNeXt": partial(Timm, name="convnext_atto"),
     "torchvision": partial(Torchvision, name="mobilenet_v3_small"),
-    "transformers": OfTransformers,
+    "transformers": partial(Transformers, name="local", image_size=32, config=VIT),
     "undecided": Undecided,
     "restless": Restless,
 }

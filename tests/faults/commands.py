@@ -2,7 +2,7 @@
 
 from random import Random
 
-from toughen.cli import compare, evaluate, merge, train, tune_batch
+from toughen.cli import card, compare, evaluate, export, merge, predict, push, train, tune_batch
 from toughen.cli.parser import Parser
 from toughen.commands.settings import check_settings
 from toughen.commands.train import DEFAULTS
@@ -12,6 +12,10 @@ PARSERS = {
     "evaluate": evaluate.parser,
     "merge": merge.parser,
     "compare": compare.parser,
+    "export": export.parser,
+    "predict": predict.parser,
+    "card": card.parser,
+    "push": push.parser,
     "tune_batch": tune_batch.parser,
 }
 NAMES = (

@@ -38,6 +38,8 @@ from toughen.evaluation.records.evaluations import Evaluations
 from toughen.evaluation.records.store import VerdictStore
 from toughen.evaluation.records.verdicts import Verdicts
 from toughen.evaluation.result import Evaluation
+from toughen.exports.facts import facts_of
+from toughen.exports.formats import put_into_file
 from toughen.models import SmallCNN, build_model, load_weights
 from toughen.models.load import load
 from toughen.reports.comparison import compare_runs
@@ -296,6 +298,14 @@ def read_recipe(place: Path) -> None:
     settings.check_settings({name: request.settings[name] for name in train.DEFAULTS})
 
 
+def make_exported(place: Path) -> None:
+    make_run(place)
+    folder = RunFolder(place / "run")
+    found = load(folder.path)
+    facts = facts_of(found, folder, (1, 8, 8), folder.read_config()["model"])
+    put_into_file(found.network, (1, 8, 8), facts, "safetensors", place / "one.safetensors")
+
+
 READERS = {
     # A stranger's run has no manifest, or one that fits.
     "recipe": Reader(make_recipe, ("recipe.yaml",), read_recipe),
@@ -304,6 +314,7 @@ READERS = {
     "weights": Reader(
         make_run, ("run/model.safetensors",), lambda place: load_weights(classifier(), place / "run/model.safetensors")
     ),
+    "exported": Reader(make_exported, ("one.safetensors",), lambda place: load(place / "one.safetensors")),
     "metrics": Reader(make_run, ("run/metrics.csv",), read_metrics),
     "result": Reader(make_run, ("run/result.json", "run/verdicts.parquet"), read_evaluation),
     "report": Reader(

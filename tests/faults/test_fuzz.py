@@ -31,7 +31,7 @@ from toughen.reading.schema import UnfitError
 from toughen.reading.yaml_text import load_yaml
 
 FEW = {
-    **dict.fromkeys(("weights", "metrics", "labels", "checkpoint", "images", "tiny", "npz", "idx"), 200),
+    **dict.fromkeys(("weights", "exported", "metrics", "labels", "checkpoint", "images", "tiny", "npz", "idx"), 200),
     **{
         "recipe": 120,
         "config": 60,

@@ -95,7 +95,8 @@ def export(
         put_into_file(classifier.network, shape, facts, format, temporary)
         found = compare_file(temporary, form(format), classifier.network, shown)
     if not found.agrees:
-        warnings.warn(f"some predictions are not those of the run, by rounding: {found}", ToughenWarning, 2)
+        why = "rounding turned some predictions" if found.turned else "some predictions are not as recorded"
+        warnings.warn(f"{why}: {found}", ToughenWarning, 2)
     return Exported(path, format, found)
 
 

@@ -88,6 +88,11 @@ class Agreement:
         """Whether every prediction and verdict is the network's, and those that were recorded."""
         return all(each.all for each in self.same)
 
+    @property
+    def turned(self) -> bool:
+        """Whether the file predicts anything else than the network does here and now."""
+        return any(each.predictions < each.n for each in self.same)
+
     def __str__(self) -> str:
         images = ", ".join(map(str, self.same))
         return (

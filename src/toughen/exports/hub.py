@@ -26,7 +26,9 @@ def files_for_hub(folder: RunFolder, card: str, exported: Mapping[str, Path]) ->
         RunError: the run has no network.
     """
     folder.require(folder.config, folder.model)
-    own: dict[str, Path | bytes] = {name: folder.path / name for name in READ if (folder.path / name).exists()}
+    own: dict[str, Path | bytes] = {
+        file.relative_to(folder.path).as_posix(): file for pattern in READ for file in sorted(folder.path.glob(pattern))
+    }
     return {CARD: card.encode(), **own, **exported}
 
 

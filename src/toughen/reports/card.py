@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from toughen import catalog
+from toughen._version import __version__
 from toughen.evaluation.checks.doubts import reasons
 from toughen.extras import library
 from toughen.reports.page import environment
@@ -53,8 +54,7 @@ def model_card(folder: RunFolder, repo: str | None = None, license: str | None =
 
 def _known(folder: RunFolder, run: RunData) -> dict[str, Any]:
     """What does not need an evaluation."""
-    from toughen._version import __version__
-
+    rows = read_rows(folder.metrics) if folder.metrics.exists() else []
     config, method = run.config, class_name(run.config["method"]) if "method" in run.config else None
     entry = catalog.classes("methods").get(method or "")
     settings = flatten({name: config[name] for name in _SETTINGS if config.get(name) is not None})
@@ -69,7 +69,7 @@ def _known(folder: RunFolder, run: RunData) -> dict[str, Any]:
         "threat": threat_short(threat) if threat else None,
         "allowed": described_threat(threat).sentence() if threat else "",
         "settings": [(name, _cell(value)) for name, value in settings.items()],
-        "cost": in_words(rows) if folder.metrics.exists() and (rows := read_rows(folder.metrics)) else None,
+        "cost": in_words(rows) if rows and "device_hours" in rows[-1] else None,
         "version": __version__,
     }
 

@@ -10,9 +10,9 @@ from toughen.run.folder import RunFolder
 PREFIX = "hf:"
 READ = (
     *("config.yaml", "classes.json", "input.json", "model.safetensors", "manifest.json"),
-    *("result.json", "verdicts.parquet", "metrics.csv", "events.json"),
+    *("result.json", "verdicts.parquet", "metrics.csv", "events.json", "code/*.py"),
 )
-"""What is downloaded of a repository, where it has it; none of these runs anything."""
+"""What is downloaded of a repository, where it has it: data, and what is run with `--trust` alone."""
 
 
 def run_folder(run: str | Path) -> RunFolder:
