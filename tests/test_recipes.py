@@ -16,7 +16,8 @@ from toughen.methods import ARR, D2R, FGSMPGI, FGSMPGK, FGSMRS, HAT, LBGAT, MART
 from toughen.models import build_model
 from toughen.training import SuccessEMA
 
-NAMES = sorted(catalog.recipes())
+FINE_TUNING = {name for name in catalog.recipes() if name.startswith("finetune-")}
+NAMES = sorted(catalog.recipes().keys() - FINE_TUNING)
 # What a header may say of its own accord; the first words of each.
 STANDING = {
     "normalises inputs": lambda s: s["normalize"],
@@ -144,3 +145,20 @@ def test_the_helper_of_hat_sees_the_images_that_hat_sees() -> None:
     for name in NAMES:
         if isinstance(settings(name)["method"], HAT):
             assert settings(name)["normalize"] == settings(name.replace("hat", "standard"))["normalize"]
+
+
+def test_fine_tuning_has_the_settings_of_its_sources() -> None:
+    convnet, vit = (settings(f"finetune-{kind} --data.path photos") for kind in ("convnet", "vit"))
+    # main.py and run_train.sh of nmndeep/revisiting-at
+    assert (convnet["method"].attack.steps, convnet["threat"].radius) == (2, 4 / 255)
+    assert (convnet["optimizer"].keywords["betas"], convnet["optimizer"].keywords["weight_decay"]) == (
+        (0.9, 0.95),
+        0.05,
+    )
+    assert (convnet["label_smoothing"], convnet["schedule"].warmup / convnet["epochs"]) == (0.1, 10 / 100)
+    # configs/xcit-adv-finetuning.yaml of dedeswim/vits-robustness-torch
+    assert (type(vit["method"]), vit["method"].attack.steps, vit["threat"].radius) == (TRADES, 10, 8 / 255)
+    assert (vit["optimizer"].keywords["lr"], vit["optimizer"].keywords["weight_decay"]) == (5e-5, 0.5)
+    assert (vit["epochs"], vit["batch_size"], vit["schedule"].warmup) == (20, 64, 5)
+    for each in (convnet, vit):
+        assert not each["decay_all"] and each["attack_eps"] is not None

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from toughen.commands.compare import compare
     from toughen.commands.evaluate import evaluate
     from toughen.commands.export import export
+    from toughen.commands.harden import harden
     from toughen.commands.merge import merge
     from toughen.commands.predict import predict
     from toughen.commands.push import push
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch", "ThreatModel", "ToughenError", "__version__", "analyze", "attacks", "card", "compare", "data",
-    "evaluate", "evaluation", "export", "load", "merge", "methods", "models", "predict", "push", "sweep",
+    "evaluate", "evaluation", "export", "harden", "load", "merge", "methods", "models", "predict", "push", "sweep",
     "train", "train_seeds", "tune_batch",
 ]  # fmt: skip
 
