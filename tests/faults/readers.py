@@ -3,6 +3,7 @@
 import json
 import struct
 import sys
+import tarfile
 import warnings
 from collections.abc import Callable
 from contextlib import chdir
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,7 +33,18 @@ from toughen.commands.assemble import ready
 from toughen.commands.images import images_of_split, read_images
 from toughen.commands.kept import keep_images
 from toughen.commands.request import request_of
-from toughen.data import Decoded, Digits, ExtraImages, FashionMNIST, ImageFolder, Parquet, TinyImageNet
+from toughen.data import (
+    Decoded,
+    Digits,
+    ExtraImages,
+    FashionMNIST,
+    HuggingFace,
+    ImageFolder,
+    Manifest,
+    Parquet,
+    TinyImageNet,
+    WebDataset,
+)
 from toughen.evaluation import EvaluationSpec, Requirement, find_parts, merge_parts
 from toughen.evaluation.preflight import Finding
 from toughen.evaluation.records.evaluations import Evaluations
@@ -248,6 +261,44 @@ def read_all(source: Any) -> None:
         images.in_order_of(images.classes[::-1], "a run")
 
 
+def make_table(place: Path) -> None:
+    make_folder(place)
+    images = sorted(place.rglob("*.*"))
+    rows = [(str(path.relative_to(place)), path.parent.name, path.parent.parent.name) for path in images]
+    columns = dict(zip(("path", "label", "split"), map(list, zip(*rows, strict=True)), strict=True))
+    (place / "table.csv").write_text("\n".join([",".join(columns), *map(",".join, rows)]))
+    (place / "table.jsonl").write_text("\n".join(json.dumps(dict(zip(columns, row, strict=True))) for row in rows))
+    pq.write_table(pa.table(columns), place / "table.parquet")
+
+
+def read_tables(place: Path) -> None:
+    for file in ("table.csv", "table.jsonl", "table.parquet"):
+        read_all(Manifest(place / file))
+
+
+def make_tar(place: Path) -> None:
+    for split in ("train", "test"):
+        with tarfile.open(place / f"{split}-0.tar", "w") as archive:
+            for number, scan in enumerate(SCANS[:8]):
+                notes = {"cls": str(number % 2).encode(), "json": json.dumps({"label": number % 2}).encode()}
+                for ending, data in {"png": png(scan), **notes}.items():
+                    member = tarfile.TarInfo(f"{number}.{ending}")
+                    member.size = len(data)
+                    archive.addfile(member, BytesIO(data))
+
+
+def read_tar(place: Path) -> None:
+    read_all(WebDataset(place))
+    read_all(WebDataset(place, label="json"))
+
+
+def make_saved(place: Path) -> None:
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    columns = {"image": [{"bytes": png(s), "path": None} for s in SCANS[:8]], "label": [0, 1] * 4}
+    rows = datasets.Dataset.from_dict(columns, features)
+    datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(place / "saved")
+
+
 def make_tiny(place: Path) -> None:
     ids = ("n01", "n02")
     for number, wnid in enumerate(ids):
@@ -328,6 +379,9 @@ READERS = {
     "parts": Reader(make_parts, ("run/verdicts/*/*",), read_parts),
     "parquet": Reader(make_shards, ("*.parquet",), lambda place: read_all(Parquet(place))),
     "images": Reader(make_folder, ("*/*/*",), lambda place: read_all(ImageFolder(place))),
+    "tables": Reader(make_table, ("table.*",), read_tables),
+    "tar": Reader(make_tar, ("*.tar",), read_tar),
+    "saved": Reader(make_saved, ("saved/*", "saved/*/*"), lambda place: read_all(HuggingFace(place / "saved"))),
     "tiny": Reader(make_tiny, ("*.txt", "val/*.txt", "train/*/*/*"), lambda place: read_all(TinyImageNet(place))),
     "npz": Reader(
         make_extra, ("extra.npz",), lambda place: ExtraImages(place / "extra.npz").join(DIGITS)

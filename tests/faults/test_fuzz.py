@@ -40,7 +40,7 @@ FEW = {
         "evaluations": 40,
         "parts": 60,
         "parquet": 100,
-        "drawn": 60,
+        **{"drawn": 60, "tables": 60, "tar": 100, "saved": 40},
     },
 }
 """Inputs each time: as many as a second or less of the processor allows."""

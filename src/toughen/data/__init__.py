@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from toughen.data.digits import Digits
     from toughen.data.encoded import Encoded
     from toughen.data.extra import ExtraImages, Filling
+    from toughen.data.hugging_face import HuggingFace
     from toughen.data.image_folder import ImageFolder
     from toughen.data.loader import Loader
+    from toughen.data.manifest import Manifest
     from toughen.data.memory import hold
     from toughen.data.mixing import CutMix, soften
     from toughen.data.order import epoch_order, order_by_class, sample_by_class, split_validation
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from toughen.data.tensors import image_set
     from toughen.data.tiny_imagenet import TinyImageNet
     from toughen.data.torchvision_sets import CIFAR10, CIFAR100, SVHN, FashionMNIST
+    from toughen.data.webdataset import WebDataset
 
 __all__ = [
     "CIFAR10",
@@ -33,13 +36,16 @@ __all__ = [
     "ExtraImages",
     "FashionMNIST",
     "Filling",
+    "HuggingFace",
     "ImageFolder",
     "ImageSet",
     "ImageStore",
     "Loader",
+    "Manifest",
     "Parquet",
     "Split",
     "TinyImageNet",
+    "WebDataset",
     "epoch_order",
     "hold",
     "image_set",

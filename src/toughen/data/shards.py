@@ -1,4 +1,4 @@
-"""Finding Parquet shards and the columns in them."""
+"""Finding shards, and the columns in those of Parquet."""
 
 import re
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any, NotRequired, TypedDict
 import pyarrow as pa
 
 from toughen.data.source import Split
+from toughen.data.splits import NAMES
 from toughen.errors import DataError
 from toughen.reading.files import from_json, readable
 from toughen.reading.schema import check_kind
 from toughen.reading.tables import read_columns, read_schema
 
-NAMES = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
 LABELS = ("label", "labels", "fine_label", "fine_labels")
 AGAIN = "download or write it again"
 
@@ -35,14 +35,14 @@ class _About(TypedDict):
     info: NotRequired[Info]
 
 
-def find_shards(root: Path, split: Split) -> list[Path]:
+def find_shards(root: Path, split: Split, ending: str = "parquet") -> list[Path]:
     """A split's shards in order; empty if there are none.
 
     Raises:
         DataError: `...-00002-of-00005.parquet` are there, but not all five.
     """
     for name in NAMES[split]:
-        for pattern in (f"{name}-*.parquet", f"{name}.parquet", f"{name}/*.parquet"):
+        for pattern in (f"{name}-*.{ending}", f"{name}.{ending}", f"{name}/*.{ending}"):
             for folder in (root, root / "data"):
                 if shards := sorted(folder.glob(pattern)):
                     _check_complete(shards)
