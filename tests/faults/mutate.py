@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -90,7 +91,7 @@ def of_tree(content: Any, random: Random) -> Any:
         holder, key = random.choice(places)
         kind = random.randrange(10)
         if kind < 7:
-            holder[key] = random.choice(VALUES)
+            holder[key] = deepcopy(random.choice(VALUES))  # it may be put into itself later on
         elif kind == 7:
             del holder[key]
         elif isinstance(holder, dict):

@@ -185,6 +185,10 @@ def _compare_classes(found: Survey) -> None:
     if untested:
         found.notes.append(f"no test image of {_few(untested)}")
     there = {name: count for name, count in counts.items() if count}
+    if len(there) < 2:
+        found.problems.append(
+            f"training images of {_few(list(there)) or 'no class'} alone; expected at least two classes"
+        )
     most, fewest = max(there, key=there.__getitem__, default=""), min(there, key=there.__getitem__, default="")
     if there and there[most] >= IMBALANCE * there[fewest]:
         found.notes.append(
