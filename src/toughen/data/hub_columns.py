@@ -83,7 +83,7 @@ def labels_of(rows: Any, column: str, title: str) -> list[int | str]:
     return found
 
 
-def classes_of(
+def classes_in(
     labels: Sequence[int | str], names: tuple[str, ...] | None, title: str
 ) -> tuple[tuple[str, ...], list[int]]:
     """The classes' names, and the number of each label's class; whole numbers without names are counted from 0.

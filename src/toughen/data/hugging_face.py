@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from toughen.data.collection import Found, Part, Splittable
-from toughen.data.hub_columns import classes_of, has_labels, image_column_of, label_column_of, labels_of, names_of
+from toughen.data.hub_columns import classes_in, has_labels, image_column_of, label_column_of, labels_of, names_of
 from toughen.data.source import Split
 from toughen.data.splits import NAMES
 from toughen.errors import DataError
@@ -79,7 +79,7 @@ class HuggingFace(Splittable):
         title, first = str(self.path), next(iter(chosen.values()))
         image, label = image_column_of(first, self.image, title), label_column_of(first, self.label, title)
         labels = {split: labels_of(rows, label, title) for split, rows in chosen.items()}
-        classes, numbers = classes_of(list(chain(*labels.values())), names_of(first, label, title), title)
+        classes, numbers = classes_in(list(chain(*labels.values())), names_of(first, label, title), title)
         parts: dict[Split | None, Part] = {}
         for split, rows in chosen.items():
             own, numbers = numbers[: len(rows)], numbers[len(rows) :]
