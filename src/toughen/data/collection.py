@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -18,7 +18,7 @@ from toughen.errors import DataError, ToughenWarning
 from toughen.numbers import check_seed
 
 
-class Collection(DataSource):
+class Collection(DataSource, ABC):
     """A source of encoded images, some of which may not be readable.
 
     Attributes:
@@ -86,7 +86,7 @@ class Kept:
     file: str
 
 
-class Splittable(Collection):
+class Splittable(Collection, ABC):
     """Images that may come without a split: then test images are drawn by class.
 
     Images lie class by class, those of one class in the order that they are found in, so that the same images give the

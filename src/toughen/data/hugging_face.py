@@ -100,6 +100,9 @@ class HuggingFace(Splittable):
                 found = datasets.load_dataset(
                     str(folder) if folder.is_dir() else str(self.path), self.config, revision=self.revision
                 )
+            splits = found if isinstance(found, dict) else {"": found}
+            for rows in splits.values():
+                rows.data.validate(full=True)  # offsets that lead elsewhere would be followed
         except DataError:
             raise
         except Exception as error:  # the library's own, and those of whatever it reads with
@@ -107,7 +110,7 @@ class HuggingFace(Splittable):
             raise DataError(
                 f"cannot load the data set {self.path}: {why}; expected a name on the hub, or a folder of save_to_disk"
             ) from error
-        return found if isinstance(found, dict) else {"": found}
+        return splits
 
     def _chosen(self, there: Mapping[str, Any], splits: Sequence[Split]) -> dict[Split | None, Any]:
         """The rows of each split; all under None where there are no splits."""
