@@ -22,7 +22,7 @@ EXAMPLES = """examples:
 Exit status: 0; 1 where a requirement is not met; 2 where nothing was evaluated.
 """
 GROUPS = {
-    "what is evaluated": ("run", "model", "weights", "data"),
+    "what is evaluated": ("run", "model", "weights", "normalize", "data"),
     "how it is attacked": ("threat", "budget", "transfer", "seed", "batch_size", "precision", "eot", "checks"),
     "on which images": ("test_images", "sample"),
     "what else is studied": ("analyses",),

@@ -15,15 +15,20 @@ MAY_CHANGE = ("device", "workers", "trackers", "log_every", "checkpoint_every", 
 """Settings that decide nothing of the weights, and `epochs` where a run may be extended."""
 
 
-def unchanged(folder: RunFolder, known: Mapping[str, Setting]) -> dict[str, Any]:
-    """The settings of a run that is to go on; `known` are those that it may have.
+def unchanged(folder: RunFolder, known: Mapping[str, Setting], but: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The settings of a run that is to go on.
+
+    Args:
+        folder: the run's.
+        known: the settings that it may have.
+        but: those that are given anew and not read, such as a network in hand.
 
     Raises:
         RunError: config.yaml is missing or damaged, or says something else than what the run was begun with.
         InputError: a value is of another type; it has more epochs, and the run cannot be extended.
     """
     config = folder.read_config()
-    settings = restore(config, known, folder.config)
+    settings = restore({name: value for name, value in config.items() if name not in but}, known, folder.config)
     begun = begun_with(folder.checkpoint).get("config")
     if begun is None:  # by an older version, or it did not come to a first checkpoint
         return settings
@@ -35,7 +40,8 @@ def unchanged(folder: RunFolder, known: Mapping[str, Setting]) -> dict[str, Any]
             f"{', '.join(MAY_CHANGE)}, and epochs where the schedule allows it"
         )
     if begun.get("epochs") != config.get("epochs"):
-        extended(restore(begun, known, folder.checkpoint), settings["epochs"], str(folder.path))
+        kept = {name: value for name, value in begun.items() if name not in but}
+        extended(restore(kept, known, folder.config), settings["epochs"], str(folder.path))
     return settings
 
 

@@ -13,7 +13,7 @@ from toughen.commands.begun import check_data
 from toughen.commands.images import images_of_run
 from toughen.commands.into_folder import evaluate_into
 from toughen.commands.kept import keep_images
-from toughen.commands.network import begin_from, fresh_model, precision_of
+from toughen.commands.network import begin_from, description_of, fresh_model, precision_of
 from toughen.commands.request import RunRequest
 from toughen.commands.settings import with_data_facts
 from toughen.commands.trained import Trained
@@ -26,7 +26,6 @@ from toughen.hardware.device import find_device
 from toughen.models import load_weights
 from toughen.run import RunFolder
 from toughen.run.lock import Lock, at_work
-from toughen.settings.description import describe
 from toughen.settings.own_files import sources
 from toughen.training import Observer, Silent, Trainer, make_accelerator, own_randomness
 from toughen.training.checkpoint import checkpoints
@@ -86,6 +85,7 @@ def _trainer(asked: RunRequest, found: Survey, device: torch.device, watcher: Ob
         begin_from(network, settings, training_set)
     settings["precision"] = precision_of(settings, network, training_set, device)
     asked.check_same_run(training_set)
+    config = {} if resumes else description_of(settings, training_set)
     # Of several processes all have looked by now what is there: nothing is written before they have met here.
     accelerator = make_accelerator(settings["precision"], device, settings["trackers"], folder)
     writes = accelerator.is_main_process
@@ -93,7 +93,6 @@ def _trainer(asked: RunRequest, found: Survey, device: torch.device, watcher: Ob
         if writes and not resumes:
             if lock is not None:
                 lock.renew()  # the folder may be another one than before
-            config = {name: describe(value) for name, value in settings.items()}
             folder.write_config(config)
             folder.write_code(sources(config))
             folder.write_classes(training_set.classes)

@@ -42,6 +42,7 @@ def evaluate(
     *,
     model: Callable[..., nn.Module] | None = None,
     weights: str | None = None,
+    normalize: str | None = None,
     data: DataSource | None = None,
     threat: ThreatModel | None = None,
     eps: Number | None = None,
@@ -77,8 +78,11 @@ def evaluate(
         images: with a network as `run`: N x C x H x W, float in [0, 1] or uint8; or a DataLoader, or anything else that
             gives pairs of images and labels.
         labels: whole numbers, (N,), where `images` does not give them.
-        model: the network, by class and settings; needed without a run.
-        weights: a file of weights for it, .safetensors or .pt, .pth, .ckpt; needed without a run.
+        model: the network, as in `train`; needed without a run.
+        weights: a file of weights for it, .safetensors or .pt, .pth, .ckpt; or pretrained: those that the network's
+            library publishes, the default where the model's name names some. Needed without a run.
+        normalize: the normalisation in front of weights that bring none, as in `train`; default what the weights'
+            library knows, else none.
         data: the source whose test images are attacked; needed without a run.
         threat: what the attacker may do; default the run's, without a run l-inf 8/255.
         eps: radius of the threat model, in place of `threat`.
@@ -119,7 +123,7 @@ def evaluate(
         for name in ("batch_size", "precision"):
             if getattr(settings, name) == "auto" and (part is not None or processes.size > 1):
                 raise InputError(f"{name}: auto may differ between the parts of an evaluation; give all the same value")
-        given = {"model": model, "weights": weights, "data": data}
+        given = {"model": model, "weights": weights, "normalize": normalize, "data": data}
         if isinstance(run, nn.Module):
             subject = subject_in_hand(run, images, labels, given, as_threat(threat, eps, norm), out)
         else:
@@ -127,7 +131,7 @@ def evaluate(
                 raise InputError(
                     f"images: they go with a network in hand: evaluate(network, images, labels), got {run!r:.60}"
                 )
-            subject = subject_in_files(run, model, weights, data, threat, eps, norm, out)
+            subject = subject_in_files(run, model, weights, data, threat, eps, norm, out, normalize)
         plan = prepare(
             subject.network,
             subject.images,

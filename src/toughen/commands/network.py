@@ -14,6 +14,8 @@ from toughen.errors import InputError, ToughenWarning
 from toughen.hardware.precision import Precision, choose_precision
 from toughen.methods import Method
 from toughen.models import build_model, check_outputs, forward_flops
+from toughen.models.build import behind
+from toughen.models.instances import described
 from toughen.models.outputs import giving_logits
 from toughen.models.published import publisher
 from toughen.models.start import doubt_of_normalisation, start_from
@@ -21,29 +23,49 @@ from toughen.models.state import copied, extra_as_text
 from toughen.models.weight_files import WeightFile, read_weights
 from toughen.run import RunFolder
 from toughen.run.manifest import check
+from toughen.settings.description import describe
+
+
+def told_by_images(images: ImageSet) -> dict[str, Any]:
+    """What the images tell a network: see `with_facts`."""
+    channels, height, width = images.shape
+    size = height if height == width else None
+    return {"num_classes": len(images.classes), "in_channels": channels, "image_size": size}
 
 
 def fresh_model(model: Callable[..., nn.Module], images: ImageSet, normalize: bool | str = True) -> nn.Module:
     """The network with new weights, behind an input normalisation, or a copy of the one that was given ready-made.
 
+    A ready-made one sees the images as they are, unless a normalisation is written out.
     It gives logits, whatever else the network gives beside them (see `giving_logits`).
     """
     if isinstance(model, nn.Module):
         network = copied(model)
+        if isinstance(normalize, str) and normalize != "none":
+            network = behind(network, normalize, images.shape[0])
     else:
         mean, std = images.channel_statistics()
-        channels, height, width = images.shape
-        network = build_model(
-            model,
-            num_classes=len(images.classes),
-            in_channels=channels,
-            image_size=height if height == width else None,
-            mean=mean,
-            std=std,
-            normalize=normalize,
-        )
+        network = build_model(model, **told_by_images(images), mean=mean, std=std, normalize=normalize)
+    return giving_logits(network, _few(network, images))
+
+
+def _few(network: nn.Module, images: ImageSet) -> torch.Tensor:
+    """Two images, on the network's device."""
     tensor = next((each for each in (*network.parameters(), *network.buffers())), torch.zeros(0))
-    return giving_logits(network, images.subset(torch.arange(2))[0].to(tensor.device))
+    return images.subset(torch.arange(2))[0].to(tensor.device)
+
+
+def description_of(settings: Mapping[str, Any], images: ImageSet) -> dict[str, Any]:
+    """What config.yaml says of a run's settings; a ready-made network is described so that the folder rebuilds it.
+
+    Raises:
+        InputError: it cannot be rebuilt.
+    """
+    model = settings["model"]
+    told = {name: None if value is model else describe(value) for name, value in settings.items()}
+    if not isinstance(model, nn.Module):
+        return told | {"model": describe(model)}
+    return told | {"model": described(giving_logits(copied(model), _few(model, images)), _few(model, images))}
 
 
 def begin_from(network: nn.Module, settings: Mapping[str, Any], images: ImageSet) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from toughen.commands.begun import MAY_CHANGE, check_asked, same_as_begun, unchanged
 from toughen.commands.settings import check_settings, default_name, extended, with_data_facts
 from toughen.data import ImageSet
@@ -52,6 +54,8 @@ class RunRequest:
         if self.goes_on and self.given["resume"] == "auto":
             asked = with_data_facts({name: self.given[name] for name in self.settings}, images)
             described = {name: describe(value) for name, value in asked.items()}
+            if isinstance(asked["model"], nn.Module):
+                described["model"] = self.folder.read_config()["model"]  # as the run could rebuild it
             check_asked(described, self.folder)
             self.folder.check_code(sources(described))
 
@@ -88,7 +92,8 @@ def _settings_of(
     folder: RunFolder, given: Mapping[str, Any], defaults: Mapping[str, Any], known: Mapping[str, Setting]
 ) -> dict[str, Any]:
     """The settings of a run that goes on, with what may change of those given."""
-    settings = {**defaults, **unchanged(folder, known)}
+    in_hand = {"model": given["model"]} if isinstance(given["model"], nn.Module) else {}
+    settings = {**defaults, **unchanged(folder, known, tuple(in_hand)), **in_hand}
     asked = given["epochs"]
     if given["resume"] == "auto":
         settings |= {name: given[name] for name in MAY_CHANGE}

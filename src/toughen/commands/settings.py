@@ -8,6 +8,7 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
+from toughen.commands.network import told_by_images
 from toughen.data import Augment, ImageSet
 from toughen.errors import InputError, did_you_mean
 from toughen.evaluation import Budget, Sample
@@ -23,13 +24,12 @@ from toughen.training.setup import check_trackers
 
 def with_data_facts(settings: dict[str, Any], images: ImageSet) -> dict[str, Any]:
     """The settings with what depends on the data filled in."""
-    channels, height, width = images.shape
+    channels, height, _ = images.shape
     filled = dict(settings)
     if settings["threat"] is None:
         filled["threat"] = settings["data"].threat
     if not isinstance(settings["model"], nn.Module):
-        size = height if height == width else None
-        filled["model"] = with_facts(completed(settings["model"]), len(images.classes), channels, size)
+        filled["model"] = with_facts(completed(settings["model"]), **told_by_images(images))
         if settings["init"] is None and names_weights(settings["model"]):
             filled["init"] = "pretrained"
     if settings["augment"] is None:

@@ -10,17 +10,18 @@ import torch
 from torch import nn
 
 from toughen.commands.classes import with_model_labels
+from toughen.commands.elsewhere import network_from, settled, weights_of
 from toughen.commands.images import images_of_split
 from toughen.commands.into_folder import check_place
+from toughen.commands.settings import default_name
 from toughen.data.source import DataSource, ImageSet
 from toughen.data.tensors import image_set
 from toughen.errors import InputError, RunError
-from toughen.models.build import build_model, with_facts
+from toughen.models.build import behind
 from toughen.models.inference import frozen
 from toughen.models.load import with_weights
 from toughen.models.mode import buffers_kept
 from toughen.models.outputs import logits_in
-from toughen.models.state import copied
 from toughen.numbers import Number
 from toughen.random_state import seeded
 from toughen.run import RunFolder
@@ -40,7 +41,7 @@ class Subject:
     folder: RunFolder | None
     own: bool = False
     data: Any = None
-    weights: Path | None = None
+    weights: Path | str | None = None
     described: Any = None
     source: RunFolder | None = None
 
@@ -87,10 +88,12 @@ def subject_in_files(
     eps: Number | None,
     norm: Norm | None,
     out: str | None,
+    normalize: str | None = None,
 ) -> Subject:
     """A run's network and test images, or those of a weights file and a data source."""
     if run is not None and not isinstance(run, str | Path):
         raise InputError(f"run: expected a run folder or a network (nn.Module), got {type(run).__name__}")
+    weights = weights_of(model, weights) if run is None else weights
     _need_model(run, model, weights, data)
     source = None if run is None else run_folder(run)
     asked = threat is not None or (eps is not None and norm is not None)
@@ -106,13 +109,20 @@ def subject_in_files(
     own = source is not None and folder.path.resolve() == source.path.resolve()
     check_place(folder, own)
     chosen = data if data is not None else _stored(source, config, "data", DataSource)
-    path = None if weights is None else Path(weights)
-    if path is None and source is not None:
+    path = None if weights in (None, "pretrained") else Path(str(weights))
+    if weights is None and source is not None:
         source.require(source.model)
         path = source.model
     images = with_model_labels(images_of_split(chosen, "test", source), path, source if model is None else None)
-    network = _network(model, path, source, config, images)
-    return Subject(network, images, threat, folder, own, chosen, path, _described(model, config, images), source)
+    if model is None:
+        network = _stored(source, config, "model", Callable[..., nn.Module])
+        network, described = with_weights(network, Path(str(path))), config["model"]
+        network = network if normalize is None else behind(network, normalize, images.shape[0])
+    else:
+        model = settled(model, images)
+        loaded = weights if path is None else str(path)
+        network, described = network_from(model, loaded, normalize, images), describe(model)
+    return Subject(network, images, threat, folder, own, chosen, path or weights, described, source)
 
 
 def _need_model(run: str | Path | None, model: Any, weights: str | None, data: DataSource | None) -> None:
@@ -150,28 +160,6 @@ def _stored(source: RunFolder | None, config: dict[str, Any], name: str, kind: A
 def _name(run: str | Path | None, model: Callable[..., nn.Module] | None, weights: str | None) -> str:
     if run is not None:
         return repository(str(run))[0].replace("/", "-")
-    return Path(weights).stem if weights is not None else type(model).__name__.lower()
-
-
-def _described(model: Callable[..., nn.Module] | None, config: dict[str, Any], images: ImageSet) -> Any:
-    if model is None:
-        return config["model"]
-    return describe(model if isinstance(model, nn.Module) else with_facts(model, len(images.classes), images.shape[0]))
-
-
-def _network(
-    model: Callable[..., nn.Module] | None,
-    weights: Path | None,
-    source: RunFolder | None,
-    config: dict[str, Any],
-    images: ImageSet,
-) -> nn.Module:
-    if model is None:
-        network = _stored(source, config, "model", Callable[..., nn.Module])
-    elif isinstance(model, nn.Module):
-        network = copied(model)
-    else:
-        classes, channels = len(images.classes), images.shape[0]
-        zeros, ones = [0.0] * channels, [1.0] * channels
-        network = build_model(model, num_classes=classes, in_channels=channels, mean=zeros, std=ones)
-    return network if weights is None else with_weights(network, weights)
+    if weights in (None, "pretrained"):
+        return type(model).__name__.lower() if isinstance(model, nn.Module) else default_name(model)
+    return Path(str(weights)).stem

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         looks_like_probabilities,
         with_facts,
     )
+    from toughen.models.by_name import network_named
     from toughen.models.preact_resnet import PreActResNet18
     from toughen.models.resnet import ResNet18
     from toughen.models.small_cnn import SmallCNN
@@ -41,6 +42,7 @@ __all__ = [
     "load_weights",
     "looks_like_probabilities",
     "merge_batch_norms",
+    "network_named",
     "split_batch_norms",
     "with_facts",
 ]

@@ -108,6 +108,17 @@ def build_model(
     return Classifier(Normalize(*statistics), built)
 
 
+def behind(network: nn.Module, normalize: str, channels: int) -> nn.Module:
+    """A network that has no normalisation of ours behind what `normalize` says; see `read_statistics`.
+
+    Raises:
+        InputError: it has one; the text does not say one.
+    """
+    if any(isinstance(part, Normalize) for part in network.modules()):
+        raise InputError(f"--normalize {normalize}: the network has a normalisation of its own; leave it out")
+    return network if normalize == "none" else Classifier(Normalize(*read_statistics(normalize, channels)), network)
+
+
 def check_outputs(model: nn.Module, images: Tensor, num_classes: int) -> Tensor:
     """Logits of a few images, after a check that they are what a classifier of these classes gives.
 
@@ -161,6 +172,10 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     file = read_weights(path)
     state, prefix = without_prefixes(file.state, names_in_files(model))
     model = _as_saved(model, state)
+    if file.statistics is not None and not any(isinstance(part, Normalize) for part in model.modules()):
+        state = {f"network.{name}": each for name, each in state.items()}
+        model = Classifier(Normalize(*file.statistics), model)
+        state |= {name: each for name, each in model.state_dict().items() if name.startswith("normalize.")}
     fill(model, state, file, path)
     if file.found or prefix:
         taken = [f"its {file.found}"] * bool(file.found) + [f"names without {prefix!r}"] * bool(prefix)

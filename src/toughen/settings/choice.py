@@ -44,7 +44,9 @@ class Choice:
 def choose(setting: Setting, given: list[Given], path: Names) -> Choice:
     """The class that a setting ends with. A layer that names another class drops the settings of those before it."""
     base, default, option = setting.base, setting.default, f"--{'.'.join(path)}"
-    given = _opened(given, len(path), catalog.kind_of(base) if base else None)
+    given = _opened(given, len(path))
+    if base is not None and catalog.kind_of(base) == "models":
+        given = _of_libraries(given, len(path))
     usual = None if default in (None, REQUIRED) else default if setting.is_factory else type(default)
     called, template, place, since, is_null = usual, default, option, 0, False
     for each in (each for each in given if len(each.path) == len(path)):
@@ -75,18 +77,13 @@ def choose(setting: Setting, given: list[Given], path: Names) -> Choice:
     return Choice(called, settings, within, place)
 
 
-def _opened(given: list[Given], depth: int, kind: str | None) -> list[Given]:
-    """The same, with each mapping in the place of a class taken apart: the class's name, and what it says within.
-
-    A name such as `timm:resnet18` is a class and its settings too.
-    """
+def _opened(given: list[Given], depth: int) -> list[Given]:
+    """The same, with each mapping in the place of a class taken apart: the class's name, and what it says within."""
     found = []
     for each in given:
         value = each.value
         if len(each.path) == depth and each.is_text and isinstance(value, str):
             value = None if value in ("null", "None") else each.read() if value.startswith("{") else value
-        if len(each.path) == depth and kind == "models" and isinstance(value, str):
-            value = catalog.of_library(value) or value
         if len(each.path) > depth or not isinstance(value, dict):
             found.append(replace(each, value=value))
             continue
@@ -95,6 +92,17 @@ def _opened(given: list[Given], depth: int, kind: str | None) -> list[Given]:
             content = init_args(value, each.place)
             found.append(replace(each, value=value["class_path"]))
         found += each.within(content)
+    return found
+
+
+def _of_libraries(given: list[Given], depth: int) -> list[Given]:
+    """The same, with each name of a library's network, such as timm:resnet18, as a class and its settings."""
+    found = []
+    for each in given:
+        named = len(each.path) == depth and isinstance(each.value, str)
+        network = catalog.of_library(each.value) if named else None
+        found.append(each if network is None else replace(each, value=network["class_path"]))
+        found += [] if network is None else each.within(network["init_args"])
     return found
 
 

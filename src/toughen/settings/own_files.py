@@ -1,6 +1,10 @@
-"""Code in one file that the user names, as `net.py:build`, and its copy in the folder of the run that used it."""
+"""Code in one file that the user names, as `net.py:build`, and its copy in the folder of the run that used it.
+
+A program of `torch.export` is such a file too: reading it can run code.
+"""
 
 import hashlib
+import io
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +20,7 @@ CODE = "code"
 
 def names_file(path: str) -> bool:
     """Whether a name means something in a file, and not in an installed module."""
-    return re.fullmatch(r"[^:]+\.py:\w+", path) is not None
+    return re.fullmatch(r"[^:]+\.(py|pt2):\w+", path) is not None
 
 
 def import_from_code(path: str, folder: Path = Path()) -> Callable[..., Any]:
@@ -31,7 +35,7 @@ def import_from_code(path: str, folder: Path = Path()) -> Callable[..., Any]:
     """
     file, _, name = path.rpartition(":")
     try:
-        module = _module(folder / file)
+        module = _module(folder / file, (folder / file).read_bytes())
         return getattr(module, name)
     except Exception as error:  # whatever the user's code raises
         advice = "expected file.py:NAME"
@@ -60,13 +64,18 @@ def _files(described: Any) -> Iterator[str]:
             yield from _files(item)
 
 
-def _module(file: Path) -> ModuleType:
+def exported_program(source: bytes) -> Callable[..., Any]:
+    """What builds the network of a program that `torch.export` saved, `code/network.pt2:network` in configurations."""
+    built: Callable[..., Any] = _module(Path("network.pt2"), source).network
+    return built
+
+
+def _module(file: Path, source: bytes) -> ModuleType:
     """The module of a file: the same for the same code, so that a run's copy is what it is a copy of."""
-    source = file.read_bytes()
     name = f"{CODE}/{file.name}"
     known = sys.modules.get(name)
     if known is not None and _source(known) != source:  # another file of this name, or this one before it was edited
-        name = f"{CODE}/{file.stem}-{hashlib.sha256(source).hexdigest()[:8]}.py"
+        name = f"{CODE}/{file.stem}-{hashlib.sha256(source).hexdigest()[:8]}{file.suffix}"
         known = sys.modules.get(name)
     if known is not None:
         return known
@@ -75,12 +84,30 @@ def _module(file: Path) -> ModuleType:
     vars(module)["__source__"] = source
     sys.modules[name] = module
     try:
-        exec(compile(source, module.__file__, "exec"), vars(module))
-        _check_alone(module, file)
+        if file.suffix == ".pt2":
+            vars(module)["network"] = _builder(name, source)
+        else:
+            exec(compile(source, module.__file__, "exec"), vars(module))
+            _check_alone(module, file)
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+def _builder(module: str, source: bytes) -> Callable[..., Any]:
+    """Builds the network of an exported program."""
+
+    def network() -> Any:
+        import torch
+
+        built: Any = torch.export.load(io.BytesIO(source)).module()
+        # They refuse, as the program has one mode; what trains it is told by what it was exported from.
+        vars(built).pop("train"), vars(built).pop("eval")
+        return built
+
+    network.__module__, network.__qualname__ = module, "network"
+    return network
 
 
 def _source(module: ModuleType) -> bytes:

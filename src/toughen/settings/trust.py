@@ -39,7 +39,7 @@ def trusting(names: Iterable[str]) -> Iterator[None]:
     """
     names = [names] if isinstance(names, str) else list(names)
     for name in names:
-        if not isinstance(name, str) or not re.fullmatch(r"\w+(\.\w+)*|(code/)?[\w-]+\.py(:\w+)?", name):
+        if not isinstance(name, str) or not re.fullmatch(r"\w+(\.\w+)*|(code/)?[\w-]+\.(py|pt2)(:\w+)?", name):
             raise InputError(
                 "--trust: expected a package, a module or a class such as my_package.Net, or a run's code/net.py, got "
                 f"{name!r}"
