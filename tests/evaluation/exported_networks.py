@@ -10,6 +10,7 @@ from toughen.models.adapters import Timm, Torchvision
 from toughen.models.transformers_network import Transformers
 
 CLASSES = ("cat", "dog", "eel", "fox")
+TRUST = ["exported_networks", "code/net.py"]
 
 
 class Own(nn.Module):

@@ -2,12 +2,13 @@
 
 import warnings
 from collections.abc import Callable
+from inspect import getsource
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from exported_networks import CLASSES, NETWORKS
+from exported_networks import CLASSES, NETWORKS, TRUST, Own
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
@@ -21,6 +22,7 @@ from toughen.models import build_model
 from toughen.models.build import with_facts
 from toughen.run import RunFolder
 from toughen.settings.description import describe
+from toughen.settings.own_files import import_from_code, sources
 from toughen.threat import ThreatModel
 
 
@@ -32,10 +34,17 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], RunFol
     def make(name: str) -> RunFolder:
         if name not in made:
             place = tmp_path_factory.mktemp(name)
-            made[name] = trained_by_arat(place) if name == "ARAT" else evaluated(place, NETWORKS[name])
+            network = in_a_file(place) if name == "own file" else NETWORKS.get(name)
+            made[name] = evaluated(place, network) if network is not None else trained_by_arat(place)
         return made[name]
 
     return make
+
+
+def in_a_file(place: Path) -> Callable[..., nn.Module]:
+    """The class of one's own as a user has it who has only a file."""
+    (place / "net.py").write_text(f"import torch\nfrom torch import Tensor, nn\n\n\n{getsource(Own)}")
+    return import_from_code("net.py:Own", place)
 
 
 def evaluated(place: Path, network: Callable[..., nn.Module]) -> RunFolder:
@@ -51,11 +60,12 @@ def evaluated(place: Path, network: Callable[..., nn.Module]) -> RunFolder:
     described = describe(with_facts(network, len(CLASSES), 3))
     threat = describe(ThreatModel("linf", "8/255"))
     folder.write_config({"model": described, "data": describe(data), "threat": threat})
+    folder.write_code(sources(folder.read_config()))
     folder.write_classes(CLASSES)
     folder.write_shape((3, 32, 32))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ToughenWarning)  # of the random one
-        toughen.evaluate(str(folder.path), budget="quick", checks=False, device="cpu", trust=["exported_networks"])
+        toughen.evaluate(str(folder.path), budget="quick", checks=False, device="cpu", trust=TRUST)
     return folder
 
 

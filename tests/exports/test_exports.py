@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from exported_networks import CLASSES, NETWORKS
+from exported_networks import CLASSES, NETWORKS, TRUST
 from safetensors import safe_open
 from torch import Tensor
 
@@ -21,9 +21,9 @@ from toughen.exports.formats import FACTS, Format
 from toughen.run import RunFolder
 
 Make = Callable[[str], RunFolder]
-TRUST = ["exported_networks"]
 EXPORTED = [name for name in NETWORKS if name not in ("undecided", "restless")]
-ALL = [(name, each) for name in [*EXPORTED, "ARAT"] for each in ("onnx", "torch-export", "torchscript", "safetensors")]
+FORMS = ("onnx", "torch-export", "torchscript", "safetensors")
+ALL = [(name, form) for name in [*EXPORTED, "ARAT"] for form in FORMS] + [("own file", form) for form in FORMS[:3]]
 FAST = [("own class", "onnx"), ("own class", "torch-export"), ("own class", "safetensors")]
 
 
@@ -103,6 +103,7 @@ def test_safetensors_are_loaded_without_the_run(make_run: Make, tmp_path: Path) 
     [
         ("undecided", "torch-export", "Classifier cannot be exported as torch-export: .*; --format safetensors keeps"),
         ("restless", "safetensors", "another answer each time"),
+        ("own file", "safetensors", "holds no code, and code/net.py:Own builds the network; .*--format torch-export"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(name: str, form: Format, why: str, make_run: Make, tmp_path: Path) -> None:

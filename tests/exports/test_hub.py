@@ -11,7 +11,7 @@ import huggingface_hub
 import huggingface_hub.constants
 import pytest
 import torch
-from exported_networks import CLASSES
+from exported_networks import CLASSES, TRUST
 from standin_hub import TOKEN, StandIn, oid
 
 import toughen
@@ -20,7 +20,6 @@ from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.run import RunFolder
 
 Make = Callable[[str], RunFolder]
-TRUST = ["exported_networks"]
 UPLOADED = {"README.md", "config.yaml", "classes.json", "input.json", "model.safetensors", "result.json"}
 UPLOADED |= {"verdicts.parquet", "manifest.json"}
 
@@ -84,6 +83,18 @@ def test_nothing_of_a_repository_is_run_or_read_but_what_a_run_is_read_from(make
     toughen.load("hf:me/mine", trust=TRUST)
     read = {path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path}
     assert read == UPLOADED - {"README.md"}
+
+
+@PATHS
+def test_a_file_of_ones_own_goes_along_and_waits_for_trust(make_run: Make, hub: StandIn) -> None:
+    toughen.push(str(make_run("own file").path), "me/mine")
+    files = hub.repos["me/mine"]["main"]
+    files["code/net.py"] += b"\nfrom pathlib import Path\nPath('canary').touch()\n"
+    with pytest.raises(InputError, match="nothing was run. .*--trust code/net.py:Own"):
+        toughen.load("hf:me/mine")
+    assert not Path("canary").exists()
+    assert toughen.load("hf:me/mine", trust=["code/net.py"]).classes == CLASSES
+    assert Path("canary").exists()
 
 
 @PATHS

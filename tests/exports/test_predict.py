@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from exported_networks import CLASSES
+from exported_networks import CLASSES, TRUST
 from PIL import Image
 
 import toughen
@@ -18,7 +18,6 @@ from toughen.errors import DataError, InputError, RunError
 from toughen.run import RunFolder
 
 Make = Callable[[str], RunFolder]
-TRUST = ["exported_networks"]
 
 
 def picture(path: Path, height: int, width: int, mode: str = "RGB") -> Path:
@@ -58,7 +57,7 @@ def test_another_size_is_resized_and_cut_as_in_training(make_run: Make, tmp_path
 
 
 def test_table_json_and_csv(make_run: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [str(make_run("own class").path), str(picture(tmp_path / "a,b.png", 32, 32)), "--trust", *TRUST]
+    words = [str(make_run("own class").path), str(picture(tmp_path / "a,b.png", 32, 32)), "--trust", ",".join(TRUST)]
     (each,) = toughen.predict(words[0], [words[1]], trust=TRUST)
     assert run([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [vars(each)]

@@ -83,12 +83,7 @@ def export(
     check_free_file(path, overwrite)
     classifier = load(run)
     shown = shown_images(folder, classifier, check_images)
-    shape = classifier.shape or shape_of(shown)
-    if shape is None:
-        raise RunError(
-            f"{folder.path} does not say what images its network takes, and none of them can be read; evaluate it, or "
-            f'write {folder.input} with {{"shape": [channels, height, width]}}'
-        )
+    shape = classifier.shape or _shape_of(shown, folder)
     shown = shown or [Shown("random", torch.rand(_RANDOM, *shape, generator=torch.Generator().manual_seed(0)))]
     facts = facts_of(classifier, folder, shape, folder.read_config().get("model") if format == "safetensors" else None)
     with atomic(path) as temporary:
@@ -129,9 +124,12 @@ def shown_images(folder: RunFolder, classifier: LoadedClassifier, most: int) -> 
     return [*shown, clean, attacked_anew(classifier.network, clean, subject.threat, _ATTACKED)]
 
 
-def shape_of(shown: Sequence[Shown]) -> tuple[int, int, int] | None:
-    """Channels, height and width of the images; None where there are none."""
+def _shape_of(shown: Sequence[Shown], folder: RunFolder) -> tuple[int, int, int]:
+    """Channels, height and width of the images, for runs of before that was kept."""
     if not shown:
-        return None
+        raise RunError(
+            f"{folder.path} does not say what images its network takes, and none of them can be read; evaluate it, or "
+            f'write {folder.input} with {{"shape": [channels, height, width]}}'
+        )
     channels, height, width = shown[0].images.shape[1:]
     return channels, height, width

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from toughen.contracts import check_arguments
 from toughen.data.decode import MODES, decode
-from toughen.data.kinds import visible_files
+from toughen.data.kinds import IMAGES, is_image, visible_files
 from toughen.errors import DataError, InputError, RunError
 from toughen.hardware.device import find_device
 from toughen.models.inference import NO_PREDICTION, classify, frozen
@@ -79,13 +79,11 @@ def predict(run: str, images: list[str], *, device: str = "cpu", trust: Sequence
 
 def _files(given: str) -> list[str]:
     """A file, or the images in a folder and its subfolders."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS  # here: it takes a second to import
-
     path = Path(given).expanduser()
     if path.is_dir():
-        found = [each for each in visible_files(path) if each.lower().endswith(IMG_EXTENSIONS)]
+        found = [each for each in visible_files(path) if is_image(each)]
         if not found:
-            raise DataError(f"{path} has no image; expected files ending in {', '.join(IMG_EXTENSIONS)}")
+            raise DataError(f"{path} has no image; expected files ending in {', '.join(IMAGES)}")
         return found
     if not path.is_file():
         raise DataError(f"no file or folder at {path}; expected an image, or a folder of images")

@@ -47,9 +47,7 @@ EVALUATIONS = "evaluations"
 _Pixels = Annotated[int, Between(1, 2**16)]
 
 
-class Input(TypedDict):
-    """What input.json holds."""
-
+class _Input(TypedDict):
     shape: tuple[_Pixels, _Pixels, _Pixels]
 
 
@@ -252,7 +250,7 @@ class RunFolder:
         if not self.input.exists():
             return None
         with readable(self.input, "restore it"):
-            channels, height, width = read_json(self.input, Input)["shape"]
+            channels, height, width = read_json(self.input, _Input)["shape"]
         return channels, height, width
 
     def write_shape(self, shape: tuple[int, int, int]) -> None:
