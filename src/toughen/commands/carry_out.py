@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from toughen.commands.assemble import assemble
+from toughen.commands.before import evaluate_start
 from toughen.commands.begun import check_data
 from toughen.commands.images import images_of_run
 from toughen.commands.into_folder import evaluate_into
@@ -81,8 +82,7 @@ def _trainer(asked: RunRequest, found: Survey, device: torch.device, watcher: Ob
             f"{folder.path} has weights but no checkpoint, from which a run goes on; restore {folder.checkpoint}, or "
             "start the run again with --overwrite"
         )
-    if not resumes:
-        begin_from(network, settings, training_set)
+    is_trained = not resumes and begin_from(network, settings, training_set)
     settings["precision"] = precision_of(settings, network, training_set, device)
     asked.check_same_run(training_set)
     config = {} if resumes else description_of(settings, training_set)
@@ -99,6 +99,8 @@ def _trainer(asked: RunRequest, found: Survey, device: torch.device, watcher: Ob
             folder.write_shape(training_set.shape)
             keep_images(folder, settings["data"], found)
         accelerator.wait_for_everyone()
+        if is_trained and "test" in found.sets:
+            evaluate_start(asked, network, found.sets["test"], accelerator.device)
         trainer = assemble(folder, settings, training_set, network, accelerator, watcher)
         trainer.at.begun = {"config": folder.read_config(), "data": summary}
         if not resumes:

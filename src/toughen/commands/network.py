@@ -18,7 +18,7 @@ from toughen.models.build import behind
 from toughen.models.instances import described
 from toughen.models.outputs import giving_logits
 from toughen.models.published import publisher
-from toughen.models.start import doubt_of_normalisation, start_from
+from toughen.models.start import better_than_guessing, doubt_of_normalisation, start_from
 from toughen.models.state import copied, extra_as_text
 from toughen.models.weight_files import WeightFile, read_weights
 from toughen.run import RunFolder
@@ -68,8 +68,10 @@ def description_of(settings: Mapping[str, Any], images: ImageSet) -> dict[str, A
     return told | {"model": described(giving_logits(copied(model), _few(model, images)), _few(model, images))}
 
 
-def begin_from(network: nn.Module, settings: Mapping[str, Any], images: ImageSet) -> None:
+def begin_from(network: nn.Module, settings: Mapping[str, Any], images: ImageSet) -> bool:
     """Give a new network the weights that a run starts from, where it starts from some.
+
+    Whether it tells the classes of these images apart already, better than guessing does.
 
     A `ToughenWarning` says what was done, and what looks wrong with it: the accuracy on some images is compared behind
     the usual normalisations, where the weights are for the images' classes.
@@ -88,6 +90,7 @@ def begin_from(network: nn.Module, settings: Mapping[str, Any], images: ImageSet
     doubt = doubt_of_normalisation(network, *few, trained=bool(said)) if few else None
     for text in [*said, *([doubt] if doubt else [])]:
         warnings.warn(text, ToughenWarning, stacklevel=3)
+    return few is not None and better_than_guessing(network, *few)
 
 
 def _weights(network: nn.Module, init: str) -> tuple[WeightFile, str]:

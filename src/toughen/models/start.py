@@ -110,13 +110,12 @@ def doubt_of_normalisation(model: nn.Module, images: Tensor, labels: Tensor, *, 
         now = written((chosen.mean.flatten().tolist(), chosen.std.flatten().tolist()))
     channels = images.shape[1]
     candidates = {"none": ([0.0] * channels, [1.0] * channels), **usual_statistics(images)}
-    before = _accuracy(model, images, labels)
+    before, guessed = _accuracy(model, images, labels), _guessed(labels)
     after = {
         name: _accuracy(nn.Sequential(Normalize(*each).to(images.device), network), images, labels)
         for name, each in candidates.items()
     }
     best = max(after, key=lambda name: after[name])
-    guessed = float(labels.bincount().max()) / len(labels)
     if after[best] < max(before, guessed) + _GAIN or not (trained or after[best] > (1 + guessed) / 2):
         return None
     option = "none" if best == "none" else written(candidates[best])
@@ -124,6 +123,15 @@ def doubt_of_normalisation(model: nn.Module, images: Tensor, labels: Tensor, *, 
         f"{before:.1%} of {len(images)} clean images are right with --normalize {now}, and {after[best]:.1%} with "
         f"--normalize {option} ({best}): give the one that the weights were trained with"
     )
+
+
+def better_than_guessing(model: nn.Module, images: Tensor, labels: Tensor) -> bool:
+    """Whether a network is right on clearly more of these images than one that always says the most frequent class."""
+    return _accuracy(model, images, labels) > _guessed(labels) + _GAIN
+
+
+def _guessed(labels: Tensor) -> float:
+    return float(labels.bincount().max()) / len(labels)
 
 
 def _accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:

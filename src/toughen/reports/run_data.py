@@ -19,6 +19,19 @@ from toughen.training.log import read_rows
 
 
 @dataclass(frozen=True)
+class StartEvaluation:
+    """The evaluation of the network that a run started from.
+
+    Attributes:
+        result: its result.json.
+        verdicts: its verdicts.parquet.
+    """
+
+    result: dict[str, Any]
+    verdicts: Verdicts
+
+
+@dataclass(frozen=True)
 class RunData:
     """Everything that a section may show. A file that the folder lacks gives an empty value.
 
@@ -32,6 +45,7 @@ class RunData:
         evaluations: all of a run's, as folder name and result, the headline first; empty for one of them.
         images: data.json: classes and counts of the run's images, what was odd and left out; None in older runs.
         events: what the guards of the training found and did, in words.
+        before: the network that the run started from; None where it was a new one.
     """
 
     name: str
@@ -41,8 +55,9 @@ class RunData:
     verdicts: Verdicts | None
     gallery: dict[str, NDArray[Any]]
     evaluations: tuple[tuple[str, dict[str, Any]], ...] = ()
-    images: RunImages | None = None
     events: tuple[str, ...] = ()
+    images: RunImages | None = None
+    before: StartEvaluation | None = None
 
     def class_title(self, label: int) -> str:
         """Name of a class, or its number where the result does not name it; below 0 is no prediction."""
@@ -70,9 +85,16 @@ def read_run(folder: RunFolder) -> RunData:
         verdicts=Verdicts.read(folder.verdicts) if folder.verdicts.exists() else None,
         gallery=_read_gallery(folder) if folder.gallery.exists() else {},
         evaluations=tuple((place.path.name, result) for place, result in beside),
-        images=folder.read_data(),
         events=tuple(map(str, read_events(folder.events))),
+        images=folder.read_data(),
+        before=_read_start(RunFolder(folder.before)),
     )
+
+
+def _read_start(folder: RunFolder) -> StartEvaluation | None:
+    if not folder.result.exists():
+        return None
+    return StartEvaluation(folder.read_result(), Verdicts.read(folder.verdicts))
 
 
 def read_metrics(path: Path) -> dict[str, list[float]]:

@@ -73,6 +73,7 @@ class RunFolder:
         self.metrics = self.run / "metrics.csv"
         self.events = self.run / "events.json"
         self.checkpoint = self.run / "checkpoints" / "last"
+        self.before = self.run / "before"
         self.pseudo_labels = self.run / "pseudo_labels.safetensors"
         self.model = self.run / "model.safetensors"
         self.verdicts = self.path / "verdicts.parquet"

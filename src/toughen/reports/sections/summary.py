@@ -6,6 +6,7 @@ from toughen.evaluation.checks.doubts import reasons
 from toughen.reports.run_data import RunData
 from toughen.reports.sections import Section
 from toughen.reports.text import attack_title, class_name, model_name, threat_short
+from toughen.reports.verdict import verdict_of
 from toughen.threat import described_threat
 
 
@@ -26,6 +27,7 @@ def build(run: RunData) -> dict[str, Any] | None:
         "self-checks": _tally(result.get("checks", [])),
     }
     return {
+        "verdict": verdict_of(run),
         "robust": result["robust_accuracy"],
         "clean": result["figures"]["clean"],
         "chance": 1 / classes if classes else None,
