@@ -22,6 +22,7 @@ class Batch:
         soft: probabilities of the classes, (N, K), where training softens or mixes labels. None for plain labels.
         placement: where augmentation put each image, for what is remembered in the coordinates of the images as
             they are stored. None where they are as stored.
+        weights: what each image counts in the loss, (N,). None where all count the same.
     """
 
     images: Tensor
@@ -29,6 +30,7 @@ class Batch:
     indices: Tensor | None = None
     soft: Tensor | None = None
     placement: Placement | None = None
+    weights: Tensor | None = None
 
     @property
     def target(self) -> Tensor:
@@ -43,7 +45,8 @@ class Batch:
         indices = None if self.indices is None else self.indices.to(device)
         soft = None if self.soft is None else self.soft.to(device)
         placement = None if self.placement is None else self.placement.to(device)
-        return Batch(self.images.to(device), self.labels.to(device), indices, soft, placement)
+        weights = None if self.weights is None else self.weights.to(device)
+        return Batch(self.images.to(device), self.labels.to(device), indices, soft, placement, weights)
 
     def check(self, num_classes: int) -> None:
         """Raise unless images and labels fit the contract. Reads values, so it synchronises a GPU: call it once.

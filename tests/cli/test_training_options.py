@@ -21,6 +21,7 @@ OPTIONS = [
     ("--extra.path a.npz --extra.fraction 0.3", "extra", ExtraImages("a.npz", fraction=0.3)),
     ("--awp null", "awp", None),
     ("--label_smoothing 0.1", "label_smoothing", 0.1),
+    ("--class-weight balanced", "class_weight", "balanced"),
     ("--attack_steps", "attack_steps", GrowingSteps()),
     ("--attack-steps.first 3 --attack_steps.until 0.8", "attack_steps", GrowingSteps(first=3, until=0.8)),
     ("--image_size growing_size --image_size.stages 2", "image_size", GrowingSize(stages=2)),
@@ -35,6 +36,7 @@ FILES = [
     ({"awp": {"class_path": "AWP", "init_args": {"start": 2}}}, "awp", AWP(start=2)),
     ({"attack_steps": {"first": 4}, "image_size": None}, "attack_steps", GrowingSteps(first=4)),
     ({"freeze": ["conv1"]}, "freeze", ["conv1"]),
+    ({"class_weight": "balanced"}, "class_weight", "balanced"),
     ({"extra": describe(ExtraImages("a.npz"))}, "extra", ExtraImages("a.npz")),
 ]
 

@@ -24,8 +24,8 @@ GROUPS = {
     "what is trained": ("data", "model", "init", "method", "threat"),
     "how it is trained": (
         "epochs", "batch_size", "optimizer", "decay_all", "layer_decay", "body_rate", "freeze", "schedule", "average",
-        "clip_grad_norm", "accumulate", "augment", "label_smoothing", "cutmix", "awp", "train_images", "extra",
-        "attack_steps", "image_size", "attack_eps", "normalize",
+        "clip_grad_norm", "accumulate", "augment", "label_smoothing", "class_weight", "cutmix", "awp", "train_images",
+        "extra", "attack_steps", "image_size", "attack_eps", "normalize",
     ),
     "which weights are reported": ("val_images", "select"),
     "final evaluation": ("budget", "test_images", "sample"),

@@ -11,6 +11,7 @@ from torch import nn
 from toughen.commands.extra import hold_with_extra
 from toughen.commands.network import check_fit, fresh_model, precision_of
 from toughen.data import ImageSet, Loader, sample_by_class, soften, split_validation
+from toughen.data.mixing import balanced_weights
 from toughen.errors import InputError
 from toughen.hardware.device import find_device
 from toughen.run import RunFolder
@@ -58,12 +59,17 @@ def assemble(
         extra=filling,
     )
     validation = list(Loader(images, val_indices, settings["batch_size"], device=device))
+    weights = None
+    if settings["class_weight"] == "balanced":
+        labels = training_set.labels[train_indices]
+        weights = balanced_weights(labels, len(training_set.classes)).to(device)
     softened = partial(
         soften,
         classes=len(training_set.classes),
         smoothing=settings["label_smoothing"],
         cutmix=settings["cutmix"],
         generator=generators["mix"],
+        class_weights=weights,
     )
     return Trainer(
         network,

@@ -117,7 +117,11 @@ def _check_counts(settings: dict[str, Any]) -> None:
 
 
 def _check_options(settings: dict[str, Any]) -> None:
-    for name, known in (("budget", (*get_args(Budget), "none")), ("sample", get_args(Sample))):
+    for name, known in (
+        ("budget", (*get_args(Budget), "none")),
+        ("sample", get_args(Sample)),
+        ("class_weight", ("none", "balanced")),
+    ):
         if settings[name] not in known:  # it would be found after the training
             raise InputError(f"--{name}: unknown {settings[name]!r}; {did_you_mean(str(settings[name]), known)}")
     smoothing, awp = settings["label_smoothing"], settings["awp"]

@@ -56,6 +56,7 @@ def train(
     accumulate: int = 1,
     augment: Augment | None = None,
     label_smoothing: float = 0.0,
+    class_weight: Literal["none", "balanced"] = "none",
     cutmix: CutMix | None = None,
     extra: ExtraImages | None = None,
     train_images: int | None = None,
@@ -108,6 +109,7 @@ def train(
         clip_grad_norm: largest norm of the gradient; longer ones are shortened.
         accumulate: batches whose gradients make one update.
         augment: random crop and flip; default: crop by an eighth of the size, flip for colour images.
+        class_weight: balanced: every class counts the same in the loss, however many images it has, by n / (K n_c).
         label_smoothing: share of every label that is spread over all classes in the supervised terms, 0 to below 1.
         cutmix: cut a box out of another image into every image, before the attack; default none.
         extra: more training images with labels or pseudo-labels, from an .npz file, for a fraction of every batch.

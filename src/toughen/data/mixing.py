@@ -102,8 +102,33 @@ def _span(length: int, side: float, generator: torch.Generator) -> slice:
     return slice(max(centre - half, 0), min(centre + half, length))
 
 
-def soften(batch: Batch, classes: int, smoothing: float, cutmix: CutMix | None, generator: torch.Generator) -> Batch:
-    """The batch as a method is to see it: mixed by `cutmix`, then its target smoothed."""
+def balanced_weights(labels: Tensor, classes: int) -> Tensor:
+    """Weights of the classes with which all count the same in a loss: `n / (K n_c)`, float32 (classes,).
+
+    Of n images n_c are of class c, and K classes have images; over these images the mean is 1.
+
+    >>> balanced_weights(torch.tensor([0, 0, 0, 1]), classes=3)
+    tensor([0.6667, 2.0000, 0.0000])
+    """
+    counts = labels.bincount(minlength=classes)
+    return torch.where(counts > 0, len(labels) / ((counts > 0).sum() * counts.clamp_min(1)), 0).float()
+
+
+def soften(
+    batch: Batch,
+    classes: int,
+    smoothing: float,
+    cutmix: CutMix | None,
+    generator: torch.Generator,
+    class_weights: Tensor | None = None,
+) -> Batch:
+    """The batch as a method is to see it: mixed by `cutmix`, its images weighted, then its target smoothed.
+
+    With `class_weights` (classes,) an image weighs what its class does, a mixed one in proportion.
+    """
     if cutmix is not None:
         batch = cutmix(batch, classes, generator)
+    if class_weights is not None:
+        weights = class_weights[batch.labels] if batch.soft is None else batch.soft @ class_weights
+        batch = replace(batch, weights=weights)
     return smooth(batch, classes, smoothing) if smoothing else batch

@@ -5,10 +5,10 @@ from typing import Any
 
 from toughen import catalog
 from toughen.methods.guide import Guide
-from toughen.methods.method import Method, Perturbed, Term, Terms, total
+from toughen.methods.method import Method, Perturbed, Term, Terms, total, weighted
 from toughen.methods.step import ModelWithLoss
 
-__all__ = ["Guide", "Method", "ModelWithLoss", "Perturbed", "Term", "Terms", "total"]
+__all__ = ["Guide", "Method", "ModelWithLoss", "Perturbed", "Term", "Terms", "total", "weighted"]
 
 
 def __getattr__(name: str) -> Any:

@@ -45,6 +45,22 @@ Terms = dict[str, Term]
 """The parts of a loss by their names, which `metrics.csv` shows as `loss/<name>`."""
 
 
+def weighted(terms: Terms, batch: Batch) -> Terms:
+    """The terms with each image's values times its weight in the batch; what is of the whole batch stays as it is.
+
+    >>> batch = Batch(torch.zeros(2, 1, 1, 1), torch.tensor([0, 1]), weights=torch.tensor([0.5, 1.5]))
+    >>> weighted({"ce": Term(torch.tensor([2.0, 2.0]))}, batch)["ce"].values
+    tensor([1., 3.])
+    """
+    weights = batch.weights
+    if weights is None:
+        return terms
+    return {
+        name: term._replace(values=term.values * weights) if term.values.shape == weights.shape else term
+        for name, term in terms.items()
+    }
+
+
 def total(terms: Terms) -> Tensor:
     """The scalar that is minimised: the sum over the terms of `weight * mean(values)`."""
     return torch.stack([term.weight * term.values.mean() for term in terms.values()]).sum()
@@ -173,7 +189,7 @@ class Method(nn.Module, ABC):
         check_image_form(batch.images)
         check_labels(batch.labels, batch.images)
         perturbed = self.perturb(model, batch)
-        loss = total(self.terms(model, batch, perturbed))
+        loss = total(weighted(self.terms(model, batch, perturbed), batch))
         self.after_loss(batch, perturbed)
         return loss
 

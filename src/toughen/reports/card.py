@@ -17,8 +17,8 @@ from toughen.training import read_rows
 from toughen.training.cost import in_words
 
 _SETTINGS = (
-    "method", "epochs", "batch_size", "optimizer", "schedule", "average", "awp", "augment", "label_smoothing", "cutmix",
-    "extra", "init", "normalize", "select", "precision", "seed",
+    "method", "epochs", "batch_size", "optimizer", "schedule", "average", "awp", "augment", "label_smoothing",
+    "class_weight", "cutmix", "extra", "init", "normalize", "select", "precision", "seed",
 )  # fmt: skip
 """What of a configuration the card repeats."""
 _TAGS = ["adversarial-robustness", "adversarial-training", "image-classification", "pytorch"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from toughen.batch import Batch
 from toughen.errors import InputError, ToughenWarning
-from toughen.methods import Method, Perturbed, Terms, total
+from toughen.methods import Method, Perturbed, Terms, total, weighted
 from toughen.methods.step import Together
 from toughen.models.fold import agrees, fold
 from toughen.models.layout import lay_out
@@ -32,8 +32,8 @@ class TrainingStep(Together):
     """All terms of a step as one forward, so that data parallelism sees one call whatever the method computes."""
 
     def forward(self, batch: Batch, perturbed: Perturbed) -> Terms:
-        """The method's terms on this batch."""
-        return self.method.terms(self.model, batch, perturbed)
+        """The method's terms on this batch, weighted."""
+        return weighted(self.method.terms(self.model, batch, perturbed), batch)
 
 
 class Updates:
@@ -225,6 +225,6 @@ class Updates:
         def loss() -> Tensor:
             # On the bare modules, as the inner maximum: the wrapper's gradients may be accumulating.
             with self.accelerator.autocast():
-                return total(self.method.terms(self.model, batch, perturbed))
+                return total(weighted(self.method.terms(self.model, batch, perturbed), batch))
 
         return awp.moved(self.model, self.method, loss, partial(self.accelerator.reduce, reduction="mean"))
