@@ -1,54 +1,32 @@
-"""Paths and small files of a run's folder, and how a new run comes into it."""
+"""Paths and small files of a run's folder."""
 
 import json
 import re
-import shutil
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from glob import escape
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Any, TypedDict
 
 import yaml
 
-from toughen.errors import InputError, RunError, ToughenWarning
+from toughen.errors import InputError, RunError
 from toughen.reading.config import Config
 from toughen.reading.files import read_json, readable
-from toughen.reading.result import check_result
+from toughen.reading.result import Some, check_result
 from toughen.reading.run_images import RunImages
-from toughen.reading.schema import Between, UnfitError, check_kind, shown
+from toughen.reading.schema import UnfitError, check_kind, shown
 from toughen.reading.yaml_text import read_yaml
-from toughen.run.files import atomic, clean_up, is_left_over, temporary_beside, writable
+from toughen.run.files import atomic, clean_up
+from toughen.run.making import check_free, making_run
 from toughen.run.manifest import NAME as MANIFEST
 from toughen.run.manifest import check, recorded
 from toughen.settings.trust import trust_option
 
-
-def _move(folder: Path, to: Path) -> None:
-    try:
-        folder.rename(to)
-    except OSError as error:
-        raise RunError(
-            f"cannot move {folder} to {to}: {error.strerror or error}; move it yourself, or choose another --out"
-        ) from error
-
-
-def _is_a_run(folder: Path) -> bool:
-    """Whether its config.yaml tells of data and a model, as every run's does, and not of somebody's own project."""
-    try:
-        config = read_yaml(folder / "config.yaml")
-    except (OSError, UnfitError):
-        return False
-    return isinstance(config, dict) and {"data", "model"} <= set(config)
-
-
 EVALUATIONS = "evaluations"
-_Pixels = Annotated[int, Between(1, 2**16)]
 
 
 class _Input(TypedDict):
-    shape: tuple[_Pixels, _Pixels, _Pixels]
+    shape: tuple[Some, Some, Some]
 
 
 class RunFolder:
@@ -100,69 +78,17 @@ class RunFolder:
             pass
 
     def check_free(self, overwrite: bool) -> bool:
-        """Raise unless a run may be made here; whether it replaces an earlier one.
+        """See `making.check_free`."""
+        return check_free(self.path, overwrite)
 
-        What an `--overwrite` that was killed has left beside the folder is named.
-
-        Raises:
-            RunError: it holds something already and `overwrite` is not set, or something that is not a run.
-        """
-        left = [str(folder) for folder in self._set_aside()]
-        note = f"an --overwrite that was stopped left an earlier run in {', '.join(left)}; move it back or delete it"
-        free = not self.path.exists() or (self.path.is_dir() and all(map(is_left_over, self.path.iterdir())))
-        if not free and not overwrite:
-            raise RunError(
-                f"{self.path} exists and is not empty; give another --out, go on with it (--resume {self.path}) "
-                "or replace it (--overwrite)" + (f"; {note}" if left else "")
-            )
-        if left:
-            warnings.warn(note, ToughenWarning, stacklevel=2)
-        if free:
-            return False
-        if not _is_a_run(self.path):
-            raise RunError(
-                f"{self.path} is not a run folder (no config.yaml of a run), so --overwrite does not delete it"
-            )
-        return True
-
-    @contextmanager
-    def making(self, overwrite: bool = False) -> Iterator[None]:
-        """Make the folder for a run that is prepared inside the block; an earlier run is lost only when that went well.
-
-        While the block runs, an earlier run that `overwrite` replaces lies beside it. If the block fails, the new
-        folder is taken away, so that the next try finds the name free, and the earlier run is put back. A link to the
-        folder stays, and what it leads to is replaced.
-
-        Raises:
-            RunError: it holds something already and `overwrite` is not set, or something that is not a run; the disk
-                cannot be written; the folder cannot be moved, as where a disk is mounted on it.
-        """
-        place, earlier = self.path.resolve(), None
-        if self.check_free(overwrite):
-            earlier = temporary_beside(place)
-            _move(place, earlier)
-        try:
-            writable(place)
-            yield
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            if earlier is not None:
-                _move(earlier, place)
-            raise
-        if earlier is not None:
-            shutil.rmtree(earlier, ignore_errors=True)
-            if earlier.exists():
-                warnings.warn(f"the earlier run could not be deleted whole; delete {earlier}", ToughenWarning, 3)
+    def making(self, overwrite: bool = False) -> AbstractContextManager[None]:
+        """See `making.making_run`."""
+        return making_run(self.path, overwrite)
 
     def clean_up(self) -> None:
         """Delete what a killed training left; the process holds the lock."""
         clean_up(self.run, but=[file.name for file in (self.verdicts, self.result, self.gallery, self.report)])
         clean_up(self.checkpoint.parent)
-
-    def _set_aside(self) -> list[Path]:
-        """Runs that `making` moved out of the way and, as its process was killed, neither put back nor deleted."""
-        place = self.path.resolve()
-        return sorted(filter(_is_a_run, place.parent.glob(f".{escape(place.name)}.????????")))
 
     def require(self, *paths: Path) -> None:
         """Raise unless these files exist.
@@ -250,6 +176,7 @@ class RunFolder:
         """
         if not self.input.exists():
             return None
+        check(self.input, "restore it")
         with readable(self.input, "restore it"):
             channels, height, width = read_json(self.input, _Input)["shape"]
         return channels, height, width
