@@ -85,5 +85,5 @@ def images_for(place: Path, model: nn.Module) -> ImageFolder:
 def trained_by_arat(place: Path) -> RunFolder:
     """A run of AR-AT, whose network has two branches while it trains."""
     settings: dict[str, Any] = {"epochs": 1, "train_images": 256, "trackers": [], "device": "cpu", "budget": "quick"}
-    method = ARAT(attack=PGD(steps=2, mode="train"), layers=["layers.3"], split_bn=True)
+    method = ARAT(attack=PGD(steps=2, mode="train"))
     return toughen.train(method=method, out=str(place / "run"), test_images=40, **settings).folder

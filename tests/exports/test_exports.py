@@ -16,7 +16,8 @@ from torch import Tensor
 import toughen
 from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.evaluation.gallery import read_gallery
-from toughen.exports import onnx as of_onnx
+from toughen.exports import safetensors as of_safetensors
+from toughen.exports.alone import logits_of
 from toughen.exports.formats import FACTS, Format
 from toughen.run import RunFolder
 
@@ -25,6 +26,21 @@ EXPORTED = [name for name in NETWORKS if name not in ("undecided", "restless")]
 FORMS = ("onnx", "torch-export", "torchscript", "safetensors")
 ALL = [(name, form) for name in [*EXPORTED, "ARAT"] for form in FORMS] + [("own file", form) for form in FORMS[:3]]
 FAST = [("own class", "onnx"), ("own class", "torch-export"), ("own class", "safetensors")]
+
+
+def facts_in(path: Path, form: Format) -> dict[str, str]:
+    """What a file says of itself, as its own library gives it."""
+    if form == "onnx":
+        return {each.key: each.value for each in onnx.load(path).metadata_props}
+    if form == "safetensors":
+        with safe_open(path, "pt") as file:
+            return file.metadata()
+    beside = {FACTS: ""}
+    if form == "torch-export":
+        torch.export.load(path, extra_files=beside)
+    else:
+        torch.jit.load(path, _extra_files=beside)
+    return json.loads(beside[FACTS])
 
 
 def expected(folder: RunFolder) -> tuple[Tensor, Tensor]:
@@ -48,6 +64,12 @@ def test_a_file_is_the_network(name: str, form: Format, make_run: Make, tmp_path
     assert all(each.n == each.predictions == each.verdicts for each in counts.values())
     assert all(counts[each].recorded == counts[each].n for each in ("saved clean", "saved adversarial", "clean"))
     assert counts["saved clean"].n + counts["saved adversarial"].n == len(images)
+    facts, result = facts_in(exported.path, form), folder.read_result()
+    assert json.loads(facts["classes"]) == list(folder.read_classes() or ())
+    assert json.loads(facts["shape"]) == list(images.shape[1:])
+    assert json.loads(facts["threat"]) == result["threat"]
+    assert json.loads(facts["figures"])["robust"]["interval"] == result["robust_accuracy"]["interval"]
+    assert json.loads(facts["weights"]) == result["model"]["sha256"]
     if form == "onnx":  # the library alone, without ours
         session = onnxruntime.InferenceSession(str(exported.path), providers=["CPUExecutionProvider"])
         assert session.get_inputs()[0].shape == ["batch", *images.shape[1:]]
@@ -56,30 +78,10 @@ def test_a_file_is_the_network(name: str, form: Format, make_run: Make, tmp_path
             assert np.array_equal(logits.argmax(1), recorded[: len(some)].numpy())
 
 
-def test_a_file_says_what_it_is(make_run: Make, tmp_path: Path) -> None:
-    folder = make_run("own class")
-    files = {"onnx": ".onnx", "torch-export": ".pt2", "torchscript": ".ts", "safetensors": ".safetensors"}
-    said = {}
-    for form, ending in files.items():
-        path = tmp_path / f"file{ending}"
-        toughen.export(str(folder.path), format=form, out=str(path), check_images=0, trust=TRUST)
-        said[form] = path
-    extra = {FACTS: ""}
-    torch.export.load(said["torch-export"], extra_files=extra)
-    facts = {"torch-export": json.loads(extra[FACTS])}
-    extra = {FACTS: ""}
-    torch.jit.load(said["torchscript"], _extra_files=extra)
-    facts["torchscript"] = json.loads(extra[FACTS])
-    facts["onnx"] = {each.key: each.value for each in onnx.load(said["onnx"]).metadata_props}
-    with safe_open(said["safetensors"], "pt") as file:
-        facts["safetensors"] = file.metadata()
-    result = folder.read_result()
-    for each in facts.values():
-        assert json.loads(each["classes"]) == list(CLASSES)
-        assert json.loads(each["shape"]) == [3, 32, 32]
-        assert json.loads(each["threat"]) == {"norm": "linf", "eps": 8 / 255}
-        assert json.loads(each["figures"])["robust"]["interval"] == result["robust_accuracy"]["interval"]
-        assert json.loads(each["weights"]) == result["model"]["sha256"]
+@pytest.mark.nightly
+def test_the_process_that_has_pytorch_cannot_have_this_package(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="cannot be used in PyTorch without toughen: ModuleNotFoundError.*toughen"):
+        logits_of(tmp_path, torch.zeros(1, 1, 2, 2), '__import__("toughen").load(path)')
 
 
 def test_safetensors_are_loaded_without_the_run(make_run: Make, tmp_path: Path) -> None:
@@ -117,9 +119,9 @@ def test_a_file_that_answers_otherwise_is_not_kept(
     make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_run("own class")
-    given = {"format": "onnx", "out": str(tmp_path / "file"), "trust": TRUST}
-    honest = of_onnx.logits
-    monkeypatch.setattr(of_onnx, "logits", lambda path, images: honest(path, images).flip(1))
+    given = {"format": "safetensors", "out": str(tmp_path / "file"), "trust": TRUST}
+    honest = of_safetensors.logits
+    monkeypatch.setattr(of_safetensors, "logits", lambda path, images: honest(path, images).flip(1))
     with pytest.raises(RunError, match=r"another network: .* 0 of 12 clean .*nothing was kept"):
         toughen.export(str(folder.path), **given)
     assert list(tmp_path.iterdir()) == []
@@ -135,7 +137,7 @@ def test_a_tie_that_rounding_decides_is_warned_of(
     def network(images: Tensor) -> Tensor:
         return torch.tensor([[1.0, 1.0 - 1e-6]]).repeat(len(images), 1)
 
-    form = Form("onnx", of_onnx.write, lambda path, images: network(images).flip(1), lambda: "somewhere")
+    form = Form("onnx", of_safetensors.write, lambda path, images: network(images).flip(1), lambda: "somewhere")
     shown = [Shown("clean", torch.zeros(3, 1, 2, 2), torch.tensor([0, 1, 1]))]
     found = compare_file(tmp_path / "file", form, network, shown)  # type: ignore[arg-type]
     assert found.rounded and not found.agrees

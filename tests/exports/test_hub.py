@@ -27,7 +27,7 @@ UPLOADED |= {"verdicts.parquet", "manifest.json"}
 @pytest.fixture
 def server() -> Iterator[StandIn]:
     with StandIn() as standin:
-        threading.Thread(target=standin.serve_forever, daemon=True).start()
+        threading.Thread(target=standin.serve_forever, args=(0.05,), daemon=True).start()
         yield standin
         standin.shutdown()
 

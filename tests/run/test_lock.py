@@ -60,7 +60,7 @@ def test_a_folder_that_took_the_place_of_the_locked_one_is_locked_too(tmp_path: 
         (tmp_path / "run").mkdir()
         lock.renew()
         again = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
-        assert "RunError" in subprocess.run(again, capture_output=True, text=True).stderr
+        assert "InUse" in subprocess.run(again, capture_output=True, text=True).stderr
     assert not (tmp_path / "run").exists()
 
 
