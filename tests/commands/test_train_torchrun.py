@@ -63,6 +63,20 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
+def test_with_synced_batchnorm_a_network_that_has_it_ends_as_in_one(tmp_path: Path) -> None:
+    network = ["--model", "small_cnn", "--model.width", "4", *ATTACK, "--augment.crop", "0", "--augment.flip", "false"]
+    words = [*SIZE, *network, "--average", "EMA", "--average.decay", "0.9", "--budget", "none"]
+    words += ["--sync_batchnorm", "true", "--fast", "false"]
+    for processes, name in ((1, "one"), (2, "two")):
+        finish(start(tmp_path, processes, *words, "--out", name))
+    finish(start(tmp_path, 2, *words, "--sync_batchnorm", "false", "--out", "apart"))
+    one, two, apart = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two", "apart"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-4)
+    assert any(not torch.allclose(apart[name], tensor, rtol=1e-3, atol=1e-4) for name, tensor in one.items())
+
+
+@pytest.mark.nightly
 def test_stopped_and_resumed_ends_with_the_same_bits(tmp_path: Path) -> None:
     words = [*SIZE, "--checkpoint_every", "3", "--log_every", "1", "--budget", "none", "--method.attack.steps", "3"]
     finish(start(tmp_path, 2, *words, "--out", "whole"))

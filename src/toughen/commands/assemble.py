@@ -2,7 +2,7 @@
 
 import copy
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -14,6 +14,7 @@ from toughen.data import ImageSet, Loader, sample_by_class, soften, split_valida
 from toughen.data.mixing import balanced_weights
 from toughen.errors import InputError
 from toughen.hardware.device import find_device
+from toughen.models.synced_batchnorm import synced_batch_norms
 from toughen.run import RunFolder
 from toughen.training import Batches, Observer, Settings, Silent, Trainer, make_accelerator, own_randomness
 
@@ -40,6 +41,8 @@ def assemble(
     images, filling = hold_with_extra(settings["extra"], training_set, folder, device)
     method.allocate_memory(len(images), images.shape)
     network = method.prepare(network)
+    if settings["sync_batchnorm"] and accelerator.num_processes > 1:
+        network, method = synced_batch_norms(network, device), cast(Method, synced_batch_norms(method, device))
     check_fit(network, method, training_set, settings)
     train_indices, val_indices = split_validation(training_set.labels, settings["val_images"], seed)
     train_indices = draw_training_images(train_indices, training_set.labels, settings["train_images"], seed)

@@ -72,6 +72,7 @@ def train(
     channels_last: bool = True,
     fast: bool = True,
     compile: bool = False,
+    sync_batchnorm: bool = False,
     workers: int = 2,
     seed: int = 0,
     checkpoint_every: int | None = None,
@@ -128,6 +129,7 @@ def train(
         channels_last: hold images and weights in the channels-last layout, which convolutions like.
         fast: false: no replica for the attack, no channels_last, no TF32, auto is fp32.
         compile: run the network by torch.compile; takes minutes at the start.
+        sync_batchnorm: with several processes, take BatchNorm's statistics over the batches of all of them.
         workers: processes that decode images where they do not fit in memory.
         seed: the same seed gives the same run on the same device.
         checkpoint_every: save within an epoch too, after so many steps.
