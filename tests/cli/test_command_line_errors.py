@@ -40,7 +40,7 @@ def refused(answer: Any) -> str:
         ("train --model.width 1.5", "--model.width: expected an int, got '1.5'"),
         (
             "train --trackers wand",
-            "--trackers: expected a list such as [a, b], each one of tensorboard, mlflow, wandb, got 'wand'",
+            "--trackers: expected a list such as [a, b], each one of tensorboard, mlflow, wandb, trackio, got 'wand'",
         ),
         (
             "train --schedule multistep --schedule.milestones 1,x",
@@ -202,7 +202,8 @@ def test_message_begins(toughen: Toughen, line: str, beginning: str) -> None:
         ("3: 3", "my.yaml: 3: unknown setting; `toughen train --help` lists them all"),
         (
             "trackers: wandb",
-            "my.yaml: trackers: expected a list such as [a, b], each one of tensorboard, mlflow, wandb, got 'wandb'",
+            "my.yaml: trackers: expected a list such as [a, b], each one of tensorboard, mlflow, wandb, trackio, got "
+            "'wandb'",
         ),
         ("method: {class_path: TRADES, init_args: {beta: x}}", "my.yaml: method.beta: expected a float, got 'x'"),
         (

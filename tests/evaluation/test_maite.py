@@ -38,7 +38,8 @@ def test_its_evaluate_gives_our_figures(network: nn.Module, images: ImageSet) ->
         return_augmented_data=True,
     )
     pictures, labels = images.subset(torch.arange(60))
-    ours = toughen.evaluate(network, pictures, labels, eps=0.1, budget="none", attacks={"fgsm": FGSM()})
+    how = {"eps": 0.1, "budget": "none", "attacks": {"fgsm": FGSM()}, "checks": False}
+    ours = toughen.evaluate(network, pictures, labels, **how)
     assert clean["accuracy"] == pytest.approx(float(ours.accuracies["clean"]))
     assert attacked["accuracy"] == pytest.approx(float(ours.accuracies["fgsm"]))
     right = round(60 * attacked["accuracy"])
@@ -67,8 +68,9 @@ class Elsewhere:
 
 
 def test_our_evaluate_takes_its_data(network: nn.Module, images: ImageSet) -> None:
-    theirs = toughen.evaluate(network, list(pairs(Elsewhere(images))), eps=0.1, budget="quick", test_images=None)
-    ours = toughen.evaluate(network, *images.subset(torch.arange(40)), eps=0.1, budget="quick", test_images=None)
+    how = {"eps": 0.1, "budget": "none", "attacks": {"fgsm": FGSM()}, "checks": False}
+    theirs = toughen.evaluate(network, list(pairs(Elsewhere(images))), **how)
+    ours = toughen.evaluate(network, *images.subset(torch.arange(40)), **how)
     assert theirs.accuracies == ours.accuracies
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -42,7 +42,8 @@ def assemble(
     method.allocate_memory(len(images), images.shape)
     network = method.prepare(network)
     if settings["sync_batchnorm"] and accelerator.num_processes > 1:
-        network, method = synced_batch_norms(network, device), cast(Method, synced_batch_norms(method, device))
+        network = synced_batch_norms(network, device)
+        synced_batch_norms(method, device)  # its networks
     check_fit(network, method, training_set, settings)
     train_indices, val_indices = split_validation(training_set.labels, settings["val_images"], seed)
     train_indices = draw_training_images(train_indices, training_set.labels, settings["train_images"], seed)

@@ -30,6 +30,7 @@ from toughen.run.lock import Lock, at_work
 from toughen.settings.own_files import sources
 from toughen.training import Observer, Silent, Trainer, make_accelerator, own_randomness
 from toughen.training.checkpoint import checkpoints
+from toughen.training.trackers import begin_trackers, end_trackers
 
 
 def carry_out(asked: RunRequest) -> Trained:
@@ -56,6 +57,8 @@ def carry_out(asked: RunRequest) -> Trained:
         trainer.accelerator.wait_for_everyone()
         network = _reported(asked, images["train"], trainer.accelerator.device)
         evaluation = _evaluate(asked, network, images.get("test"), trainer.accelerator.device)
+        accuracies = {} if evaluation is None else {**evaluation.accuracies, "robust": evaluation.robust_accuracy}
+        end_trackers(trainer.accelerator, folder, accuracies, trainer.place)
         trainer.accelerator.end_training()
     return Trained(folder, network, evaluation)
 
@@ -105,8 +108,7 @@ def _trainer(asked: RunRequest, found: Survey, device: torch.device, watcher: Ob
         trainer.at.begun = {"config": folder.read_config(), "data": summary}
         if not resumes:
             trainer.updates.check_rates()
-        if accelerator.log_with:
-            accelerator.init_trackers("toughen")
+        begin_trackers(accelerator, folder)
     if resumes:
         trainer.saving.resume()
         if writes:

@@ -19,7 +19,7 @@ from toughen.settings.description import describe
 from toughen.settings.signature import Setting
 from toughen.settings.stored import stored_settings
 from toughen.training.optimizer import trial, with_defaults
-from toughen.training.setup import check_trackers
+from toughen.training.trackers import check_trackers
 
 
 def with_data_facts(settings: dict[str, Any], images: ImageSet) -> dict[str, Any]:

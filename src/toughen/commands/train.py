@@ -135,7 +135,7 @@ def train(
         checkpoint_every: save within an epoch too, after so many steps.
         log_every: steps between two checks that loss and weights are finite.
         guards: what watches over the training and rolls back where it goes wrong; null for nothing.
-        trackers: where figures go beside metrics.csv: tensorboard, mlflow, wandb.
+        trackers: where figures go beside metrics.csv: tensorboard, mlflow, wandb, trackio.
         budget: attacks of the final evaluation: quick, standard (with AutoAttack) or none.
         test_images: largest number of test images in the final evaluation; null for all.
         sample: which of them: by_class (like the whole set, the same for every seed), first, or random (by the seed).

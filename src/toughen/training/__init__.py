@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from toughen.training.optimizer import SGD, Constant, Cosine, MakeOptimizer, MultiStep, OneCycle, Schedule
     from toughen.training.ramps import GrowingEps, GrowingSize, GrowingSteps
     from toughen.training.settings import Settings
-    from toughen.training.setup import Tracker, make_accelerator, own_randomness
+    from toughen.training.setup import make_accelerator, own_randomness
     from toughen.training.stopping import Interrupted
+    from toughen.training.trackers import Tracker
     from toughen.training.weight_perturbation import AWP
 
 __all__ = [

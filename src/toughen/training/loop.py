@@ -29,6 +29,7 @@ from toughen.training.saving import Saving
 from toughen.training.settings import Settings
 from toughen.training.setup import surroundings
 from toughen.training.stopping import Interrupted, any_of
+from toughen.training.trackers import track
 from toughen.training.updates import Updates
 from toughen.training.validation import Validation, score, validate
 
@@ -225,7 +226,7 @@ class Trainer:
         reached = score(clean, robust, self.method.defends)
         self.watch.epoch_ended(row, sum(map(len, self.batches.validation)), settings.select == "best")
         best = self.at.end_epoch(row, reached, always=settings.select == "last")
-        self.accelerator.log(row, step=int(row["step"]))
+        track(accelerator, row)
         self.observer.epoch_ended(row)
         self.save(ended=True, best=best)
 

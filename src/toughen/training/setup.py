@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -13,26 +12,13 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
-from toughen.errors import ToughenError
 from toughen.hardware.allocator import memory_kept
 from toughen.hardware.device import find_device
 from toughen.hardware.precision import tf32
 from toughen.hardware.processes import Processes
 from toughen.run import RunFolder
 from toughen.training.compile import room_for
-
-Tracker = Literal["tensorboard", "mlflow", "wandb"]
-
-
-def check_trackers(trackers: list[Tracker]) -> None:
-    """Raise unless the packages of all trackers are installed.
-
-    Raises:
-        ToughenError: naming the first that is not.
-    """
-    for tracker in trackers:
-        if find_spec(tracker) is None:
-            raise ToughenError(f"--trackers {tracker} needs its package: pip install 'toughen[{tracker}]'")
+from toughen.training.trackers import Tracker
 
 
 def make_accelerator(
