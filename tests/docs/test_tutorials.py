@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-TUTORIALS = sorted((Path(__file__).parents[2] / "docs" / "tutorials").glob("*.md"))
+TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 SAYS = {
     "evaluate-a-model-from-elsewhere": ["after rescaling (values from -1 to 1)", "right without an attack: 0."],
     "gate-a-model-in-ci": ["requirement met", "requirement not met: robust >= 0.99", "refused: status 1"],
@@ -18,13 +18,14 @@ SAYS = {
 
 
 @pytest.mark.nightly  # a minute each
-@pytest.mark.parametrize("page", TUTORIALS, ids=[page.stem for page in TUTORIALS])
-def test_a_tutorial_runs(page: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", list(SAYS))
+def test_a_tutorial_runs(name: str, tmp_path: Path) -> None:
+    page = TUTORIALS / f"{name}.md"
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name, words in (("toughen", "-m toughen"), ("python", "")):
-        (tools / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words} "$@"\n')
-        (tools / name).chmod(0o755)
+    for tool, words in (("toughen", "-m toughen"), ("python", "")):
+        (tools / tool).write_text(f'#!/bin/sh\nexec {sys.executable} {words} "$@"\n')
+        (tools / tool).chmod(0o755)
     environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
     said = ""
     for language, block in re.findall(r"^```(python|bash)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
@@ -36,5 +37,5 @@ def test_a_tutorial_runs(page: Path, tmp_path: Path) -> None:
             done = subprocess.run(["bash", "-ec", block], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **run)
             said += done.stdout
             assert done.returncode == 0, said
-    missing = [text for text in SAYS.get(page.stem, []) if text not in said]
+    missing = [text for text in SAYS[name] if text not in said]
     assert not missing, f"{missing} not in\n{said}"
