@@ -154,12 +154,15 @@ def test_message(toughen: Toughen, line: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("line", "beginning"),
     [
-        ("trian", "unknown command 'trian'; did you mean 'train'? Known: analyze, compare, completion, evaluate"),
+        ("trian", "unknown command 'trian'; did you mean 'train'? Known: analyze, card, compare, completion, evaluate"),
         (
             "--evaluate",
-            "unknown option '--evaluate'; did you mean 'evaluate'? Known: analyze, compare, completion, evaluate",
+            "unknown option '--evaluate'; did you mean 'evaluate'? Known: analyze, card, compare, completion, evaluate",
         ),
-        ("help trian", "unknown command 'trian'; did you mean 'train'? Known: analyze, compare, completion, evaluate"),
+        (
+            "help trian",
+            "unknown command 'trian'; did you mean 'train'? Known: analyze, card, compare, completion, evaluate",
+        ),
         ("train --budget quik", "--budget: expected one of quick, standard, "),
         ("train --method TRADE", "--method: unknown name 'TRADE'; did you mean 'TRADES'? Known: "),
         ("train --data cifr10", "--data: unknown name 'cifr10'; did you mean 'CIFAR10'? Known: "),

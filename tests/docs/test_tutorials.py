@@ -10,7 +10,7 @@ import pytest
 
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 SAYS = {
-    "evaluate-a-model-from-elsewhere": ["after rescaling (values from -1 to 1)", "right without an attack: 0."],
+    "evaluate-a-model-from-elsewhere": ["after rescaling (values from -1 to 1)", "right without an attack: 9"],
     "gate-a-model-in-ci": ["requirement met", "requirement not met: robust >= 0.99"],
     "write-a-method": ["2 passed", "runs/flat", "McNemar"],
 }

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
+from toughen.errors import InputError
 from toughen.hardware.allocator import memory_kept
 from toughen.hardware.device import find_device
 from toughen.hardware.precision import tf32
@@ -24,7 +25,17 @@ from toughen.training.trackers import Tracker
 def make_accelerator(
     precision: Literal["fp32", "bf16"], device: torch.device, trackers: list[Tracker], folder: RunFolder
 ) -> Accelerator:
-    """Accelerate's handle on device, precision and trackers."""
+    """Accelerate's handle on device, precision and trackers.
+
+    Raises:
+        InputError: the launcher wants weights that are shared out, as by FSDP.
+    """
+    for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true":
+            raise InputError(
+                f"accelerate launch asked for {name}, and toughen train has whole weights in every process: launch it "
+                "without; FSDP in a loop of your own is in docs/devices.md"
+            )
     # Accelerate keeps device and precision for the life of the process; a second run may want others.
     if AcceleratorState._shared_state:
         AcceleratorState._reset_state(reset_partial_state=Processes.from_environment().local_rank is None)
