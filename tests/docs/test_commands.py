@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^( *)```\w*\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
-RUN_WHOLE = ("evaluate-a-model-from-elsewhere", "write-a-method")
-"""Tutorials whose commands name what their own files hold: test_tutorials.py runs them."""
+RUN_WHOLE = ("evaluate-a-model-from-elsewhere", "write-a-method", "sweep-on-several-machines")
+"""Tutorials whose commands name what their own files hold: test_tutorials.py and the like run them."""
 MY_PACKAGE = """
 from torch import nn
 from toughen.methods import Standard
