@@ -46,6 +46,14 @@ def test_of_one_process_it_is_torchs(alone: None, shape: tuple[int, ...], moment
     torch.testing.assert_close(synced.eval()(images), plain.eval()(images))
 
 
+def test_in_bf16_the_statistics_are_fp32s(alone: None) -> None:
+    images = 3 + torch.randn(500, 2, generator=torch.Generator().manual_seed(0)).bfloat16()
+    plain, synced = nn.BatchNorm1d(2), synced_batch_norms(nn.BatchNorm1d(2), CPU)
+    assert synced(images).dtype == torch.bfloat16
+    plain(images.float())
+    torch.testing.assert_close(synced.running_var, plain.running_var)
+
+
 def test_all_are_found_and_share_their_weights() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Sequential(nn.BatchNorm2d(2))).eval()
     names, before = list(network.state_dict()), dict(network.named_parameters())

@@ -42,7 +42,7 @@ class SyncedBatchNorm(_BatchNorm):
         """The images of this process, normalised by the statistics of all."""
         if not self.training or not dist.is_initialized():
             return super().forward(input)
-        images = input
+        images = input.to(torch.promote_types(input.dtype, torch.float32))  # bf16 cannot sum a batch
         over = [0, *range(2, images.ndim)]
         place = (1, -1, *(1 for _ in over[1:]))
         number = images.new_tensor([images.numel() / images.shape[1]])
@@ -53,8 +53,8 @@ class SyncedBatchNorm(_BatchNorm):
         self._remember(mean.detach(), variance.detach() * count / (count - 1))
         normalised = centred * (variance + self.eps).rsqrt().view(place)
         if self.weight is None or self.bias is None:
-            return normalised
-        return normalised * self.weight.view(place) + self.bias.view(place)
+            return normalised.to(input.dtype)
+        return (normalised * self.weight.view(place) + self.bias.view(place)).to(input.dtype)
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
