@@ -156,6 +156,21 @@ def test_a_run_on_the_hub_is_evaluated_predicted_and_exported(make_run: Make, hu
 
 
 @pytest.mark.nightly
+def test_a_hub_that_cannot_be_reached_is_a_sentence(make_run: Make, server: StandIn, tmp_path: Path) -> None:
+    """Its client tries several times."""
+    server.server_close()
+    run = make_run("own class").path
+    given = {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN}
+    for words, said in ((["push", str(run), "me/a"], "push to me/a"), (["predict", "hf:me/a", "b"], "read hf:me/a")):
+        command = [sys.executable, "-m", "toughen", *words]
+        done = subprocess.run(command, cwd=tmp_path, env={**os.environ, **given}, text=True, capture_output=True)
+        assert done.returncode == 2
+        assert f"toughen: cannot {said}" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "HF_ENDPOINT" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.nightly
 def test_the_environment_names_the_hub(make_run: Make, server: StandIn, tmp_path: Path) -> None:
     """As a user has it: commands in processes of their own, HF_ENDPOINT and HF_TOKEN."""
     folder = make_run("timm CNN")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,5 +78,12 @@ def test_what_cannot_be_predicted(make_run: Make, tmp_path: Path) -> None:
             toughen.predict(str(folder.path), [str(tmp_path / path)], trust=TRUST)
     with pytest.raises(InputError, match="nothing was run"):
         toughen.predict(str(folder.path), [str(tmp_path)])
+    older = RunFolder(tmp_path / "older")  # of before a run kept its images' shape
+    shutil.copytree(folder.path, older.path)
+    older.input.unlink()
+    assert toughen.predict(str(older.path), [str(picture(tmp_path / "a.png", 32, 32))], trust=TRUST)
+    older.gallery.unlink()
+    with pytest.raises(RunError, match="does not say what images"):
+        toughen.predict(str(older.path), [str(tmp_path / "a.png")], trust=TRUST)
     with pytest.raises(RunError, match="no run folder"):
         toughen.predict(str(tmp_path / "none"), [str(tmp_path)])

@@ -13,7 +13,7 @@ from toughen.errors import DataError, InputError, RunError, ToughenWarning
 from toughen.exports.agreement import Agreement, Shown, compare_file
 from toughen.exports.facts import facts_of
 from toughen.exports.formats import ENDINGS, Format, form, put_into_file
-from toughen.exports.images import attacked_anew, evaluated_images, kept_images
+from toughen.exports.images import attacked_anew, evaluated_images, kept_images, shape_of_images
 from toughen.models.load import LoadedClassifier, load
 from toughen.numbers import check_number
 from toughen.run import RunFolder, atomic
@@ -83,7 +83,7 @@ def export(
     check_free_file(path, overwrite)
     classifier = load(run)
     shown = shown_images(folder, classifier, check_images)
-    shape = classifier.shape or _shape_of(shown, folder)
+    shape = shape_of_images(classifier, folder)
     shown = shown or [Shown("random", torch.rand(_RANDOM, *shape, generator=torch.Generator().manual_seed(0)))]
     facts = facts_of(classifier, folder, shape, folder.read_config().get("model") if format == "safetensors" else None)
     with atomic(path) as temporary:
@@ -122,14 +122,3 @@ def shown_images(folder: RunFolder, classifier: LoadedClassifier, most: int) -> 
         warnings.warn(f"the file is not shown the run's test images, which cannot be read: {error}", ToughenWarning, 3)
         return shown
     return [*shown, clean, attacked_anew(classifier.network, clean, subject.threat, _ATTACKED)]
-
-
-def _shape_of(shown: Sequence[Shown], folder: RunFolder) -> tuple[int, int, int]:
-    """Channels, height and width of the images, for runs of before that was kept."""
-    if not shown:
-        raise RunError(
-            f"{folder.path} does not say what images its network takes, and none of them can be read; evaluate it, or "
-            f'write {folder.input} with {{"shape": [channels, height, width]}}'
-        )
-    channels, height, width = shown[0].images.shape[1:]
-    return channels, height, width

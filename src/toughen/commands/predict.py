@@ -10,10 +10,12 @@ from torch import Tensor
 from toughen.contracts import check_arguments
 from toughen.data.decode import MODES, decode
 from toughen.data.kinds import IMAGES, is_image, visible_files
-from toughen.errors import DataError, InputError, RunError
+from toughen.errors import DataError, InputError
+from toughen.exports.images import shape_of_images
 from toughen.hardware.device import find_device
 from toughen.models.inference import NO_PREDICTION, classify, frozen
 from toughen.models.load import LoadedClassifier, load
+from toughen.run.hub import run_folder
 from toughen.settings.trust import obeying_trust
 
 _AT_ONCE = 64
@@ -58,12 +60,7 @@ def predict(run: str, images: list[str], *, device: str = "cpu", trust: Sequence
     images = [images] if isinstance(images, str | Path) else images
     check_arguments(predict, {"run": run, "device": device})
     classifier = load(run, trust=trust)
-    shape = classifier.shape
-    if shape is None:
-        raise RunError(
-            f"{run} does not say what images its network takes; write its input.json with "
-            '{"shape": [channels, height, width]}'
-        )
+    shape = classifier.shape or shape_of_images(classifier, run_folder(run))
     place, found = find_device(device), []
     with frozen(classifier, place) as network:
         paths = [path for given in images for path in _files(str(given))]

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from toughen.errors import InputError, RunError
+from toughen.errors import InputError
 from toughen.extras import library
 from toughen.run import RunFolder
-from toughen.run.hub import READ, said_by_hub
+from toughen.run.hub import READ, asking_hub
 
 CARD = "README.md"
 
@@ -63,10 +63,10 @@ def upload(
         RunError: the hub refuses, or cannot be reached.
         ToughenError: huggingface_hub is missing.
     """
-    hub, errors = library("huggingface_hub", "hub"), library("huggingface_hub.errors", "hub")
+    hub = library("huggingface_hub", "hub")
     api = hub.HfApi(library_name="toughen")
-    try:
-        there = _there(api, errors, repo, revision)
+    with asking_hub(f"cannot push to {repo}"):
+        there = _there(api, repo, revision)
         if (replaced := sorted(there & files.keys())) and not overwrite:
             raise InputError(
                 f"{repo} has {', '.join(replaced)} already; replace them (--overwrite; the repository's history "
@@ -82,12 +82,11 @@ def upload(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")  # the verdicts
             return str(api.create_commit(repo, adding, commit_message=message, revision=revision).commit_url)
-    except (errors.HfHubHTTPError, errors.HFValidationError, errors.LocalTokenNotFoundError, OSError) as error:
-        raise RunError(f"cannot push to {repo}: {said_by_hub(error)}") from error
 
 
-def _there(api: Any, errors: Any, repo: str, revision: str | None) -> set[str]:
+def _there(api: Any, repo: str, revision: str | None) -> set[str]:
     """The files of the repository; none where there is no such repository or branch yet."""
+    errors = library("huggingface_hub.errors", "hub")
     try:
         return set(api.list_repo_files(repo, revision=revision))
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):

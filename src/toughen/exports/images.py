@@ -10,6 +10,7 @@ from toughen.evaluation.gallery import read_gallery
 from toughen.evaluation.records.verdicts import Verdicts
 from toughen.exports.agreement import Shown
 from toughen.models.inference import frozen
+from toughen.models.load import LoadedClassifier
 from toughen.reading.files import readable
 from toughen.run import RunFolder
 from toughen.run.manifest import check
@@ -35,6 +36,24 @@ def kept_images(folder: RunFolder) -> list[Shown]:
         Shown(f"saved {name}", kept[name], kept["labels"], kept[f"{name}_predictions"])
         for name in ("clean", "adversarial")
     ]
+
+
+def shape_of_images(classifier: LoadedClassifier, folder: RunFolder) -> tuple[int, int, int]:
+    """Channels, height and width of the images that a network takes; of runs of before that was kept, by those kept.
+
+    Raises:
+        RunError: nothing says it.
+    """
+    if classifier.shape is not None:
+        return classifier.shape
+    kept = kept_images(folder)
+    if not kept:
+        raise RunError(
+            f"{folder.path} does not say what images its network takes; evaluate it, or write {folder.input} with "
+            '{"shape": [channels, height, width]}'
+        )
+    channels, height, width = kept[0].images.shape[1:]
+    return channels, height, width
 
 
 def evaluated_images(folder: RunFolder, images: ImageSet, most: int) -> Shown:

@@ -1,9 +1,11 @@
 """Runs of the Hugging Face hub: of a repository the files that a run is read from, and no other, in the hub's cache."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from toughen.errors import InputError, RunError
+from toughen.errors import InputError, RunError, ToughenError
 from toughen.extras import library
 from toughen.run.folder import RunFolder
 
@@ -48,17 +50,30 @@ def repository(name: str) -> tuple[str, str | None]:
 
 def _downloaded(name: str) -> Path:
     repo, revision = repository(name)
-    hub, errors = library("huggingface_hub", "hub"), library("huggingface_hub.errors", "hub")
-    try:
+    hub = library("huggingface_hub", "hub")
+    with asking_hub(f"cannot read {name} from the hub"):
         place = Path(hub.snapshot_download(repo, revision=revision, allow_patterns=list(READ)))
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, errors.HFValidationError, OSError) as error:
-        raise RunError(f"cannot read {name} from the hub: {said_by_hub(error)}") from error
     if not (place / "config.yaml").exists():
         raise RunError(f"{name} holds no run: it has no config.yaml; expected a repository of `toughen push`")
     return place
 
 
-def said_by_hub(error: Exception) -> str:
+@contextmanager
+def asking_hub(failed: str) -> Iterator[None]:
+    """Say what failed, and why, where the hub refuses or cannot be reached.
+
+    Raises:
+        RunError: with what to do.
+    """
+    try:
+        yield
+    except ToughenError:
+        raise
+    except Exception as error:  # of the hub's client, and of the HTTP library that it uses, another in each version
+        raise RunError(f"{failed}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
     """The hub's answer in a sentence, with what to do."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
