@@ -103,7 +103,7 @@ def test_safetensors_are_loaded_without_the_run(make_run: Make, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "form", "why"),
     [
-        ("undecided", "torch-export", "Classifier cannot be exported as torch-export: .*; --format safetensors keeps"),
+        ("undecided", "torch-export", "Undecided cannot be exported as torch-export: .*; --format safetensors keeps"),
         ("restless", "safetensors", "another answer each time"),
         ("own file", "safetensors", "holds no code, and code/net.py:Own builds the network; .*--format torch-export"),
     ],

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from toughen.errors import InputError, ToughenError
+from toughen.models.build import Classifier
 
 Format = Literal["onnx", "torch-export", "safetensors", "torchscript"]
 ENDINGS: Mapping[Format, str] = {
@@ -81,10 +82,11 @@ def put_into_file(
     except (ToughenError, OSError):
         raise
     except Exception as error:  # whatever a tracer says to somebody's forward pass
+        inner = network.get_submodule("network") if isinstance(network, Classifier) else network
         why = str(error).strip().partition("\n")[0] or type(error).__name__
         others = "--format safetensors keeps its weights and how to build it" if name != "safetensors" else ""
         raise InputError(
-            f"{type(network).__name__} cannot be exported as {name}: {why:.300}; expected a forward pass of tensor "
+            f"{type(inner).__name__} cannot be exported as {name}: {why:.300}; expected a forward pass of tensor "
             f"operations that do not depend on the images' values; {others}".rstrip("; ")
         ) from error
 
