@@ -32,7 +32,7 @@ GROUPS = {
     "the run": (
         "out", "overwrite", "resume", "trust", "seed", "seeds", "checkpoint_every", "log_every", "guards", "trackers",
     ),
-    "the machine": ("device", "precision", "fast", "compile", "channels_last", "workers"),
+    "the machine": ("device", "precision", "fast", "compile", "channels_last", "sync_batchnorm", "workers"),
 }  # fmt: skip
 
 PARTS = ("data", "model", "method")
