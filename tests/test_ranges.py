@@ -18,13 +18,17 @@ from toughen.training import AWP, SGD, GrowingSize, GrowingSteps
 
 NEEDED: dict[str, dict[str, Any]] = {
     "ExtraImages": {"path": "extra.npz"},
+    "HuggingFace": {"path": "images"},
     "ImageFolder": {"path": "images"},
+    "Manifest": {"path": "images.csv"},
     "MultiStep": {"milestones": [1]},
     "Parquet": {"path": "shards"},
+    "RobustBench": {"name": "x"},
     "SGD": {"params": [torch.zeros(1)]},
     "Timm": {"name": "resnet18"},
     "TinyImageNet": {"path": "images"},
     "Torchvision": {"name": "resnet18"},
+    "WebDataset": {"path": "shards"},
     "Transformers": {"name": "x"},
 }
 """What a class cannot be made without."""

@@ -44,6 +44,7 @@ LIBRARIES = {
     "local-dir": "toughen.models.adapters.Timm",
     "torchvision": "toughen.models.adapters.Torchvision",
     "hf": "toughen.models.transformers_network.Transformers",
+    "robustbench": "toughen.models.robustbench_network.RobustBench",
 }
 """What stands before the name of a library's network, as in `timm:resnet18`, with the class that makes it."""
 
@@ -133,6 +134,8 @@ def of_library(name: str) -> dict[str, Any] | None:
     settings = {"name": name if library in ("hf-hub", "local-dir") else rest}
     if library == "torchvision" and "." in rest:
         settings = dict(zip(("name", "weights"), rest.split(".", 1), strict=True))
+    if library == "robustbench" and rest.count("/") == 2:
+        settings = dict(zip(("dataset", "threat_model", "name"), rest.split("/"), strict=True))
     return {"class_path": LIBRARIES[library], "init_args": settings}
 
 

@@ -108,7 +108,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def through_everything(kind: str, folder: Path, photos: Path) -> None:
     """Train, resume, evaluate, and load in another process and working folder, where nothing else is left."""
     network, run, data = KINDS[kind](folder), str(folder / "run"), ImageFolder(str(photos), size=32)
-    begun = {"method": PGDAT(), "schedule": Constant(), "batch_size": 12, "trackers": [], "out": run, "budget": "none"}
+    begun: dict[str, Any] = {
+        "method": PGDAT(),
+        "schedule": Constant(),
+        "select": "last",
+        "batch_size": 12,
+        "trackers": [],
+        "out": run,
+        "budget": "none",
+    }
     toughen.train(data, network, epochs=1, init="random", **begun)
     shutil.rmtree(folder / "gone")
     before = load_file(f"{run}/model.safetensors")

@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from toughen.errors import RunError, ToughenWarning
-from toughen.models import Classifier, Normalize, load_weights
+from toughen.models import Classifier, Normalize, Timm, load_weights
 from toughen.models.weight_files import read_weights
 
 IMAGES = torch.rand(4, 1, 8, 8)
@@ -70,6 +70,28 @@ def test_the_same_logits_whatever_wrote_the_file(writer: str, inside: bool, tmp_
     close = 0.02 if writer == "half precision" else 0
     with torch.no_grad():
         torch.testing.assert_close(loaded(IMAGES), saved(IMAGES), rtol=0, atol=close)
+
+
+@pytest.mark.filterwarnings("ignore::toughen.errors.ToughenWarning")
+def test_the_normalisation_that_timms_script_was_told(tmp_path: Path) -> None:
+    net, arguments = network(), argparse.Namespace(mean=[0.3], std=[0.2])
+    torch.save({"state_dict": net.state_dict(), "args": arguments}, tmp_path / "w.pth")
+    with torch.no_grad():
+        loaded = load_weights(network(), tmp_path / "w.pth").eval()(IMAGES)
+        torch.testing.assert_close(loaded, net((IMAGES - 0.3) / 0.2))
+
+
+@pytest.mark.filterwarnings("ignore::toughen.errors.ToughenWarning")
+@pytest.mark.parametrize("in_front", [False, True])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_librarys_own_file_fits_our_class_for_it(tmp_path: Path, in_front: bool, wrapped: bool) -> None:
+    given = Timm(3, 1, name="test_resnet").eval()
+    saved = nn.DataParallel(given.network) if wrapped else given.network
+    torch.save({"state_dict": saved.state_dict()}, tmp_path / "w.pth")
+    new: nn.Module = Timm(3, 1, name="test_resnet")
+    loaded = load_weights(Classifier(Normalize([0.5], [0.5]), new) if in_front else new, tmp_path / "w.pth").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(IMAGES), given(IMAGES))
 
 
 def test_what_was_taken_is_said(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 import inspect
 import math
 import re
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -102,9 +105,14 @@ def test_method_comes_back_with_its_attack(method: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_named_class_keeps_its_settings(kind: str) -> None:
+def test_every_named_class_keeps_its_settings(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An argument without an attribute of its name would be missing from config.yaml."""
-    needed = {"path": "folder", "name": "resnet18", "milestones": [1]}
+    of, threat = Enum("Of", {"cifar": "cifar10"}), Enum("Threat", {"linf": "Linf"})
+    zoo = {of.cifar: {threat.linf: {"resnet18": {"model": nn.Identity}}}}  # a library that is not installed here
+    monkeypatch.setitem(sys.modules, "robustbench.model_zoo", SimpleNamespace(model_dicts=zoo))
+    monkeypatch.setitem(sys.modules, "robustbench", SimpleNamespace())
+    network = {"model_type": "resnet", "embedding_size": 4, "hidden_sizes": [4], "depths": [1]}
+    needed = {"path": "folder", "name": "resnet18", "milestones": [1], "config": network}
     for entry in classes(kind).values():
         made = import_path(entry.path)
         variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

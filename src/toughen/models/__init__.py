@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from toughen.models.by_name import network_named
     from toughen.models.preact_resnet import PreActResNet18
     from toughen.models.resnet import ResNet18
+    from toughen.models.robustbench_network import RobustBench
     from toughen.models.small_cnn import SmallCNN
     from toughen.models.split_batchnorm import SplitBatchNorm, branch, merge_batch_norms, split_batch_norms
     from toughen.models.transformers_network import Transformers
@@ -29,6 +30,7 @@ __all__ = [
     "Normalize",
     "PreActResNet18",
     "ResNet18",
+    "RobustBench",
     "SmallCNN",
     "SplitBatchNorm",
     "Timm",

@@ -102,10 +102,15 @@ def build_model(
         built = factory()
     except TypeError as error:
         raise InputError(f"--model {path_of(factory.func)} cannot be built with {factory.keywords}: {error}") from error
-    if normalize in (False, "none") or any(isinstance(module, Normalize) for module in built.modules()):
+    if normalize in (False, "none") or _normalises(built):
         return built
     statistics = (mean, std) if normalize is True else read_statistics(str(normalize), in_channels)
     return Classifier(Normalize(*statistics), built)
+
+
+def _normalises(network: nn.Module) -> bool:
+    """Whether a network is known to normalise its images by itself."""
+    return any(isinstance(part, Normalize) or getattr(part, "normalises", False) is True for part in network.modules())
 
 
 def behind(network: nn.Module, normalize: str, channels: int) -> nn.Module:
@@ -114,7 +119,7 @@ def behind(network: nn.Module, normalize: str, channels: int) -> nn.Module:
     Raises:
         InputError: it has one; the text does not say one.
     """
-    if any(isinstance(part, Normalize) for part in network.modules()):
+    if _normalises(network):
         raise InputError(f"--normalize {normalize}: the network has a normalisation of its own; leave it out")
     return network if normalize == "none" else Classifier(Normalize(*read_statistics(normalize, channels)), network)
 

@@ -20,7 +20,12 @@ class PublishedNetwork(nn.Module, ABC):
 
     The constructor makes the architecture with new weights and never downloads them, so that a run is rebuilt from its
     folder alone; `published` reads them, when a training or an evaluation asks for them.
+
+    Attributes:
+        normalises: whether it does so by itself, and so gets no normalisation in front.
     """
+
+    normalises = False
 
     def __init__(self, num_classes: int, in_channels: int, image_size: int | None) -> None:
         super().__init__()

@@ -73,6 +73,8 @@ def read_weights(path: Path) -> WeightFile:
 def without_prefixes(state: Mapping[str, Tensor], expected: Iterable[str]) -> tuple[dict[str, Tensor], str]:
     """A state under the names that a network has for it, and the prefix that was taken off all of them.
 
+    A network of a library is called `network` in our class for it, and its own files do not say so.
+
     >>> import torch
     >>> without_prefixes({"module.weight": torch.ones(1)}, ["weight"])
     ({'weight': tensor([1.])}, 'module.')
@@ -81,6 +83,8 @@ def without_prefixes(state: Mapping[str, Tensor], expected: Iterable[str]) -> tu
     # torch.optim.swa_utils.AveragedModel counts its updates beside the network.
     found = {name: tensor for name, tensor in state.items() if name != "n_averaged" or name in names}
     while found and not found.keys() & names:
+        if any(f"network.{name}" in names for name in found):
+            return {f"network.{name}": tensor for name, tensor in found.items()}, taken
         prefix = next((each for each in PREFIXES if all(name.startswith(each) for name in found)), None)
         if prefix is None:
             return dict(state), ""
@@ -161,7 +165,15 @@ def _unwrapped(content: Any, path: Path) -> WeightFile:
         raise RunError(f"{path} holds no state dict, but {keys}; {EXPECTED}")
     others = [each for each in held if each != name]
     also = f" (and not {', '.join(others)})" if others else ""
-    return WeightFile(dict(held[name]), found=f"{name!r}{also}")
+    return WeightFile(dict(held[name]), found=f"{name!r}{also}", statistics=_statistics(content.get("args")))
+
+
+def _statistics(arguments: Any) -> Statistics | None:
+    """The normalisation on the command line that timm's training script keeps in its checkpoints."""
+    given: list[Any] = [getattr(arguments, name, None) for name in ("mean", "std")]
+    if not all(isinstance(each, list) and each and all(isinstance(value, float) for value in each) for each in given):
+        return None
+    return None if min(given[1]) <= 0 else (given[0], given[1])
 
 
 def _is_state(value: Any) -> bool:

@@ -57,4 +57,5 @@ def arguments_of(waiting: partial[Any]) -> dict[str, Any]:
 
 def path_of(thing: Callable[..., Any]) -> str:
     """Import path of a class or function; of one in a file that the user named, `code/net.py:Net`."""
-    return f"{thing.__module__}{':' if thing.__module__.endswith(('.py', '.pt2')) else '.'}{thing.__qualname__}"
+    home = str(thing.__module__)
+    return f"{home}{':' if home.endswith(('.py', '.pt2')) else '.'}{thing.__qualname__}"
