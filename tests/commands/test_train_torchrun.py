@@ -66,10 +66,8 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
 def test_with_synced_batchnorm_a_network_that_has_it_ends_as_in_one(tmp_path: Path) -> None:
     network = ["--model", "small_cnn", "--model.width", "4", *ATTACK, "--augment.crop", "0", "--augment.flip", "false"]
     words = [*SIZE, *network, "--average", "EMA", "--average.decay", "0.9", "--budget", "none"]
-    words += ["--sync_batchnorm", "true", "--fast", "false"]
-    for processes, name in ((1, "one"), (2, "two")):
-        finish(start(tmp_path, processes, *words, "--out", name))
-    finish(start(tmp_path, 2, *words, "--sync_batchnorm", "false", "--out", "apart"))
+    for processes, synced, name in ((1, "true", "one"), (2, "true", "two"), (2, "false", "apart")):
+        finish(start(tmp_path, processes, *words, "--fast", "false", "--sync_batchnorm", synced, "--out", name))
     one, two, apart = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two", "apart"))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-3)
