@@ -72,6 +72,7 @@ def payloads(place: Path) -> dict[str, tuple[str, dict[str, Any]]]:
         "path": (f"{place}/in_folder.Net", {}),
         "builder": ("timm.create_model", {"model_name": "resnet18", "checkpoint_path": bomb}),
         "argument": ("timm.models.resnet.resnet18", {"pretrained": True, "pretrained_cfg": {"file": bomb}}),
+        "passed on": ("toughen.models.Timm", {"name": "resnet18", "arguments": {"checkpoint_path": bomb}}),
         "hub name": ("timm.models.resnet.resnet18", {"pretrained_cfg": {"x": 1}, "x": "hf-hub:some/one"}),
         "within": ("toughen.models.SmallCNN", {"width": described("os.system", {"command": shell})}),
         "deep": ("torch.nn.Linear", {"in_features": 2, "device": [{"a": described("os.system", {"command": shell})}]}),

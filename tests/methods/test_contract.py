@@ -10,7 +10,8 @@ from torch import nn
 
 from toughen import catalog
 from toughen.batch import Batch
-from toughen.methods import Method, total
+from toughen.errors import InputError
+from toughen.methods import ARAT, Method, total
 from toughen.models import SmallCNN
 from toughen.settings.description import describe
 from toughen.settings.stored import stored_object
@@ -53,6 +54,28 @@ def test_perturbation_stays_in_the_threat_model(case: Case, threat: ThreatModel)
     ThreatModel(threat.norm, case.reach * threat.radius).check(perturbed.images, batch.images)
     assert not perturbed.images.requires_grad
     assert torch.equal(perturbed.images, batch.images) != case.perturbs
+
+
+def with_group_norm(model: nn.Module) -> nn.Module:
+    for parent in [*model.modules()]:
+        for name, layer in parent.named_children():
+            if isinstance(layer, nn.BatchNorm2d):
+                setattr(parent, name, nn.GroupNorm(1, layer.num_features))
+    return model
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_a_network_without_batch_norm_is_trained_or_refused_at_once(case: Case) -> None:
+    method = case.make().under(THREATS[0], torch.Generator().manual_seed(0))
+    method.allocate_memory(8, (1, 8, 8))
+    network = with_group_norm(SmallCNN(10, 1, width=8))
+    if isinstance(method, ARAT) and (method.split_bn or method.layers is None):  # its layers are BatchNorms by default
+        with pytest.raises(InputError, match="has no BatchNorm"):
+            method.prepare(network)
+        return
+    model, batch = method.prepare(network).train(), batch_of()
+    total(method.terms(model, batch, method.perturb(model, batch))).backward()
+    assert all(each.grad is not None and each.grad.isfinite().all() for each in model.parameters())
 
 
 @pytest.mark.parametrize("case", ROWS)

@@ -5,6 +5,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+import toughen
+from toughen.data import Digits
 from toughen.errors import RunError, ToughenWarning
+from toughen.methods import Standard
 from toughen.models import Classifier, Normalize, Timm, load_weights
 from toughen.models.weight_files import read_weights
+from toughen.training import SGD, Constant
 
 IMAGES = torch.rand(4, 1, 8, 8)
 
@@ -92,6 +97,30 @@ def test_a_librarys_own_file_fits_our_class_for_it(tmp_path: Path, in_front: boo
     loaded = load_weights(Classifier(Normalize([0.5], [0.5]), new) if in_front else new, tmp_path / "w.pth").eval()
     with torch.no_grad():
         torch.testing.assert_close(loaded(IMAGES), given(IMAGES))
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore::toughen.errors.ToughenWarning")
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_run_from_every_kind_of_file(writer: str, tmp_path: Path) -> None:
+    """Trained from it at a rate of next to nothing, resumed, evaluated: as right as the file itself, but for what the
+    statistics of BatchNorm moved.
+    """
+    network_of_its_own = nn.Sequential(*network()[:-1], nn.Linear(108, 10))
+    trained = toughen.train(
+        Digits(), network_of_its_own, Standard(), epochs=3, budget="none", trackers=[], out=str(tmp_path / "first")
+    ).model
+    WRITERS[writer](trained.cpu(), tmp_path / "w.pt")
+    begun: dict[str, Any] = {"optimizer": partial(SGD, lr=1e-9), "schedule": Constant(), "trackers": []}
+    begun |= {"budget": "none", "out": str(tmp_path / "run")}
+    toughen.train(Digits(), network_of_its_own, Standard(), epochs=1, init=str(tmp_path / "w.pt"), **begun)
+    toughen.train(model=network_of_its_own, resume=str(tmp_path / "run"), epochs=2, trust=["code"])
+    asked = {"budget": "quick", "test_images": 200, "device": "cpu", "checks": False}
+    run = toughen.evaluate(str(tmp_path / "run"), trust=["code"], **asked).result["figures"]["clean"]
+    alone = toughen.evaluate(
+        model=network_of_its_own, weights=str(tmp_path / "w.pt"), data=Digits(), out=str(tmp_path / "out"), **asked
+    ).result["figures"]["clean"]
+    assert run["held"] > 150 and abs(run["held"] - alone["held"]) <= 15
 
 
 def test_what_was_taken_is_said(tmp_path: Path) -> None:

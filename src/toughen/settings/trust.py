@@ -78,7 +78,7 @@ def _own_class(value: Any) -> str | None:
 
 def is_trusted(path: str) -> bool:
     """Whether the user has named this class, or its module or package."""
-    return any(path == name or path.startswith((f"{name}.", f"{name}:")) for name in _TRUSTED.get())
+    return any(path == name or path.startswith((f"{name}.", f"{name}:", f"{name}/")) for name in _TRUSTED.get())
 
 
 def trust_option(described: Any) -> str:
