@@ -16,6 +16,7 @@ from transformers import (
     ViTModel,
 )
 
+from toughen.cli import main
 from toughen.errors import InputError
 from toughen.models import build_model
 from toughen.models.published import completed, publisher
@@ -127,3 +128,17 @@ def test_code_that_a_configuration_names_is_not_asked_for(monkeypatch: pytest.Mo
 def test_a_repository_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--model hf:.*: transformers cannot read it: .*; published weights need"):
         Transformers(name=str(tmp_path))
+
+
+def test_a_repeated_command_goes_on_without_the_repository(vit: tuple[nn.Module, Path], tmp_path: Path) -> None:
+    """What a scheduler repeats, `--resume auto`, begins from the weights there and then needs them no more."""
+    _, folder = vit
+    command = [
+        "train", "--model", f"hf:{folder}", "--init", "random", "--method", "Standard", "--epochs", "1",
+        "--train_images", "256", "--budget", "none", "--trackers", "[]", "--out", str(tmp_path / "run"),
+        "--resume", "auto",
+    ]  # fmt: skip
+    assert main(command) == 0
+    for file in folder.glob("*.*"):
+        file.unlink()
+    assert main(command) == 0

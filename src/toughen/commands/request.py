@@ -52,7 +52,7 @@ class RunRequest:
             InputError: with the differences.
         """
         if self.goes_on and self.given["resume"] == "auto":
-            asked = with_data_facts({name: self.given[name] for name in self.settings}, images)
+            asked = with_data_facts({name: self.given[name] for name in self.settings}, images, self.settings["model"])
             described = {name: describe(value) for name, value in asked.items()}
             if isinstance(asked["model"], nn.Module):
                 described["model"] = self.folder.read_config()["model"]  # as the run could rebuild it

@@ -1,7 +1,7 @@
 """A training run's settings as one mapping: completed from the data, checked, and read back from a config.yaml."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,14 +22,16 @@ from toughen.training.optimizer import trial, with_defaults
 from toughen.training.trackers import check_trackers
 
 
-def with_data_facts(settings: dict[str, Any], images: ImageSet) -> dict[str, Any]:
-    """The settings with what depends on the data filled in."""
+def with_data_facts(
+    settings: dict[str, Any], images: ImageSet, begun: Callable[..., nn.Module] | None = None
+) -> dict[str, Any]:
+    """The settings with what depends on the data filled in; `begun` is the network of the run that goes on."""
     channels, height, _ = images.shape
     filled = dict(settings)
     if settings["threat"] is None:
         filled["threat"] = settings["data"].threat
     if not isinstance(settings["model"], nn.Module):
-        filled["model"] = with_facts(completed(settings["model"]), **told_by_images(images))
+        filled["model"] = with_facts(completed(settings["model"], begun), **told_by_images(images))
         if settings["init"] is None and names_weights(settings["model"]):
             filled["init"] = "pretrained"
     if settings["augment"] is None:

@@ -60,14 +60,26 @@ def names_weights(model: Callable[..., nn.Module] | None) -> bool:
     return published is not None and published.names_weights(settings)
 
 
-def completed(model: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+def completed(
+    model: Callable[..., nn.Module], before: Callable[..., nn.Module] | None = None
+) -> Callable[..., nn.Module]:
     """The same network with what only the place of its weights tells among its settings.
+
+    Args:
+        model: any network that waits for its facts.
+        before: one that was completed before; if it is from the same place, that is not read again.
 
     Raises:
         InputError: the place cannot be read.
     """
     published, settings = _of(model)
-    return model if published is None else partial(published, **published.completed(settings))
+    if published is None:
+        return model
+    former, told = _of(before)
+    if former is published and settings["name"] in (told["name"], told.get("source")):
+        new = {name for name, value in settings.items() if value is not None} - {"name"}
+        return partial(published, **{**settings, **{name: each for name, each in told.items() if name not in new}})
+    return partial(published, **published.completed(settings))
 
 
 def publisher(model: nn.Module) -> PublishedNetwork:

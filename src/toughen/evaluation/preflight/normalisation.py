@@ -43,7 +43,7 @@ def _find(context: PreflightContext) -> Iterator[Finding]:
         f"{share(accuracies[name])} after rescaling ({name}): the network was trained on rescaled images. "
         f"Normalisation is a layer of the model here, so that eps keeps its units: evaluate "
         f"Classifier(Normalize([{mean}], [{std}]), network), both from toughen.models, with the figures of the "
-        "training; `toughen evaluate --weights` reads weights saved from it, too",
+        "training; on the command line, that is --normalize",
         {"n": len(before), "best": name, "accuracy": accuracies},
     )
 
