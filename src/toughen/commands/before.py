@@ -9,6 +9,7 @@ from toughen.data import ImageSet
 from toughen.evaluation import EvaluationSettings, Processes
 from toughen.models.state import copied
 from toughen.random_state import own_random_state
+from toughen.reports.notebook import usual_progress
 from toughen.run import RunFolder
 
 
@@ -18,7 +19,7 @@ def evaluate_start(asked: RunRequest, network: nn.Module, test_set: ImageSet, de
     By the quick budget: what it leaves of an untreated network, stronger attacks leave less of. Nothing of the training
     is chosen by it, and what is there already is not computed again.
     """
-    settings, progress = asked.settings, asked.given["progress"]
+    settings, progress = asked.settings, asked.given["progress"] or usual_progress()
     with own_random_state(), Processes.from_environment() as processes:
         evaluate_into(
             RunFolder(asked.folder.before),

@@ -25,6 +25,7 @@ from toughen.errors import RunError
 from toughen.evaluation import Evaluation, EvaluationSettings, Processes
 from toughen.hardware.device import find_device
 from toughen.models import load_weights
+from toughen.reports.notebook import usual_observer, usual_progress
 from toughen.run import RunFolder
 from toughen.run.lock import Lock, at_work
 from toughen.settings.own_files import sources
@@ -46,7 +47,7 @@ def carry_out(asked: RunRequest) -> Trained:
     with at_work(folder.path, first) as lock:
         if first:
             folder.clean_up()
-        watcher: Observer = asked.given["observer"] or Silent()
+        watcher: Observer = asked.given["observer"] or usual_observer()
         found = _images(asked, watcher)
         images = found.sets
         asked = replace(asked, settings=with_data_facts(asked.settings, images["train"]))
@@ -137,7 +138,7 @@ def _evaluate(
 ) -> Evaluation | None:
     if test_set is None:
         return None
-    settings, progress = asked.settings, asked.given["progress"]
+    settings, progress = asked.settings, asked.given["progress"] or usual_progress()
     with Processes.from_environment() as processes:
         return evaluate_into(
             asked.folder,

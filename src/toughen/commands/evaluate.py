@@ -27,6 +27,7 @@ from toughen.evaluation.settings import EvaluationSettings
 from toughen.hardware.processes import Processes
 from toughen.models.load import load_model
 from toughen.numbers import Number
+from toughen.reports.notebook import usual_progress
 from toughen.run import RunFolder
 from toughen.settings.description import describe
 from toughen.settings.own_files import sources
@@ -109,7 +110,7 @@ def evaluate(
         ToughenError: a setting, the model, the data or the folder is not usable; the message says what to do.
     """
     check_arguments(evaluate, {name: value for name, value in locals().items() if name != "run"})  # a network too
-    settings = settings.changed(**changes)
+    settings, progress = settings.changed(**changes), progress or usual_progress()
     part = None if shard is None else Shard.parse(shard)
     if part is not None and require is not None:
         raise InputError("require: a shard is not the whole evaluation; use `toughen merge ... --require`")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypedDict
@@ -69,6 +70,16 @@ class Sweep:
         best = self.record.best
         said = "" if best is None else f", best: trial {best.number}, {percent(best.robust or 0)} robust on held-out"
         return f"Sweep({self.record.counts()}{said}, page: {self.page})"
+
+    def _repr_html_(self) -> str:
+        """A small table, for notebooks."""
+        rows = "".join(
+            f"<tr><td>{each.number}</td><td>{percent(each.robust or 0)}</td><td>{percent(each.clean or 0)}</td>"
+            f"<td>{escape(_in_words(each.values))}</td><td>{each.state}</td></tr>"
+            for each in self.record.ranked
+        )
+        heads = "".join(f"<th>{head}</th>" for head in ("trial", "robust", "clean", "settings", "state"))
+        return f"<table><tr>{heads}</tr>{rows}</table><p><code>{escape(self.record.command)}</code></p>"
 
 
 @obeying_trust

@@ -10,6 +10,7 @@ from toughen.data import ImageSet, Split
 from toughen.errors import DivergedError, InputError, RunError, ToughenError
 from toughen.hardware.memory import is_out_of_memory
 from toughen.reading.files import read_json, readable
+from toughen.reports.notebook import usual_observer
 from toughen.run import RunFolder, atomic
 from toughen.search.records import State, TrialRecord
 from toughen.search.space import Values
@@ -18,7 +19,7 @@ from toughen.settings.build import build
 from toughen.settings.description import describe
 from toughen.settings.given import Given, by_name
 from toughen.settings.signature import settings_of
-from toughen.training import Observer, Silent, read_rows
+from toughen.training import Observer, read_rows
 from toughen.training.validation import score
 
 OUTCOME = "trial.json"
@@ -81,7 +82,7 @@ def run_trial(
     """
     if (folder.path / OUTCOME).exists():  # a kill came before the others were told
         return _read(folder)
-    watcher = _Reporting(trial, observer or Silent())
+    watcher = _Reporting(trial, observer or usual_observer())
     state: State = "complete"
     reason = ""
     try:

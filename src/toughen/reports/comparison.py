@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 
 from toughen.evaluation.analyses.transfer_matrix import TransferMatrix
 from toughen.reports.evaluated import Evaluated, read_evaluated
 from toughen.reports.pairing import paired_tests
 from toughen.reports.seed_groups import SeedGroup, seed_groups
+from toughen.reports.text import percent
 from toughen.run import RunFolder
 
 
@@ -33,6 +35,21 @@ class Comparison:
     groups: tuple[SeedGroup, ...] = ()
     transfer: TransferMatrix | None = None
     page: Path | None = None
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{run.name} {percent(run.robust['accuracy'])}" for run in self.ranked)
+        others = f"; {len(self.others)} cannot be compared with them" if self.others else ""
+        return f"Comparison(robust: {found}{others})"
+
+    def _repr_html_(self) -> str:
+        """A small table, for notebooks."""
+        rows = "".join(
+            f"<tr><td>{run.rank}</td><td>{escape(run.name)}</td><td>{percent(run.robust['accuracy'])}</td>"
+            f"<td>{percent(run.clean['accuracy'])}</td><td>{escape('; '.join(run.masked))}</td></tr>"
+            for run in self.ranked
+        )
+        heads = "".join(f"<th>{head}</th>" for head in ("rank", "run", "robust", "clean", "doubts"))
+        return f"<table><tr>{heads}</tr>{rows}</table><p>{escape(self.protocol)}</p>"
 
     @property
     def runs(self) -> tuple[Evaluated, ...]:

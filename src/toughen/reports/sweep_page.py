@@ -31,7 +31,6 @@ def write_sweep(record: SweepRecord) -> Path:
         render(
             "sweep",
             record=record,
-            ordered=sorted(record.trials, key=lambda each: (each.state != "complete", *(-f for f in each.figures()))),
             settings=list(dict.fromkeys(name for each in record.trials for name in each.values)),
             tested=tested,
             links=links,

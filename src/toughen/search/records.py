@@ -96,6 +96,11 @@ class SweepRecord:
         return best_of(self.trials)
 
     @property
+    def ranked(self) -> list[TrialRecord]:
+        """All trials, the complete ones first, by falling robust accuracy."""
+        return sorted(self.trials, key=lambda each: (each.state == "complete", *each.figures()), reverse=True)
+
+    @property
     def done(self) -> bool:
         """Whether all trials have ended."""
         return len(self.trials) >= self.planned and all(each.state != "begun" for each in self.trials)
