@@ -14,16 +14,17 @@ from toughen.cli.train import parser as train_parser
 NAMES = ("sweep-on-several-machines", "compare-methods-over-seeds")
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 SWEEP, SEEDS = ((TUTORIALS / f"{name}.md").read_text() for name in NAMES)
-SHORT = ["--epochs", "1", "--train_images", "128", "--test_images", "10", "--workers", "0"]
+BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SHORT = ["--train_images", "128", "--test_images", "10", "--workers", "0"]
 
 
 def commands(page: str) -> list[list[str]]:
-    blocks = re.findall(r"```\n(.*?)```", page, re.DOTALL)
+    blocks = [block.replace("\\\n", "") for block in BLOCK.findall(page)]
     return [shlex.split(line)[1:] for block in blocks for line in block.splitlines() if line.startswith("toughen ")]
 
 
 def code(page: str, kind: str) -> str:
-    (block,) = re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)
+    (block,) = re.findall(rf"^```{kind}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     return str(block)
 
 
@@ -45,7 +46,7 @@ def test_the_tutorial_on_sweeps_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     Path("sweep.yaml").write_text(code(SWEEP, "yaml"))
     (command,) = commands(SWEEP)
-    assert main([*command, *SHORT, "--trials", "4"]) == 0
+    assert main([*command, *SHORT, "--trials", "4", "--epochs", "1"]) == 0
     assert len(list(Path("sweep/trials").glob("*/trial.json"))) == 4
     assert "Clean against robust" in Path("sweep/report.html").read_text()
     exec(code(SWEEP, "python"), {})
@@ -57,7 +58,9 @@ def test_the_tutorial_on_seeds_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     *trainings, comparison = commands(SEEDS)
     for each in trainings:
+        each[each.index("--epochs") + 1] = "1"
         assert main([*each, *SHORT]) == 0
     assert main(comparison) == 0
     page = Path(comparison[-1]).read_text()
     assert "3 seeds" in page and page.count("<tr>") > 9
+    exec(code(SEEDS, "python"), {})
