@@ -1,14 +1,15 @@
 """Another process of a run that has ended while this one waits for it."""
 
-import os
 import re
+
+from toughen.hardware.processes import Processes
 
 _GONE = re.compile(r"Connection (closed|reset) by peer|Broken pipe|recvValue failed|NCCL|ncclRemoteError|gloo", re.I)
 
 
 def lost_process(error: BaseException) -> str | None:
     """What a person reads where an error says that another process has ended; None where it says something else."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or not _GONE.search(str(error)):
+    if Processes.from_environment().size == 1 or not _GONE.search(str(error)):
         return None
     return (
         "another process of this run has ended, and what that one said tells why; start all of them again "
