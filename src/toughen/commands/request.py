@@ -94,6 +94,8 @@ def _settings_of(
     """The settings of a run that goes on, with what may change of those given."""
     in_hand = {"model": given["model"]} if isinstance(given["model"], nn.Module) else {}
     settings = {**defaults, **unchanged(folder, known, tuple(in_hand)), **in_hand}
+    if settings["data"].in_memory and type(given["data"]) is type(settings["data"]):
+        settings["data"] = given["data"]
     asked = given["epochs"]
     if given["resume"] == "auto":
         settings |= {name: given[name] for name in MAY_CHANGE}

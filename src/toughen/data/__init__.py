@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from toughen.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from toughen.data.arrays import Arrays
     from toughen.data.augment import Augment
     from toughen.data.digits import Digits
     from toughen.data.encoded import Encoded
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from toughen.data.source import DataSource, Decoded, ImageSet, ImageStore, Split
     from toughen.data.tensors import image_set
     from toughen.data.tiny_imagenet import TinyImageNet
+    from toughen.data.torch_dataset import TorchDataset
     from toughen.data.torchvision_sets import CIFAR10, CIFAR100, SVHN, FashionMNIST
     from toughen.data.webdataset import WebDataset
 
@@ -27,6 +29,7 @@ __all__ = [
     "CIFAR10",
     "CIFAR100",
     "SVHN",
+    "Arrays",
     "Augment",
     "CutMix",
     "DataSource",
@@ -45,6 +48,7 @@ __all__ = [
     "Parquet",
     "Split",
     "TinyImageNet",
+    "TorchDataset",
     "WebDataset",
     "epoch_order",
     "hold",

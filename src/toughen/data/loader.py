@@ -11,7 +11,7 @@ from toughen.batch import Batch
 from toughen.data.augment import Augment
 from toughen.data.extra import Filling
 from toughen.data.order import epoch_order
-from toughen.data.source import Decoded, ImageSet, ImageStore
+from toughen.data.source import Decoded, ImageSet, ImageStore, in_unit_range
 from toughen.errors import DataError, InputError
 
 
@@ -179,7 +179,7 @@ class Loader:
             placement = self.augment.draw(len(images), self.generator)
             images = placement.apply(images)
         labels = self._labels.index_select(0, indices)
-        return Batch(images.float() / 255, labels, indices, placement=placement)
+        return Batch(in_unit_range(images), labels, indices, placement=placement)
 
 
 def killed_worker(error: RuntimeError) -> str | None:

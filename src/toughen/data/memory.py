@@ -44,11 +44,12 @@ def hold(images: ImageSet, device: torch.device | str, limit: int | None = None)
     if isinstance(store, Decoded) and store.tensor.device == device:
         return images
     count = len(store)
-    if count * math.prod(store.shape) > (budget(device) if limit is None else limit):
+    dtype = store.take(torch.arange(1)).dtype
+    if count * math.prod(store.shape) * dtype.itemsize > (budget(device) if limit is None else limit):
         if isinstance(store, Encoded):
             store.check_sizes()
         return images
-    tensor = torch.empty((count, *store.shape), dtype=torch.uint8, device=device)
+    tensor = torch.empty((count, *store.shape), dtype=dtype, device=device)
     for indices in torch.arange(count).split(CHUNK):
         tensor[int(indices[0]) : int(indices[-1]) + 1] = store.take(indices)
     return replace(images, images=Decoded(tensor))

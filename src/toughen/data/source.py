@@ -146,6 +146,8 @@ class DataSource(ABC):
 
     threat: ClassVar[ThreatModel] = ThreatModel()
     """What a run withstands where nothing else is asked for: the data's customary threat model."""
+    in_memory: ClassVar[bool] = False
+    """Whether only the program has the images, so that they are given again where a run goes on."""
 
     @abstractmethod
     def load(self, split: Split) -> ImageSet:
