@@ -32,8 +32,8 @@ METHODS = {
 OPTIONS = {
     "EMA": [*PGD, "--average", "EMA"],
     "SWA": [*PGD, "--average", "SWA", "--average.start", "1"],
-    "SuccessEMA": ["--method", "FGSMRS", "--average", "SuccessEMA"],
-    "AWP": [*PGD, "--awp.gamma", "0.005"],
+    "SuccessEMA": ["--method", "FGSMPGK", "--average", "SuccessEMA"],
+    "AWP": [*PGD, "--awp.gamma", "0.005", "--awp.start", "1"],
     "CutMix": [*PGD, "--cutmix", "CutMix"],
     "accumulate": [*PGD, "--accumulate", "2"],
     "select last": [*PGD, "--select", "last"],

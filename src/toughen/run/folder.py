@@ -159,7 +159,7 @@ class RunFolder:
         """
         if not self.classes.exists():
             return None
-        check(self.classes, f"restore it, or go on with the run: `toughen train --resume {self.run}`")
+        check(self.classes, "restore it: a JSON list of the classes' names, in the order of the model's logits")
         with readable(self.classes, "expected a list of names; restore it"):
             return tuple(read_json(self.classes, list[str]))
 
