@@ -30,6 +30,10 @@ OPTIONS = [
     ("--body-rate 0.1", "body_rate", 0.1),
     ("--average EMA --average.start 5", "average", EMA(start=5)),
     ("--compile", "compile", True),
+    ("--compile false", "compile", False),
+    ("--normalize 0.5/0.25", "normalize", "0.5/0.25"),
+    ("--normalize none", "normalize", "none"),
+    ("--normalize false", "normalize", False),
 ]
 FILES = [
     ({"awp": {"gamma": 0.01}}, "awp", AWP(gamma=0.01)),

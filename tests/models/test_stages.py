@@ -1,13 +1,19 @@
 """Layers in their order against lists made by hand, and stages that stay as they are."""
 
+from functools import partial
+
 import pytest
+import torch
 from torch import nn
 from torchvision.models import VisionTransformer
 
 from toughen.errors import InputError
 from toughen.models import ResNet18
-from toughen.models.build import Classifier, Normalize
+from toughen.models.adapters import Timm
+from toughen.models.build import Classifier, Normalize, build_model
 from toughen.models.stages import distances, freeze
+from toughen.models.start import start_from
+from toughen.models.weight_files import WeightFile
 
 
 def by_distance(model: nn.Module) -> dict[int, set[str]]:
@@ -59,3 +65,16 @@ def test_frozen_parameters_need_no_gradient(name: str) -> None:
 def test_what_cannot_be_frozen_is_said(names: list[str], message: str) -> None:
     with pytest.raises(InputError, match=f"--freeze.*{message}"):
         freeze(Classifier(Normalize([0.5], [0.5]), ResNet18(num_classes=3, in_channels=1, width=4)), names)
+
+
+def test_a_librarys_own_names_are_known() -> None:
+    """Of a network of timm behind our adapter: its stages freeze, and a file of its weights is a start."""
+    timm = pytest.importorskip("timm")
+    facts = {"num_classes": 3, "in_channels": 3, "mean": [0.5] * 3, "std": [0.5] * 3}
+    model = build_model(partial(Timm, name="test_resnet"), **facts)
+    assert freeze(model, ["layer1"]) == [model.get_submodule("network.network.layer1")]
+    theirs = timm.create_model("test_resnet", num_classes=5).state_dict()
+    said = start_from(model, WeightFile({f"module.{name}": each for name, each in theirs.items()}), "a.pth")
+    assert not said.same_classes
+    ours = model.get_submodule("network.network").state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs if not name.startswith("fc."))

@@ -71,7 +71,8 @@ class Parser:
         Raises:
             InputError: what was wrong, what came, what was expected, with the nearest name where a name was wrong.
         """
-        free, options = split(arguments, [name for name, setting in self.settings.items() if bool in setting.kinds])
+        switches = [name for name, setting in self.settings.items() if setting.kinds == [bool]]
+        free, options = split(arguments, switches)
         names = [name for name, _ in options]
         if "help" in names:
             say(page(self))

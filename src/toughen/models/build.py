@@ -176,6 +176,7 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """
     file = read_weights(path)
     state, prefix = without_prefixes(file.state, names_in_files(model))
+    state = within_adapter(model, state)
     model = _as_saved(model, state)
     if file.statistics is not None and not any(isinstance(part, Normalize) for part in model.modules()):
         state = {f"network.{name}": each for name, each in state.items()}
@@ -222,7 +223,16 @@ def names_in_files(model: nn.Module) -> set[str]:
     """The names that a file may have for a model's tensors: with our normalisation in front, and without."""
     names = set(split_state(model)[0])
     own = {name.removeprefix("network.") for name in names} if isinstance(model, Classifier) else set()
-    return names | own | {f"network.{name}" for name in names} | {"normalize.mean", "normalize.std"}
+    librarys = {name.removeprefix("network.") for name in own or names}
+    return names | own | librarys | {f"network.{name}" for name in names} | {"normalize.mean", "normalize.std"}
+
+
+def within_adapter(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state under the model's names, where it is of a library's network and the model is our adapter around that."""
+    network = model.get_submodule("network") if isinstance(model, Classifier) else model
+    names = split_state(network)[0].keys()
+    within = {f"network.{name}": tensor for name, tensor in state.items()}
+    return within if within.keys() & names and not state.keys() & names else dict(state)
 
 
 def _as_saved(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from toughen.errors import InputError, did_you_mean
+from toughen.models.features import WRAPPERS
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -77,12 +78,13 @@ def freeze(model: nn.Module, names: Sequence[str]) -> list[nn.Module]:
 
 def _named(model: nn.Module, name: str) -> nn.Module:
     modules = dict(model.named_modules())
-    wrapped = {own.removeprefix("network."): module for own, module in modules.items() if own.startswith("network.")}
-    found = {**wrapped, **modules}
-    if name and name in found:
-        return found[name]
+    for wrapper in WRAPPERS:
+        if name and wrapper + name in modules:
+            return modules[wrapper + name]
+    wrapper = next(each for each in WRAPPERS if not each or each.removesuffix(".") in modules)
+    own = {each.removeprefix(wrapper): module for each, module in modules.items() if each.startswith(wrapper)}
     stages = [
-        own for own in wrapped or modules if own and "." not in own and any(True for _ in found[own].parameters())
+        each for each, module in own.items() if each and "." not in each and any(True for _ in module.parameters())
     ]
     raise InputError(f"--freeze: the network has no {name!r}; {did_you_mean(name, stages)}, and the names within them")
 

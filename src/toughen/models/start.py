@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from toughen.models.build import Classifier, Normalize, fill, names_in_files
+from toughen.models.build import Classifier, Normalize, fill, names_in_files, within_adapter
 from toughen.models.heads import fitted_head
 from toughen.models.mode import evaluating
 from toughen.models.normalisation import usual_statistics, written
@@ -56,7 +56,7 @@ def start_from(
     said = [f"{place}: started from {file.found or 'its weights'}"]
     if prefix:
         said[0] += f", names without {prefix!r}"
-    target, state = _with_normalisation(model, state, file, place, said, keep_normalisation)
+    target, state = _with_normalisation(model, within_adapter(model, state), file, place, said, keep_normalisation)
     head = fitted_head(split_state(target)[0], state, file.classes, classes)
     fill(target, {**state, **head.tensors}, file, place)
     return Start([*said, *([head.sentence] if head.sentence else [])], head.same_classes)
