@@ -268,7 +268,7 @@ def test_a_file_without_config_before_it(toughen: Toughen, tmp_path: Path) -> No
 
 
 def test_a_tracker_that_is_not_installed(toughen: Toughen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toughen.training.setup.find_spec", lambda name: None)
+    monkeypatch.setattr("toughen.training.trackers.find_spec", lambda name: None)
     answer = toughen("train", "--trackers", "wandb", "--device", "cpu")
     assert (answer.status, answer.err) == (
         2,

@@ -106,7 +106,7 @@ class OneClass(DataSource):
 
 def test_one_class_is_an_error_before_training(tmp_path: Path) -> None:
     observer = Begun()
-    with pytest.raises(DataError, match="train images of cats are of 1 class; expected at least two"):
+    with pytest.raises(DataError, match="training images of cat alone; expected at least two classes"):
         train(OneClass(), out=str(tmp_path / "run"), observer=observer, **QUICK)
     assert not observer.began and not (tmp_path / "run").exists()
 

@@ -65,7 +65,7 @@ def test_meaningless_numbers_are_refused_before_a_folder_is_made(
 def test_the_walk_meets_every_setting() -> None:
     assert {name for function, name in SETTINGS if function is train} == {
         "epochs", "batch_size", "clip_grad_norm", "accumulate", "label_smoothing", "train_images", "val_images",
-        "workers", "seed", "checkpoint_every", "log_every", "test_images", "layer_decay",
+        "workers", "seed", "checkpoint_every", "log_every", "test_images", "layer_decay", "body_rate",
     }  # fmt: skip
     assert {name for function, name in SETTINGS if function is evaluate} == {
         "eps", "test_images", "seed", "batch_size", "eot", "time_limit",

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from toughen.data import Digits
 from toughen.methods import LBGAT, TRADES, Method, ModelWithLoss
 
-RANK = int(os.environ["RANK"])
+RANK = int(os.environ.get("RANK", 0))  # doctests import every file
 IMAGES, LABELS = Digits().load("train").subset(torch.arange(RANK * 96, RANK * 96 + 96))
 WHOLE = StateDictOptions(full_state_dict=True)
 

@@ -90,7 +90,6 @@ def test_resized_images_are_torchs_and_stay_in_range() -> None:
 class Recorder(Method):
     """Standard training that writes down the sizes and the steps."""
 
-    defends = False
     seen: list[tuple[int, int, int]] = []  # noqa: RUF012 - the run trains a copy of the method
     radii: list[float] = []  # noqa: RUF012
 
@@ -110,7 +109,14 @@ class Recorder(Method):
 def test_a_run_follows_both(tmp_path: Path) -> None:
     Recorder.seen.clear()
     steps, size = GrowingSteps(first=1, until=0.75), GrowingSize(first=0.5, until=0.5, stages=2)
-    train(method=Recorder(PGD(steps=4)), attack_steps=steps, image_size=size, out=str(tmp_path / "a"), **SMALL)
+    train(
+        method=Recorder(PGD(steps=4)),
+        guards=None,
+        attack_steps=steps,
+        image_size=size,
+        out=str(tmp_path / "a"),
+        **SMALL,
+    )
     per_epoch = len(Recorder.seen) // 4
     assert Recorder.seen[::per_epoch] == [(1, 4, 4), (2, 6, 6), (3, 8, 8), (4, 8, 8)]
     for epoch in range(4):
@@ -121,7 +127,9 @@ def test_a_run_begins_on_clean_images_and_its_ball_grows(tmp_path: Path) -> None
     """Nothing is attacked in the first epoch; validation is under the whole eps in all of them."""
     Recorder.radii.clear()
     eps = GrowingEps(clean=0.25, until=0.75)
-    run = train(method=Recorder(PGD(steps=4)), attack_eps=eps, threat=LINF, out=str(tmp_path / "a"), **SMALL)
+    run = train(
+        method=Recorder(PGD(steps=4)), attack_eps=eps, threat=LINF, out=str(tmp_path / "a"), **SMALL
+    )
     rows = read_rows(run.folder.metrics)
     per_epoch = int(rows[0]["step"])
     grown = [0.1 * step / (2 * per_epoch) for step in range(1, 2 * per_epoch + 1)]
