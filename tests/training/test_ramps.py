@@ -111,7 +111,6 @@ def test_a_run_follows_both(tmp_path: Path) -> None:
     steps, size = GrowingSteps(first=1, until=0.75), GrowingSize(first=0.5, until=0.5, stages=2)
     train(
         method=Recorder(PGD(steps=4)),
-        guards=None,
         attack_steps=steps,
         image_size=size,
         out=str(tmp_path / "a"),
@@ -127,9 +126,7 @@ def test_a_run_begins_on_clean_images_and_its_ball_grows(tmp_path: Path) -> None
     """Nothing is attacked in the first epoch; validation is under the whole eps in all of them."""
     Recorder.radii.clear()
     eps = GrowingEps(clean=0.25, until=0.75)
-    run = train(
-        method=Recorder(PGD(steps=4)), attack_eps=eps, threat=LINF, out=str(tmp_path / "a"), **SMALL
-    )
+    run = train(method=Recorder(PGD(steps=4)), attack_eps=eps, threat=LINF, out=str(tmp_path / "a"), **SMALL)
     rows = read_rows(run.folder.metrics)
     per_epoch = int(rows[0]["step"])
     grown = [0.1 * step / (2 * per_epoch) for step in range(1, 2 * per_epoch + 1)]
