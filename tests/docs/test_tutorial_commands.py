@@ -15,7 +15,7 @@ NAMES = ("sweep-on-several-machines", "compare-methods-over-seeds")
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 SWEEP, SEEDS = ((TUTORIALS / f"{name}.md").read_text() for name in NAMES)
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
-SHORT = ["--train_images", "128", "--test_images", "10", "--workers", "0"]
+SHORT = ["--train_images", "200", "--test_images", "10", "--workers", "0"]
 
 
 def commands(page: str) -> list[list[str]]:
