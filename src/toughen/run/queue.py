@@ -7,6 +7,7 @@ a time gets each, and what a killed one leaves is free again.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,9 @@ T = TypeVar("T")
 
 
 @contextmanager
-def claimed(folder: Path, left: Callable[[], Iterator[T]], name: Callable[[T], str]) -> Iterator[T | None]:
+def claimed(
+    folder: Path, left: Callable[[], Iterator[T]], name: Callable[[T], str], is_left: Callable[[T], bool]
+) -> Iterator[T | None]:
     """The first task that nobody is at work on; it is this process's while the block runs.
 
     Args:
@@ -25,6 +28,8 @@ def claimed(folder: Path, left: Callable[[], Iterator[T]], name: Callable[[T], s
         left: the tasks that are not done. It is looked through while no other process claims one, so that it may make
             new ones too, as far as they are asked for.
         name: of a task, unique.
+        is_left: whether a task is not done, asked anew once this process holds it: its worker may have ended it after
+            `left` had looked. Whoever ends a task says so before the block ends.
 
     Yields:
         The task; None where none is left, or others are at work on all of them.
@@ -34,15 +39,19 @@ def claimed(folder: Path, left: Callable[[], Iterator[T]], name: Callable[[T], s
     """
     with ExitStack() as held:
         with _insisting_on_locks(folder), Lock(folder, ".queue.lock", wait=True):
-            task = next((each for each in left() if _take(held, folder, name(each))), None)
+            task = next((each for each in left() if _taken(held, folder, name(each), partial(is_left, each))), None)
         yield task
 
 
-def _take(held: ExitStack, folder: Path, name: str) -> bool:
-    try:
-        held.enter_context(Lock(folder, f".{name}.lock"))
-    except InUse:
-        return False
+def _taken(held: ExitStack, folder: Path, name: str, is_left: Callable[[], bool]) -> bool:
+    with ExitStack() as own:
+        try:
+            own.enter_context(Lock(folder, f".{name}.lock"))
+        except InUse:
+            return False
+        if not is_left():
+            return False
+        held.push(own.pop_all())
     return True
 
 

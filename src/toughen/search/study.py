@@ -119,7 +119,8 @@ class Search:
         Yields:
             None where all are done, or others are at work on those that are not.
         """
-        with claimed(self.folder, self._left, lambda trial: f"trial-{trial.number:03}") as trial, _quiet():
+        name = "trial-{.number:03}".format
+        with claimed(self.folder, self._left, name, self._is_running) as trial, _quiet():
             yield None if trial is None else OwnTrial(trial, self.plan)
 
     def _left(self) -> Iterator[Any]:
@@ -135,6 +136,9 @@ class Search:
                 if self._grid and not waiting:
                     self._study.enqueue_trial(self._grid[len(known)])
                 yield self._study.ask()
+
+    def _is_running(self, trial: Any) -> bool:
+        return self._study.get_trials(deepcopy=False)[trial.number].state.name == "RUNNING"
 
     def records(self) -> list[TrialRecord]:
         """What is known of each trial that was begun."""
