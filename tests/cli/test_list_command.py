@@ -31,7 +31,7 @@ def test_names_are_in_the_alphabets_order(toughen: Toughen) -> None:
 
 def test_kinds_that_are_asked_for(toughen: Toughen) -> None:
     text = toughen("list", "data", "methods", "data").out
-    assert text.startswith("data\n  CIFAR10 ")
+    assert text.startswith("data\n  Arrays ")
     assert text.count("\nmethods\n") == 1
     assert "models" not in text.splitlines()
 

@@ -102,7 +102,7 @@ def test_module_is_the_command(process: Callable[..., Any]) -> None:
     started = process("-m", "toughen", "list", "data")
     out, err = started.communicate(timeout=60)
     assert (started.returncode, err) == (0, "")
-    assert out.startswith("data\n  CIFAR10 ")
+    assert out.startswith("data\n  Arrays ")
     failed = process("-m", "toughen", "lst")
     out, err = failed.communicate(timeout=60)
     assert (failed.returncode, out) == (2, "")

@@ -119,7 +119,11 @@ def test_every_named_class_keeps_its_settings(kind: str, monkeypatch: pytest.Mon
         parameters = inspect.signature(made).parameters.items()
         names = [name for name, parameter in parameters if parameter.kind not in variadic]
         built = made(**{name: value for name, value in needed.items() if name in names})
-        assert list(describe(built)["init_args"]) == names, entry.name
+        kept = list(describe(built)["init_args"])
+        if getattr(built, "in_memory", False):  # images that a caller holds stay with the caller
+            assert set(kept) < set(names), entry.name
+        else:
+            assert kept == names, entry.name
 
 
 def test_objects_within_lists_and_dicts_come_back(tmp_path: Path) -> None:

@@ -47,8 +47,6 @@ def harden(
 
     Raises:
         ToughenError: a setting, the data or the run folder is not usable; the message says what to do.
-
-    >>> hardened = harden(network, "photos", threat=ThreatModel("linf", "4/255"))  # doctest: +SKIP
     """
     given: dict[str, Any] = {
         "model": model,

@@ -2,13 +2,13 @@
 
 import re
 
-from toughen.hardware.processes import Processes
-
 _GONE = re.compile(r"Connection (closed|reset) by peer|Broken pipe|recvValue failed|NCCL|ncclRemoteError|gloo", re.I)
 
 
 def lost_process(error: BaseException) -> str | None:
     """What a person reads where an error says that another process has ended; None where it says something else."""
+    from toughen.hardware.processes import Processes  # with torch, which the command line does without
+
     if Processes.from_environment().size == 1 or not _GONE.search(str(error)):
         return None
     return (
