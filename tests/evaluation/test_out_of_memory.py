@@ -1,10 +1,6 @@
 """A batch under attack that does not fit into memory: the same verdicts, the model asked in parts."""
 
-import json
-import sys
-
 import pytest
-from limited import run
 from torch import Tensor, nn
 
 from toughen.data import ImageSet
@@ -73,46 +69,3 @@ class OfTheBatch(nn.Module):
 def test_a_model_that_looks_at_the_batch_is_not_asked_in_parts(network: nn.Module, images: ImageSet) -> None:
     with pytest.warns(ToughenWarning), pytest.raises(RunError, match="depends on the others"):
         evaluated(OfTheBatch(network), images, 2)
-
-
-CODE = """
-import json, warnings
-from contextlib import nullcontext
-import pyarrow as pa
-from toughen.data import Digits
-from toughen.evaluation.plan import prepare
-from toughen.evaluation.runner import Runner
-from toughen.models import WideResNet
-from toughen.threat import ThreatModel
-
-torch.manual_seed(0)
-model, images = WideResNet(depth=16, width=2, in_channels=1), Digits().load("test")
-with torch.no_grad():
-    for _ in range(20):
-        model(torch.rand(64, 1, 8, 8))  # BatchNorm sees what it will see
-told, tables = [], []
-for more in (0, int(sys.argv[2])):
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        plan = prepare(
-            model.eval(), images, ThreatModel("linf", 0.02), budget="quick", checks=False, device="cpu",
-            batch_size=120, test_images=120, precision=sys.argv[1],
-        )
-        limit(more)
-        tables.append(Runner(plan).carry_out().summary().verdicts.table)
-        limit(0)
-    told.append(sum("asked for parts" in str(each.message) for each in said))
-flags = [name for name in tables[0].column_names if tables[0].schema.field(name).type == pa.bool_()]
-held = [{name: table[name].to_pylist() for name in flags} for table in tables]
-print(json.dumps({"told": told, "same": held[0] == held[1], "columns": list(held[0])}))
-"""
-
-
-@pytest.mark.nightly
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc and a limit of the address space")
-@pytest.mark.parametrize("precision", ["fp32", "folded"])
-def test_a_batch_that_does_not_fit_has_the_same_verdicts(precision: str) -> None:
-    ended = run(CODE, precision, "15000000")
-    assert ended.returncode == 0, ended.stderr
-    found = json.loads(ended.stdout.splitlines()[-1])
-    assert (found["told"], found["same"]) == ([0, 1], True) and len(found["columns"]) == 3

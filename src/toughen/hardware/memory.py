@@ -17,6 +17,9 @@ from toughen.hardware.speed import wait_for
 _CGROUP = Path("/sys/fs/cgroup")
 """Where a container with version 2 of control groups sees its own."""
 
+_NO_MEMORY = ("out of memory", "can't allocate memory", "CUDNN_STATUS_NOT_SUPPORTED", "std::bad_alloc")
+"""What torch says where a device or the host has none left, or too little for cuDNN."""
+
 SHARE = 0.9
 """Of the memory that is free which a step may take: a full GPU fragments, and a full machine ends the process."""
 
@@ -53,10 +56,10 @@ def free_memory(device: torch.device) -> float:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether this error says that a device or the host had no memory left."""
-    # Here, for it takes a second to import.
-    from accelerate.utils.memory import should_reduce_batch_size
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # By their words, and by no library that would have to be imported now.
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def available_memory() -> int:
