@@ -11,6 +11,7 @@ import pytest
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 SAYS = {
     "evaluate-a-model-from-elsewhere": ["after rescaling (values from -1 to 1)", "right without an attack: 9"],
+    "harden-a-pretrained-network": ["is new: the weights are for 1000 classes", "of 60 clean", "lite0/classifier.onnx"],
     "gate-a-model-in-ci": ["requirement met", "requirement not met: robust >= 0.99"],
     "write-a-method": ["2 passed", "runs/flat", "McNemar"],
 }
