@@ -157,7 +157,7 @@ def test_asked_to_stop_and_queued_again(killed: Killed, processes: int, times: i
     """As SLURM does it before the end of a job's time: SIGUSR1 to every process, then the same command."""
     found = killed("signals", times, [*SHORT, *QUICK, "--method", "Standard"], processes=processes)
     assert [each for each in found if any(each["status"]) or each["differing"] or each["left"]] == []
-    assert all(set(each["hit"]) <= {0, 130} for each in found)
+    assert all(each["hit"][0] in (0, 130) for each in found)  # the launcher asks the others to end once more
     assert sum(130 in each["hit"] for each in found) > times / 2  # the others were about to end
 
 

@@ -56,8 +56,9 @@ class PendingWrites:
             time.sleep(_PAUSE)
 
     def _write(self) -> None:
-        if not self.folder.path.is_dir():
-            raise RunError(f"the run's folder {self.folder.path} has vanished; put it back")
         for name, write in list(self._waiting.items()):
+            # Not the folder: a write that was under way as it vanished makes an empty one of its name.
+            if not self.folder.config.exists():
+                raise RunError(f"the run's folder {self.folder.path} has vanished; put it back")
             write()
             del self._waiting[name]
