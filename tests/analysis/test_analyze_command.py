@@ -70,6 +70,11 @@ def test_an_analysis_is_not_replaced_unasked_and_lies_in_the_run(runs: list[Path
     with pytest.raises(InputError, match="--overwrite"):
         toughen.analyze([str(runs[0])], only=["bound"], images=20, device="cpu")
     again = toughen.analyze([str(runs[0])], only=["bound"], images=20, device="cpu", overwrite=True)
+    other = toughen.analyze([str(runs[0])], only=["mixture"], images=20, device="cpu", overwrite=True)
+    assert [file.name for file in sorted(other.folder.glob("*.parquet"))] == ["mixture-TRADES.parquet"]  # none stale
+    (runs[0] / "note.txt").write_text("mine")
+    with pytest.raises(InputError, match="no analysis, so it stays"):
+        toughen.analyze([str(runs[0])], out=str(runs[0] / "note.txt"), overwrite=True)
     first, second = (each.explanations.insights["bound"]["TRADES"].figures for each in (done, again))
     assert {name: each.value for name, each in first.items()} == {name: each.value for name, each in second.items()}
 

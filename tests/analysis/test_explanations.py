@@ -197,6 +197,23 @@ def test_of_a_linear_network_the_attack_with_gradients_breaks_more():
     assert figures["accuracy_white_box"] <= figures["accuracy_square"] <= figures["accuracy_clean"]
 
 
+def test_an_attack_that_finds_less_than_square_is_told() -> None:
+    """White-box images that change nothing, where Square breaks many: only then are the gradients suspected."""
+    one = explained(linear(), n=60)
+    right = one.model(one.images).argmax(1)
+    blind = Explained(**{**vars(one), "labels": right, "perturbed": one.images, "threat": ThreatModel("linf", 0.5)})
+    found = BlackBox(images=60, queries=60).explain(blind)
+    assert found is not None and "masked" in found.sentence
+    assert found.figures["only_square"].value > 0.05
+    nothing = BlackBox(images=60, queries=1).explain(Explained(**{**vars(blind), "threat": ThreatModel("linf", 1e-6)}))
+    assert nothing is not None and "not told apart" in nothing.sentence
+
+
+def test_of_one_class_there_are_no_features_to_tell_apart() -> None:
+    one = explained(linear())
+    assert Features().explain(Explained(**{**vars(one), "labels": torch.zeros_like(one.labels)})) is None
+
+
 def test_a_guide_that_is_the_network_agrees_with_it():
     network = SmallCNN(num_classes=3, in_channels=1, width=4)
     one = explained(network, classes=3)

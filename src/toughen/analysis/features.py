@@ -54,6 +54,8 @@ class Features(Explanation):
             return None
         clean, adversarial = found
         labels = explained.labels.cpu()
+        if len(labels[: len(labels) // 2].unique()) < 2:
+            return None  # too few images to fit a probe to
         rho, gamma = usefulness(clean, labels, adversarial)
         figures = {
             **_separation(clean, adversarial, labels, explained.generator()),

@@ -8,7 +8,7 @@ from time import perf_counter
 import torch
 
 from toughen.analysis.catalog import chosen
-from toughen.analysis.explanation import Explained, Explanation
+from toughen.analysis.explanation import Explained, Explanation, Insight
 from toughen.analysis.together import Explanations, in_common
 from toughen.attacks import PGD
 from toughen.commands.as_trained import as_trained
@@ -98,11 +98,10 @@ def analyze(
         )
     explanations = chosen(only)
     place = Path(out) if out else (folders[0].path if len(folders) == 1 else shared_folder(folders)) / "analysis"
-    if place.exists() and any(place.iterdir()) and not (overwrite and is_analysis(place)):
-        raise InputError(f"{place} exists; replace the analysis in it with --overwrite, or give another --out")
+    _check_free(place, overwrite)
     say = progress or (lambda text: None)
     explained = _networks(folders, images, seed, find_device(device), device, say)
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, dict[str, Insight]] = {}
     say(_estimate(explained, explanations))
     for name, explanation in explanations.items():
         for network in explained:
@@ -111,16 +110,26 @@ def analyze(
                 insight = explanation.explain(network)
             if insight is not None:
                 found.setdefault(name, {})[network.name] = insight
-    result = Explanations(found, in_common(explained), len(explained[0].images), repr(ATTACK))  # type: ignore[arg-type]
+    result = Explanations(found, in_common(explained), len(explained[0].images), repr(ATTACK))
     page = write_analysis(result, explanations, place)
     return Analyzed(result, place, page)
+
+
+def _check_free(place: Path, overwrite: bool) -> None:
+    """Raise unless an analysis may be written to a place; only another analysis is ever replaced."""
+    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
+        return
+    if not is_analysis(place):
+        raise InputError(f"{place} is there and is no analysis, so it stays; give another --out")
+    if not overwrite:
+        raise InputError(f"{place} has an analysis already; replace it with --overwrite, or give another --out")
 
 
 def _networks(
     folders: Sequence[RunFolder], count: int, seed: int, device: torch.device, name: str, say: Callable[[str], None]
 ) -> list[Explained]:
     """Each run's network with the same images, and what the attack makes of them."""
-    sets: dict[str, tuple[ImageSet, ImageSet]] = {}
+    sets: tuple[ImageSet, ImageSet] | None = None
     explained = []
     described = [folder.read_config().get("data") for folder in folders]
     for folder, data in zip(folders, described, strict=True):
@@ -130,11 +139,11 @@ def _networks(
                 f"{described[0]}; analyze them one by one"
             )
         source: DataSource = stored_object({"data": data}, "data", DataSource, folder.config)
-        if not sets:
+        if sets is None:
             check_same_split(folders)
-            sets["all"] = (images_of_split(source, "train", folder), images_of_split(source, "test", folder))
+            sets = images_of_split(source, "train", folder), images_of_split(source, "test", folder)
         names = folder.read_classes()
-        train, test = (each if names is None else each.in_order_of(names, str(folder.classes)) for each in sets["all"])
+        train, test = (each if names is None else each.in_order_of(names, str(folder.classes)) for each in sets)
         say(f"crafting images on {folder.name}")
         explained.append(_network(folder, train, test, count, seed, device, name))
     return explained

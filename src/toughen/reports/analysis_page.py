@@ -29,7 +29,7 @@ def is_analysis(folder: Path) -> bool:
 
 
 def write_analysis(found: Explanations, explanations: Mapping[str, Explanation], folder: Path) -> Path:
-    """Write analysis.json, a Parquet file for each table of arrays, and analysis.html into a folder.
+    """Write analysis.json, a Parquet file for each table of arrays, and analysis.html as a folder, in place of another.
 
     Returns:
         Path: the page.
@@ -37,6 +37,13 @@ def write_analysis(found: Explanations, explanations: Mapping[str, Explanation],
     Raises:
         RunError: the disk cannot be written.
     """
+    with atomic(folder) as temporary:  # whole or not at all, and without files of the one before
+        temporary.mkdir()
+        _write(found, explanations, temporary)
+    return folder / PAGE
+
+
+def _write(found: Explanations, explanations: Mapping[str, Explanation], folder: Path) -> None:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     sections = [
         _section(name, explanation, found, folder)
@@ -44,11 +51,10 @@ def write_analysis(found: Explanations, explanations: Mapping[str, Explanation],
         if name in found.insights
     ]
     shared = [_shared(name, insight, folder) for name, insight in found.shared.items()]
-    with atomic(folder / FIGURES) as path:
-        path.write_text(json.dumps(_plain(found, created), indent=2))
+    (folder / FIGURES).write_text(json.dumps(_plain(found, created), indent=2))
     networks = list(dict.fromkeys(name for each in found.insights.values() for name in each))
     text = {"networks": networks, "images": found.images, "attack": found.attack, "created": created}
-    return write_page(folder / PAGE, render("analysis", sections=sections, shared=shared, **text))
+    write_page(folder / PAGE, render("analysis", sections=sections, shared=shared, **text))
 
 
 def _plain(found: Explanations, created: str) -> dict[str, Any]:
@@ -147,5 +153,5 @@ def _drawn(picture: Picture, name: str) -> dict[str, Any]:
 def _write_arrays(folder: Path, name: str, insight: Insight) -> None:
     if insight.arrays:
         file = re.sub(r"[^\w.-]", "_", name)  # an evaluation's name has its run's before it
-        with atomic(folder / f"{file}.parquet") as path:
-            pq.write_table(pa.table({column: pa.array(values) for column, values in insight.arrays.items()}), path)
+        table = pa.table({column: pa.array(values) for column, values in insight.arrays.items()})
+        pq.write_table(table, folder / f"{file}.parquet")
