@@ -127,6 +127,22 @@ def test_a_split_layer_holds_what_each_side_is():
     assert network.training  # as it was
 
 
+def test_each_side_goes_through_its_own_branch() -> None:
+    """What the second layer sees was normalised by the first one's branch: alike through their own, apart through one."""
+    network = split_batch_norms(nn.Sequential(nn.BatchNorm2d(1, momentum=1.0), nn.BatchNorm2d(1), nn.Flatten()))
+    clean, moved = shifted(network, 3.0)
+    network.train()
+    for side, images in (("clean", clean), ("adversarial", moved)):
+        with branch(network, side):
+            network(images)
+    given = {"images": clean, "perturbed": moved, "labels": torch.zeros(200).long()}
+    insight = MixtureDistribution().explain(
+        Explained(**{**vars(explained(linear())), **given, "training": Training(network, Pulling(0.0), [])})
+    )
+    assert insight is not None
+    assert insight.arrays["clean_to_adversarial"] == pytest.approx([3.0, 0.0], abs=1e-2)
+
+
 def test_the_surface_of_a_linear_network_is_that_of_its_softmax():
     one = explained(linear(), n=20)
     insight = LossSurface(images=20, points=5, iterations=100).explain(one)
