@@ -19,6 +19,7 @@ from toughen.analysis import (
     RiskBound,
     Training,
 )
+from toughen.analysis.conflict import term_gradients
 from toughen.analysis.together import Explanations, in_common
 from toughen.attacks import PGD
 from toughen.batch import Batch
@@ -80,6 +81,30 @@ def test_terms_at_a_known_angle(degrees: int):
     assert insight.figures["conflicting/first, second"].value == (degrees > 90)
 
 
+class Supervised(Pulling):
+    """One term, of the network as it trains."""
+
+    def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
+        return {"ce": Term(cross_entropy(model(batch.images), batch.target), 3.0)}
+
+
+def test_gradients_are_of_the_network_as_it_trains_and_leave_it_so() -> None:
+    """BatchNorm uses the batch's statistics, and keeps its own."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(16, 2)).eval()
+    one = explained(linear())
+    batch = Batch(one.images, one.labels)
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    found = term_gradients(Training(network, Supervised(0.0), [batch]), batch)["ce"]
+    assert not network.training
+    assert all(torch.equal(buffer, before[name]) for name, buffer in network.named_buffers())
+    normalised = (one.images - one.images.mean()) / (one.images.var(correction=0) + 1e-5).sqrt()
+    logits = network[2](network[1](normalised))
+    weight = network[2].weight
+    (expected,) = torch.autograd.grad(3 * nn.functional.cross_entropy(logits, one.labels), weight)
+    torch.testing.assert_close(found["2.weight"], expected, rtol=1e-4, atol=1e-6)
+
+
 def test_without_a_method_there_is_no_conflict_to_see():
     assert GradientConflict().explain(explained(linear())) is None
     assert Distillation().explain(explained(linear())) is None
@@ -128,7 +153,7 @@ def test_a_split_layer_holds_what_each_side_is():
 
 
 def test_each_side_goes_through_its_own_branch() -> None:
-    """What the second layer sees was normalised by the first one's branch: alike through their own, apart through one."""
+    """The second layer sees what the first one's branch has normalised: alike through their own, apart through one."""
     network = split_batch_norms(nn.Sequential(nn.BatchNorm2d(1, momentum=1.0), nn.BatchNorm2d(1), nn.Flatten()))
     clean, moved = shifted(network, 3.0)
     network.train()
