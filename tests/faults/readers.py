@@ -188,6 +188,7 @@ TRAINERS: dict[Path, Any] = {}
 
 def make_checkpoint(place: Path) -> None:
     TRAINERS[place] = trainer(place)
+    RunFolder(place).write_config(CONFIG)  # without one a run's folder counts as vanished
     TRAINERS[place].save()
 
 
