@@ -47,6 +47,17 @@ def test_the_splits_and_what_they_are_called(rows: datasets.Dataset, tmp_path: P
         HuggingFace(tmp_path / "saved", test="holdout").load("test")
 
 
+def test_a_set_that_was_saved_for_other_columns_has_its_images(
+    rows: datasets.Dataset, tmp_path: Path, scans: np.ndarray
+) -> None:
+    """`set_format` is kept with a set, and leaves columns out of what its rows give."""
+    for name, columns in (("labels", ["label"]), ("none", [])):
+        rows.with_format("numpy", columns=columns).save_to_disk(tmp_path / name)
+        train = HuggingFace(tmp_path / name, channels=1).load("train")
+        images = train.images.take(torch.arange(len(train)))[:, 0].numpy()
+        assert all(any(np.array_equal(image, scan) for scan in scans[:40]) for image in images)
+
+
 def test_a_share_is_drawn_where_there_is_one_split(rows: datasets.Dataset, tmp_path: Path) -> None:
     numbers = rows.cast_column("label", datasets.Value("string")).shuffle(seed=0)  # by a list of places
     numbers.save_to_disk(tmp_path / "saved")

@@ -146,7 +146,7 @@ class HubRows:
 
     def __init__(self, rows: Any, image: str, title: str) -> None:
         encoded = library("datasets", "datasets").Image(decode=False)
-        self.rows = rows.select_columns([image]).cast_column(image, encoded)
+        self.rows = rows.with_format(None).select_columns([image]).cast_column(image, encoded)
         self.image = image
         self.title = title
 

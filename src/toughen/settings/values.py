@@ -53,6 +53,6 @@ def read_value(hint: Any, value: Any, is_text: bool, place: str, optional: bool)
         if value is None and not optional:
             raise ArgumentError(None, "null")
         parsed = parser.parse_args([f"--value={value}"]) if is_text else parser.parse_object({"value": value})
-    except ArgumentError as error:
+    except (ArgumentError, OverflowError) as error:  # a whole number may be too large for a float
         raise InputError(f"{place}: expected {expected(hint)}, got {came}") from error
     return parser.instantiate(parsed).value
