@@ -46,6 +46,10 @@ def as_text(value: float) -> str:
     return f"{value:.4g}"
 
 
+LARGEST = 2**53
+"""No whole number that is a setting is larger: from here on floats, such as those of YAML, leave some out."""
+
+
 def check_number(
     name: str,
     value: float,
@@ -68,7 +72,7 @@ def check_number(
         above: it must be larger than this.
         most: the largest that is allowed.
         below: it must be smaller than this.
-        whole: whether it must be a whole number.
+        whole: whether it must be a whole number, which every float can hold.
         such: an example for the error.
 
     Raises:
@@ -79,6 +83,8 @@ def check_number(
         ...
     toughen.errors.InputError: method.lam: expected a weight of at least 0, got nan
     """
+    if whole and isinstance(value, Integral) and abs(value) > LARGEST:
+        raise InputError(f"{name}: expected a whole number of at most {LARGEST:,}, got one beyond")
     # Written so that NaN is outside every range.
     within = isinstance(value, Real) and above < value < below and least <= value <= most and abs(value) < math.inf
     if within and (isinstance(value, Integral) or not whole):

@@ -77,6 +77,8 @@ def _trainer(asked: RunRequest, found: Survey, device: torch.device, watcher: Ob
     """The trainer at the run's place, with the folder made."""
     training_set = found.sets["train"]
     folder, settings, summary = asked.folder, asked.settings, data_summary(training_set)
+    if settings["extra"] is not None:
+        summary |= settings["extra"].summary()
     if asked.goes_on:
         check_data(folder, summary)
     network = fresh_model(settings["model"], training_set, settings["normalize"])

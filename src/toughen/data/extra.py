@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from toughen.data.npz import Member, NpzImages, members
+from toughen.data.npz import DAMAGES, Member, NpzImages, members
 from toughen.data.order import endless_groups
 from toughen.data.source import ImageSet, ImageStore
 from toughen.errors import DataError, InputError
@@ -72,6 +74,20 @@ class ExtraImages:
         self.path = path
         self.fraction = fraction
         self.pseudo_labeller = pseudo_labeller
+
+    def summary(self) -> dict[str, str]:
+        """What tells this file from another one: a hash over its arrays' names, sizes and CRC-32.
+
+        Raises:
+            DataError: a missing or damaged file.
+        """
+        path = Path(self.path).expanduser()
+        try:
+            with ZipFile(path) as archive:
+                facts = sorted((each.filename, each.file_size, each.CRC) for each in archive.infolist())
+        except DAMAGES as error:
+            raise DataError(f"cannot read {path}: {error}; expected an .npz file") from error
+        return {"extra": sha256(repr(facts).encode()).hexdigest()[:16]}
 
     def join(self, training: ImageSet, labeller: Labeller | None = None) -> ImageSet:
         """The training set followed by the extra images.

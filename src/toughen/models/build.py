@@ -20,6 +20,8 @@ from toughen.models.state import split_state
 from toughen.models.weight_files import WeightFile, read_weights, without_prefixes
 from toughen.reading.files import from_json, readable
 from toughen.settings.description import arguments_of, path_of
+from toughen.settings.size import check_size
+from toughen.settings.trust import is_known
 
 
 class Normalize(nn.Module):
@@ -98,9 +100,12 @@ def build_model(
         InputError: the class cannot be built with these settings.
     """
     factory = with_facts(network, num_classes, in_channels, image_size)
+    check_size(factory.func, factory.keywords)
     try:
         built = factory()
-    except TypeError as error:
+    except (TypeError, RuntimeError, MemoryError, OverflowError) as error:
+        if not isinstance(error, TypeError) and not is_known(path_of(factory.func)):
+            raise  # the user's own class: where it failed, only its traceback tells
         raise InputError(f"--model {path_of(factory.func)} cannot be built with {factory.keywords}: {error}") from error
     if normalize in (False, "none") or _normalises(built):
         return built

@@ -38,7 +38,9 @@ def untrained(folder: RunFolder) -> nn.Module:
         RunError: the configuration is missing or damaged, or names no model.
         InputError: the model cannot be built, or is of a class that only `--trust` lets a file name.
     """
-    network: nn.Module = stored_object(folder.read_config(), "model", Callable[..., nn.Module], folder.config)
+    network: nn.Module = stored_object(
+        folder.read_config(), "model", Callable[..., nn.Module], folder.config, folder.model
+    )
     return network
 
 

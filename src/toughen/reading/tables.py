@@ -24,7 +24,7 @@ def read_columns(path: Path, columns: Sequence[str] | None = None, rows: int | N
     """
     size = check_file(path)
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
             check_unpacked(size, max(8 * file.metadata.num_rows, sum(group.total_byte_size for group in groups)))
             schema = file.schema_arrow

@@ -12,6 +12,7 @@ from toughen.settings.choice import Names, choose
 from toughen.settings.door import check_reads_nothing, described_in, import_from_file
 from toughen.settings.given import BARE, Given, by_name, init_args, plain_data, plain_settings
 from toughen.settings.signature import REQUIRED, Setting, expected, settings_of, takes_anything
+from toughen.settings.size import check_size
 from toughen.settings.values import plain_part, read_value
 
 DEPTH = 4
@@ -55,6 +56,8 @@ def build(setting: Setting, given: list[Given], path: Names) -> Any:
         return partial(called, **values)
     file = described[0].file if described else None
     try:
+        if file is not None:
+            check_size(called, values)
         with described_in(file):
             return called(**values)
     except ToughenError:

@@ -8,6 +8,7 @@ from toughen.errors import InputError, RunError, ToughenError, did_you_mean
 from toughen.settings.build import build
 from toughen.settings.given import Given
 from toughen.settings.signature import REQUIRED, Setting
+from toughen.settings.size import check_size
 
 
 def stored_settings(config: Mapping[Any, Any], known: Mapping[str, Setting], file: Path) -> dict[str, Any]:
@@ -31,8 +32,15 @@ def stored_settings(config: Mapping[Any, Any], known: Mapping[str, Setting], fil
     return values
 
 
-def stored_object(config: Mapping[Any, Any], name: str, kind: Any, file: Path) -> Any:
+def stored_object(config: Mapping[Any, Any], name: str, kind: Any, file: Path, weights: Path | None = None) -> Any:
     """The object that a configuration describes under one name; of `Callable[..., Kind]` what it makes.
+
+    Args:
+        config: what the file says.
+        name: of the setting.
+        kind: its type.
+        file: for messages.
+        weights: the file with the weights of a network that is described.
 
     Raises:
         RunError: it describes none.
@@ -45,6 +53,7 @@ def stored_object(config: Mapping[Any, Any], name: str, kind: Any, file: Path) -
     if not setting.is_factory:
         return found
     try:
+        check_size(found.func, found.keywords, weights)
         return found()
     except ToughenError:
         raise

@@ -82,7 +82,8 @@ class BatchResult:
             "again": dict(self.again),
         }
         with atomic(path) as temporary:
-            pq.write_table(self.table.replace_schema_metadata({"toughen": json.dumps(about)}), temporary)
+            table = self.table.replace_schema_metadata({"toughen": json.dumps(about)})
+            pq.write_table(table, temporary, write_page_checksum=True)
 
     @classmethod
     def read(cls, path: Path, key: str) -> "BatchResult":

@@ -161,7 +161,7 @@ class Verdicts:
             RunError: the disk cannot be written.
         """
         with atomic(path) as temporary:
-            pq.write_table(self.table, temporary)
+            pq.write_table(self.table, temporary, write_page_checksum=True)
 
     @classmethod
     def read(cls, path: Path) -> "Verdicts":
