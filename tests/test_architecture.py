@@ -22,8 +22,8 @@ ROOMS = [
     "data",
     "hardware",
 ]
-CORE = {"losses", "threat"}
-"""Modules beside the rooms that may use `hardware`; all others use no room."""
+CORE = {"losses", "threat", "settings"}
+"""What beside the rooms may use `hardware`; all others use no room."""
 
 
 def modules() -> dict[str, ast.Module]:

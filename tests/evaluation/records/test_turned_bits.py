@@ -19,7 +19,8 @@ def test_every_bit_of_the_values_of_a_table_counts(standard: Evaluation, tmp_pat
         chunks = [groups.column(number) for number in range(groups.num_columns)]
     for chunk in chunks:
         turned = bytearray(sound)
-        turned[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
+        begin = chunk.dictionary_page_offset or chunk.data_page_offset
+        turned[begin + chunk.total_compressed_size - 1] ^= 1
         path.write_bytes(bytes(turned))
         with pytest.raises(RunError):
             Verdicts.read(path)
