@@ -45,7 +45,7 @@ def check_size(network: Callable[..., Any], settings: Mapping[str, Any], weights
     if size > free:
         raise InputError(f"{said}, and {free / 1e6:,.1f} MB of memory are free; take a smaller one")
     held = weights.stat().st_size if weights is not None and weights.is_file() else size
-    if size > _NARROW * held:
+    if size > _NARROW * held + _LITTLE:
         raise InputError(f"{said}, and {weights} {held / 1e6:,.1f} MB: they do not belong together")
 
 
@@ -73,4 +73,6 @@ def _gives_network(called: Callable[..., Any]) -> bool:
 
 _NARROW = 8
 """A file may hold its numbers in a byte where the network has eight."""
+_LITTLE = 2**26
+"""Bytes that are not worth a refusal: a file that was cut short has a message of its own."""
 _BUILDERS = ("torchvision.models.", "timm.models.", "toughen.models.")
