@@ -220,6 +220,16 @@ def summarise(
     return Evaluation(verdicts, result, gallery(pictures, robust))
 
 
+def doubted(spec: EvaluationSpec, units: Sequence[BatchResult], analyses: Mapping[str, Any]) -> bool:
+    """Whether the figure is not to be believed as it stands; the units of whole batches in order, or none."""
+    found: dict[str, Any] = {"preflight": [finding.plain() for finding in spec.findings]}
+    if units:
+        size = 1 + len(spec.attacks)
+        rows = [units[start : start + size] for start in range(0, len(units), size)]
+        found |= run_checks(join_batches(rows, spec.protocol), analyses, together(spec, units))
+    return bool(reasons(found))
+
+
 def together(spec: EvaluationSpec, units: Sequence[BatchResult]) -> dict[str, Any]:
     """How fresh copies judged the images of all attacks; see `judge_again`. `random` as in `EvaluationSpec`."""
     told = [unit.again for unit in units if unit.again]

@@ -14,18 +14,16 @@ from toughen.attacks.base import OwnAttacks, PlannedAttack
 from toughen.attacks.budgets import further_attacks
 from toughen.data.source import ImageSet, Split
 from toughen.evaluation.analyses.base import Analysis, AnalysisContext
-from toughen.evaluation.checks import run_checks
-from toughen.evaluation.checks.doubts import reasons
 from toughen.evaluation.gallery import candidates
 from toughen.evaluation.memory import Memory
 from toughen.evaluation.plan import EvaluationPlan, prepare
 from toughen.evaluation.progress import Pace, Progress, Step
-from toughen.evaluation.records.batches import CLEAN, BatchResult, attack_table, clean_table, join_batches
+from toughen.evaluation.records.batches import CLEAN, BatchResult, attack_table, clean_table
 from toughen.evaluation.records.provenance import versions
 from toughen.evaluation.records.shards import Shard
 from toughen.evaluation.records.spec import plain
 from toughen.evaluation.records.store import VerdictStore
-from toughen.evaluation.result import Evaluation, summarise, together
+from toughen.evaluation.result import Evaluation, doubted, summarise
 from toughen.evaluation.settings import EvaluationSettings
 from toughen.evaluation.verify import Clean, Outcome, judge, judge_again, judge_clean
 from toughen.models.deadline import Deadline, TimeUp
@@ -138,7 +136,8 @@ class Runner:
                     # What an earlier call found stays found, whether or not this one asks for it.
                     asked = {analysis.name for analysis in plan.analyses}
                     self.analyses |= {name: note for name, note in self.store.notes().items() if name not in asked}
-                if self._doubted():
+                # Of a shard only the preflight can tell.
+                if doubted(plan.spec, self.batches if self.shard.count == 1 else [], self.analyses):
                     self.batches.extend(self._further(judged))
                 self._say(Step(self._images, self._images, "", 0.0))
             except TimeUp:
@@ -217,15 +216,6 @@ class Runner:
                     result = self._compute(model, number, attack, clean, survivors, place)
                 survivors = survivors & torch.from_numpy(result.held.copy())
                 yield result
-
-    def _doubted(self) -> bool:
-        """Whether the figure, as it stands, is not to be believed; of a shard only the preflight can tell."""
-        spec, size = self.plan.spec, 1 + len(self.plan.attacks)
-        found: dict[str, Any] = {"preflight": [finding.plain() for finding in spec.findings]}
-        if self.batches and self.shard.count == 1:
-            rows = [self.batches[start : start + size] for start in range(0, len(self.batches), size)]
-            found |= run_checks(join_batches(rows, spec.protocol), self.analyses, together(spec, self.batches))
-        return bool(reasons(found))
 
     def _stored(self, number: int, name: str) -> BatchResult | None:
         return None if self.store is None else self.store.read(number, name)
