@@ -97,7 +97,8 @@ class D2R(Method):
     the usual sum: `over_classes`. The code adds 1e-5 to the probability inside the log of the first argument, which
     raises each such mean by 0 to 1e-5: `log_offset`; the default is 0, from a log-softmax. The guide's clean output
     is computed once for the attack instead of in every inner step (the same figures); the default step size follows
-    eps (2.5 eps / steps). The code has one function for each term and the target's gradient only.
+    eps (2.5 eps / steps). The code has one function for each term and the target's gradient only. Without CAG the
+    attack is TRADES', the usual one that needs neither guide nor label.
 
     Cost: 12 forward and 12 backward passes of f and 2 and 1 of g a step; standard training has 1 and 1.
 
@@ -110,6 +111,7 @@ class D2R(Method):
         adversarial_weight: its weight, at least 0.
         over_classes: mean or sum over the classes of a divergence; the published weights belong to the mean.
         log_offset: added inside the log of a divergence's first argument, at least 0; the published code has 1e-5.
+        collaborative: CAG; false: the attack asks f alone, `x' = argmax KL(p_f(x) || p_f(x'))`, with f's gradient.
         gradient: whose gradient drives the attack: the trained network's (target), the guide's, or a mixture.
         guide_share: the guide's share of the mixture's objective, 0 to 1; the trained network has the rest.
         save_guide: keep the guide too, as guide.safetensors beside model.safetensors.
@@ -126,6 +128,7 @@ class D2R(Method):
         adversarial_weight: float = 30.0,
         over_classes: OverClasses = "mean",
         log_offset: float = 0.0,
+        collaborative: bool = True,
         gradient: Gradient = "target",
         guide_share: float = 0.5,
         save_guide: bool = False,
@@ -140,6 +143,7 @@ class D2R(Method):
         self.adversarial_weight = adversarial_weight
         self.over_classes: OverClasses = over_classes
         self.log_offset = log_offset
+        self.collaborative = collaborative
         self.gradient: Gradient = gradient
         self.guide_share = guide_share
         self.save_guide = save_guide
@@ -155,6 +159,11 @@ class D2R(Method):
         ):
             check_choice(f"method.{name}", getattr(self, name), kind)
         check_number("method.guide_share", guide_share, "a share", least=0, most=1)
+        if not collaborative and gradient != "target":
+            raise InputError(
+                f"method.gradient: expected target where collaborative is false, got {gradient!r}: the guide takes no "
+                "part in the attack then"
+            )
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Build the guide; the trained network stays as it is."""
@@ -166,9 +175,9 @@ class D2R(Method):
         return {"guide": self._guide()} if self.save_guide else {}
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
-        """Images that an ascent on the KL from the guide's clean output finds."""
+        """Images that an ascent on the KL from the guide's clean output, or without CAG from f's own, finds."""
         guide, share = self._guide(), self.guide_share
-        distance = kl_from_clean(guide, batch.images, self.attack)
+        distance = kl_from_clean(guide if self.collaborative else model, batch.images, self.attack)
 
         def mixed(logits: Tensor) -> Tensor:
             target_logits, guide_logits = logits.chunk(2, dim=1)
