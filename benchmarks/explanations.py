@@ -2,7 +2,7 @@
 
     python benchmarks/explanations.py digits
     python benchmarks/explanations.py cifar10 --cifar10 FOLDER     # CIFAR-10 as Parquet files
-    python benchmarks/explanations.py --page                       # only the tables, from what is measured already
+    python benchmarks/explanations.py --page                       # only the page's tables, from what is measured
 
 Each method, and each ablation, is trained with three seeds (its own network, order and held-out images); networks of a
 seed are shown the same 500 test images by `toughen analyze`. D2R's space of functions is a grid of `toughen sweep`.
@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 
 import toughen
 from common import RESULTS, machine
-from explanations_claims import IMAGES, SEEDS, STUDIES, METHODS, page
+from explanations_claims import IMAGES, METHODS, SEEDS, STUDIES, within
+from explanations_tables import page_with
 from toughen import methods
-from toughen.analysis.explanation import Figure
 from toughen.data import DataSource, Digits, Parquet
 from toughen.methods import D2R, Method
 from toughen.models import SmallCNN
@@ -34,6 +34,7 @@ from toughen.threat import ThreatModel
 FUNCTIONS = ["kl", "reverse_kl", "gap", "js", "mse"]
 STEPS = 5
 """Of the inner maxima that have ten as published: half the cost."""
+PATH, PAGE = RESULTS / "explanations.json", Path(__file__).parents[1] / "docs" / "explanations.md"
 SUBSET = {"train": 3000, "test": 1000}
 """Rows of the CIFAR-10 files, which lie in a random order, that are looked at."""
 
@@ -72,7 +73,9 @@ def subset(cifar10: Path | None, folder: Path) -> Path:
         out = folder / f"{split}-00000-of-00001.parquet"
         if not out.exists():
             if cifar10 is None:
-                raise SystemExit("cifar10: expected --cifar10 FOLDER, with CIFAR-10 as train-*.parquet and test-*.parquet")
+                raise SystemExit(
+                    "cifar10: expected --cifar10 FOLDER, with CIFAR-10 as train-*.parquet and test-*.parquet"
+                )
             folder.mkdir(parents=True, exist_ok=True)
             first = sorted(cifar10.glob(f"{split}-*.parquet"))[0]
             pq.write_table(pq.read_table(first).slice(0, rows), out)
@@ -95,7 +98,7 @@ def shorter(method: Any) -> Any:
 
 def folder_of(runs: Path, data: str, method: str, seed: int) -> Path:
     """Where a run lies."""
-    return runs / data / f"{method}-{seed}"
+    return runs / data / f"{method.replace(', ', ' ').replace(' ', '-')}-{seed}"
 
 
 def train(setup: Setup, data: str, method: str, seed: int, runs: Path) -> None:
@@ -108,7 +111,7 @@ def train(setup: Setup, data: str, method: str, seed: int, runs: Path) -> None:
 
 
 def analyze(data: str, study: str, seed: int, runs: Path) -> dict[str, Any]:
-    """A study's figures for its networks of one seed: value, interval, and the value of each image where there is one."""
+    """A study's figures for its networks of one seed, and its claims' differences over images."""
     names, only = STUDIES[study]
     found = toughen.analyze(
         [str(folder_of(runs, data, name, seed)) for name in names],
@@ -118,20 +121,16 @@ def analyze(data: str, study: str, seed: int, runs: Path) -> dict[str, Any]:
         out=str(runs / data / f"analysis-{study}-{seed}"),
         overwrite=True,
     ).explanations.insights
-    return {
+    figures = {
         name: {
-            f"{explanation}.{figure}": _kept(each)
+            f"{explanation}.{figure}": each
             for explanation, networks in found.items()
-            for figure, each in networks[f"{name}-{seed}"].figures.items()
+            for figure, each in networks[folder_of(runs, data, name, seed).name].figures.items()
         }
         for name in names
     }
-
-
-def _kept(figure: Figure) -> dict[str, Any]:
-    of_images = figure.values is not None and len(figure.values) >= 50
-    values = [round(float(value), 5) for value in figure.values] if of_images and figure.values is not None else None
-    return {"value": figure.value, "interval": figure.interval, "values": values}
+    values = {name: {figure: each.value for figure, each in own.items()} for name, own in figures.items()}
+    return {"figures": values, "within": within(figures, study)}
 
 
 def sweep(setup: Setup, data: str, seed: int, runs: Path) -> list[dict[str, Any]]:
@@ -164,12 +163,11 @@ def main() -> None:
     parser.add_argument("--cifar10", type=Path, help="a folder of CIFAR-10 as Parquet files")
     parser.add_argument("--runs", type=Path, default=Path("runs/explanations"))
     parser.add_argument("--part", choices=["runs", "sweep"], help="one of the two only, for two terminals")
-    parser.add_argument("--page", action="store_true", help="print the tables")
+    parser.add_argument("--page", action="store_true", help="measure nothing")
     options = parser.parse_args()
-    if options.data:
+    if options.data and not options.page:
         measure(options)
-    if options.page:
-        print(page(read()))
+    PAGE.write_text(page_with(PAGE.read_text(), read()))
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -189,9 +187,6 @@ def measure(options: argparse.Namespace) -> None:
                 keep("sweeps", f"{data}/{seed}", sweep(setup, data, seed, runs))
 
 
-PATH = RESULTS / "explanations.json"
-
-
 def read() -> dict[str, Any]:
     """What is measured."""
     return json.loads(PATH.read_text()) if PATH.exists() else {"analyses": {}, "sweeps": {}}
@@ -203,7 +198,7 @@ def keep(part: str, name: str, found: Any) -> None:
     report[part][name] = found
     report["machine"] = machine()
     PATH.parent.mkdir(exist_ok=True)
-    PATH.write_text(json.dumps(report) + "\n")
+    PATH.write_text(json.dumps(report, indent=0) + "\n")
 
 
 if __name__ == "__main__":

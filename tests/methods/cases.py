@@ -122,6 +122,10 @@ CASES: dict[str, list[Case]] = {
             ),
             ("guide_ce", "logit_mse", "clean", "adversarial"),
         ),
+        Case(
+            lambda: D2R(collaborative=False, attack=GradientAttack(steps=2, start="normal")),
+            ("guide_ce", "logit_mse", "clean", "adversarial"),
+        ),
     ],
     # The published factor of 0.5 says nothing about 2 classes, which the suite has too.
     "FGSMPGI": [Case(lambda: FGSMPGI(factor=0.6), ("adversarial_ce", "mse"))],

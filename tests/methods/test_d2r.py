@@ -287,6 +287,19 @@ def test_collaborative_generation_is_the_published_loop(settings: dict, share: f
     assert (images - other).abs().max() > 0.01
 
 
+def test_without_collaboration_the_attack_is_the_trained_networks_own() -> None:
+    method, model, batch = networks(collaborative=False)
+    images = method.perturb(model, batch).images
+    torch.testing.assert_close(images, published_attack(model, model, batch.images, 0.0))
+    with torch.no_grad():
+        for parameter in method.guide_network.parameters():
+            parameter.add_(1)
+    method.generator.manual_seed(7)
+    torch.testing.assert_close(method.perturb(model, batch).images, images)
+    with pytest.raises(InputError, match=r"method\.gradient: expected target"):
+        D2R(collaborative=False, gradient="mixture")
+
+
 @pytest.mark.parametrize("gradient", ["target", "guide", "mixture"])
 def test_generating_leaves_both_networks_as_they_were(gradient: str) -> None:
     method, model, batch = networks(gradient=gradient)
