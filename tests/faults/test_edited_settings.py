@@ -2,22 +2,27 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from toughen.commands.begun import MAY_CHANGE, unchanged
 from toughen.commands.settings import restore
 from toughen.commands.train import DEFAULTS, train
 from toughen.data import Augment
-from toughen.errors import InputError, RunError, ToughenError
-from toughen.methods import LBGAT, Guide
+from toughen.errors import InputError, RunError, ToughenError, ToughenWarning
+from toughen.methods import LBGAT, TRADES, Guide
+from toughen.models import SmallCNN
+from toughen.run import RunFolder
 from toughen.settings.description import describe
 from toughen.settings.signature import settings_of
 from toughen.training import AWP, EMA, MultiStep
+from toughen.training.checkpoint import load_state, save_state
 
 KNOWN = {name: setting for name, setting in settings_of(train).items() if name in DEFAULTS}
 FILE = Path("runs/a/config.yaml")
@@ -111,3 +116,78 @@ def test_what_was_written_comes_back() -> None:
     assert {name: value for name, value in describe(found).items() if name not in ("model", "optimizer")}.items() <= (
         config.items()
     )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    out = str(tmp_path_factory.mktemp("edited") / "a")
+    own = {"method": TRADES(beta=2), "model": partial(SmallCNN, width=2), "label_smoothing": 0.1, "average": EMA(0.5)}
+    small = {"epochs": 1, "batch_size": 20, "train_images": 60, "val_images": 20, "budget": "none", "device": "cpu"}
+    return train(**own, **small, schedule=MultiStep([1]), trackers=[], out=out).folder
+
+
+def without(config: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    rest = inner = copy.deepcopy(config)
+    for name in path[:-1]:
+        inner = inner[name]
+    del inner[path[-1]]
+    return rest
+
+
+def is_leaf(config: dict[str, Any], path: tuple[str, ...]) -> bool:
+    value: Any = config
+    for name in path:
+        value = value[name]
+    return not isinstance(value, dict)
+
+
+@pytest.mark.nightly
+def test_a_line_that_is_gone_is_missed_unless_it_said_the_default(run: RunFolder) -> None:
+    config = run.read_config()
+    sound, missed, silent = describe(unchanged(run, KNOWN, DEFAULTS)), [], []
+    try:
+        for path in places(config):
+            if path[-1] == "class_path" or path[0] in MAY_CHANGE:
+                continue
+            run.config.write_text(yaml.safe_dump(without(config, path)))
+            try:
+                with warnings.catch_warnings(record=True) as said:
+                    warnings.simplefilter("always")
+                    assert describe(unchanged(run, KNOWN, DEFAULTS)) == sound, path
+                gone = [
+                    ".".join(each) for each in places(config) if each[: len(path)] == path and is_leaf(config, each)
+                ]
+                assert all(f"{name} (" in str(said[0].message) for name in gone), path
+                silent.append(".".join(path))
+            except (RunError, InputError):
+                missed.append(".".join(path))
+    finally:
+        run.config.write_text(yaml.safe_dump(config))
+    assert {"method", "method.init_args.beta", "label_smoothing", "average", "model.init_args.width", "threat"} <= {
+        *missed
+    }
+    assert {"guards", "guards.init_args.rollbacks", "awp", "fast"} <= {*silent}
+
+
+def test_a_run_of_before_a_setting_existed_goes_on_with_its_default(run: RunFolder) -> None:
+    config, state = run.read_config(), load_state(run.checkpoint)
+    older = copy.deepcopy(config)
+    del older["sync_batchnorm"], older["guards"]["init_args"]["dead_attack"]
+    save_state(run.checkpoint, {**state, "begun": {**state["begun"], "config": older}})
+    run.config.write_text(yaml.safe_dump(older))
+    call = {"method": TRADES(beta=2), "model": partial(SmallCNN, width=2), "label_smoothing": 0.1, "average": EMA(0.5)}
+    call |= {"epochs": 1, "batch_size": 20, "train_images": 60, "val_images": 20, "budget": "none", "device": "cpu"}
+    call |= {"schedule": MultiStep([1]), "trackers": [], "out": str(run.path), "resume": "auto"}
+    said = "does not have sync_batchnorm \\(false\\), guards.init_args.dead_attack \\(true\\): the version"
+    try:
+        with pytest.warns(ToughenWarning, match=said):
+            train(**call)
+        with pytest.raises(InputError, match="sync_batchnorm: false, now true"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            train(**call, sync_batchnorm=True)
+        run.config.write_text(yaml.safe_dump({name: value for name, value in older.items() if name != "average"}))
+        with pytest.raises(RunError, match=r"average.init_args.decay: 0\.5, now not there"):
+            train(**call)
+    finally:
+        save_state(run.checkpoint, state)
+        run.config.write_text(yaml.safe_dump(config))

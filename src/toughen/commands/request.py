@@ -56,7 +56,7 @@ class RunRequest:
             described = {name: describe(value) for name, value in asked.items()}
             if isinstance(asked["model"], nn.Module):
                 described["model"] = self.folder.read_config()["model"]  # as the run could rebuild it
-            check_asked(described, self.folder)
+            check_asked(described, self.folder, self.settings)
             self.folder.check_code(sources(described))
 
 
@@ -93,7 +93,7 @@ def _settings_of(
 ) -> dict[str, Any]:
     """The settings of a run that goes on, with what may change of those given."""
     in_hand = {"model": given["model"]} if isinstance(given["model"], nn.Module) else {}
-    settings = {**defaults, **unchanged(folder, known, tuple(in_hand)), **in_hand}
+    settings = {**unchanged(folder, known, defaults, tuple(in_hand)), **in_hand}
     if settings["data"].in_memory and type(given["data"]) is type(settings["data"]):
         settings["data"] = given["data"]
     asked = given["epochs"]

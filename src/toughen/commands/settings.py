@@ -49,12 +49,17 @@ def restore(config: Mapping[str, Any], known: Mapping[str, Setting], file: Path)
         RunError: it has an unknown setting.
         InputError: a value of another type, or of a class that only `trust` lets a file name.
     """
+    return stored_settings(renamed(config), known, file)
+
+
+def renamed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A configuration of an earlier version, with the names that its settings have now."""
     optimizer = config.get("optimizer")
     if isinstance(optimizer, dict) and isinstance(arguments := optimizer.get("init_args"), dict):
         rest = {name: value for name, value in arguments.items() if name != "decay_all"}
         if rest != arguments:  # it was a setting of SGD before there were others
             config = {**config, "optimizer": {**optimizer, "init_args": rest}, "decay_all": arguments["decay_all"]}
-    return stored_settings(config, known, file)
+    return config
 
 
 def extended(settings: dict[str, Any], epochs: int, run: str) -> dict[str, Any]:
