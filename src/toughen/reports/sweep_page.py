@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from toughen.reports.grid_tables import grid_tables
 from toughen.reports.page import render, write_page
 from toughen.reports.plots import importance_plot, trials_plot
 from toughen.run import RunFolder
@@ -10,7 +11,7 @@ from toughen.search.records import SweepRecord, TrialRecord, front_of
 
 
 def write_sweep(record: SweepRecord) -> Path:
-    """Write a sweep's page: its trials, their front, the importance of the settings, and the best trial's command.
+    """Write a sweep's page: its trials, their front, a grid's tables, the settings' importance, the best's command.
 
     Returns:
         Path: where it lies.
@@ -34,6 +35,7 @@ def write_sweep(record: SweepRecord) -> Path:
             settings=list(dict.fromkeys(name for each in record.trials for name in each.values)),
             tested=tested,
             links=links,
+            grids=grid_tables(record.trials) if record.search == "grid" else [],
             plot=trials_plot(complete, front, "trials") if front else "",
             importance=importance_plot(record.importance, "importance") if record.importance else "",
         ),
