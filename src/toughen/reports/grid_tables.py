@@ -25,8 +25,8 @@ class GridTable:
     down: str
     across: str
     others: Values
-    columns: list[object]
-    rows: list[tuple[object, list[float | None]]]
+    columns: Sequence[object]
+    rows: Sequence[tuple[object, Sequence[float | None]]]
 
     @property
     def best(self) -> float | None:
@@ -66,5 +66,5 @@ def grid_tables(trials: Sequence[TrialRecord]) -> list[GridTable]:
             for row in settings[down]
         ]
         shown = {name: value for name, value in fixed.items() if name in varying}
-        tables.append(GridTable(down, across, shown, list(settings[across]), cells))
+        tables.append(GridTable(down, across, shown, settings[across], cells))
     return tables if len(tables) <= MOST else []
