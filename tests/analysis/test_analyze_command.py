@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -77,6 +78,18 @@ def test_an_analysis_is_not_replaced_unasked_and_lies_in_the_run(runs: list[Path
         toughen.analyze([str(runs[0])], out=str(runs[0] / "note.txt"), overwrite=True)
     first, second = (each.explanations.insights["bound"]["TRADES"].figures for each in (done, again))
     assert {name: each.value for name, each in first.items()} == {name: each.value for name, each in second.items()}
+
+
+def test_runs_of_one_name_are_told_apart(runs: list[Path], tmp_path: Path) -> None:
+    copy = tmp_path / "others" / "TRADES"
+    shutil.copytree(runs[0], copy, ignore=shutil.ignore_patterns("analysis", "note.txt"))
+    done = toughen.analyze(
+        [str(runs[0]), str(copy)], only=["outputs"], images=20, device="cpu", out=str(tmp_path / "a")
+    )
+    assert list(done.explanations.insights["outputs"]) == [str(runs[0]), str(copy)]
+    differences = done.explanations.differences("outputs")[str(copy)]
+    assert {each.value for each in differences.values()} == {0.0}
+    assert len(list(done.folder.glob("outputs-*.parquet"))) == 2
 
 
 def test_an_unknown_explanation_and_no_run_are_said(runs: list[Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from scipy.special import rel_entr
 from scipy.stats import special_ortho_group, wasserstein_distance_nd
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import brier_score_loss
 from torch import Tensor, nn
 
 from toughen.analysis.measures.bound import robust_risk
@@ -21,7 +22,14 @@ from toughen.analysis.measures.features import (
 )
 from toughen.analysis.measures.images import effective_share, image_weights, overlap
 from toughen.analysis.measures.mixture import channel_moments, relative_shift, wasserstein2
-from toughen.analysis.measures.outputs import entropy, jensen_shannon, probability_margin, total_variation
+from toughen.analysis.measures.outputs import (
+    brier,
+    calibration_error,
+    entropy,
+    jensen_shannon,
+    probability_margin,
+    total_variation,
+)
 from toughen.analysis.measures.surface import largest_curvature, linearity_error, on_plane
 from toughen.losses import cross_entropy
 from toughen.methods.arow import weighted_kl
@@ -265,3 +273,31 @@ def test_weights_are_those_of_the_methods():
 def test_overlap_of_sets_of_images():
     assert overlap(torch.tensor([True, True, False]), torch.tensor([True, False, False])) == 0.5
     assert overlap(torch.zeros(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)) == 1.0
+
+
+def test_brier_is_the_library_s_over_both_classes():
+    logits, labels = drawn(50, 2), torch.arange(50) % 2
+    expected = brier_score_loss(labels, logits.softmax(1)[:, 1])
+    assert float(brier(logits, labels).mean()) == pytest.approx(2 * expected)
+    assert brier(torch.tensor([[200.0, 0.0]]), torch.tensor([1])).item() == 2.0
+
+
+@pytest.mark.parametrize(("confidence", "right"), [(0.8, 4), (0.8, 5), (0.6, 1)])
+def test_a_network_of_one_confidence_is_off_by_what_it_is_wrong(confidence: float, right: int):
+    """Of every five images so many are right, so every bin of five says the same: `|accuracy - confidence|`."""
+    labels = torch.zeros(75, dtype=torch.int64)
+    predicted = (torch.arange(75) % 5 >= right).long()
+    z = math.log(confidence / (1 - confidence))
+    logits = torch.nn.functional.one_hot(predicted, 2) * z
+    assert calibration_error(logits.double(), labels) == pytest.approx(abs(right / 5 - confidence), abs=1e-6)
+
+
+def test_calibration_error_is_that_of_bins_in_a_loop():
+    logits, labels = drawn(100, 4) * 3, torch.arange(100) % 4
+    p = logits.softmax(1)
+    rows = sorted((float(each.max()), float(each.argmax() == y)) for each, y in zip(p, labels, strict=True))
+    error = 0.0
+    for start in range(0, 100, 10):
+        confidence, right = np.mean(rows[start : start + 10], axis=0)
+        error += 0.1 * abs(confidence - right)
+    assert calibration_error(logits, labels, bins=10) == pytest.approx(error)

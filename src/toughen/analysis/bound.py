@@ -16,7 +16,6 @@ class RiskBound(Explanation):
 
     title = "Bound of the robust risk"
     source = "Yang, Kong, Kim 2023 (ARoW), theorem 1"
-    passes = 2.0
 
     def explain(self, explained: Explained) -> Insight | None:
         """The bound's terms, the risk, and the gap between them."""

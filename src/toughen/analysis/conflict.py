@@ -35,10 +35,13 @@ class GradientConflict(Explanation):
 
     title = "Gradient conflict"
     source = "Waseda et al. 2025 (AR-AT); Yu et al. 2020 (gradient surgery)"
-    passes = 60.0
 
     def __init__(self, batches: int = 8) -> None:
         self.batches = batches
+
+    def passes(self, images: int) -> float:
+        """About an attack of ten steps and three terms on each batch of 64."""
+        return 64 * 45.0 * self.batches
 
     def explain(self, explained: Explained) -> Insight | None:
         """Cosines of every pair of terms."""
@@ -53,9 +56,11 @@ class GradientConflict(Explanation):
         figures: dict[str, Figure] = {}
         for pair in pairs:
             cosines = [each[pair]["all"] for each in found]
-            figures[f"cosine/{pair}"] = mean_of(cosines, f"cosine of the gradients of {pair}, over batches")
+            figures[f"cosine/{pair}"] = mean_of(
+                cosines, f"cosine of the gradients of {pair}, over batches", over="batches"
+            )
             figures[f"conflicting/{pair}"] = share_of(
-                [cosine < 0 for cosine in cosines], f"batches on which {pair} pull apart", better="low"
+                [cosine < 0 for cosine in cosines], f"batches on which {pair} pull apart", "low", over="batches"
             )
         groups = [name for name in found[0][pairs[0]] if name != "all"]
         grid = [[mean_of([each[pair][group] for each in found], "").value for group in groups] for pair in pairs]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -49,6 +49,7 @@ class Explained:
         seed: of all draws.
         batch_size: images to compute together.
         training: how it was trained; None where only the network is known.
+        transferred: what an attack on other networks makes of the first images, by the network's name.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Explained:
     seed: int = 0
     batch_size: int = 128
     training: Training | None = None
+    transferred: Mapping[str, Tensor] = field(default_factory=dict)
 
     def generator(self) -> torch.Generator:
         """A new generator on the CPU; every explanation draws from its own."""
@@ -69,7 +71,7 @@ class Explained:
     def first(self, count: int) -> "Explained":
         """The same network with the first images only; they lie in a random order."""
         cut = {name: getattr(self, name)[:count] for name in ("images", "perturbed", "labels")}
-        return Explained(**{**vars(self), **cut})
+        return replace(self, **cut, transferred={name: each[:count] for name, each in self.transferred.items()})
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Images, perturbed images and labels, a batch at a time."""
@@ -98,6 +100,8 @@ class Figure:
         n: over how many of them.
         values: the value of each, to pair runs by; None where the number is no mean.
         better: which way is the better one, where there is one.
+        over: what the values are of; only those of images are the same for every run.
+        draws: the number over bootstrap samples of the images, which are the same for every run of as many images.
     """
 
     value: float
@@ -106,6 +110,19 @@ class Figure:
     n: int = 0
     values: NDArray[np.float64] | None = None
     better: Literal["high", "low"] | None = None
+    over: str = "images"
+    draws: NDArray[np.float64] | None = None
+
+    def less(self, other: "Figure") -> "Figure | None":
+        """This figure less another network's, paired image by image; None where they have no images in common."""
+        if self.over != "images" or other.over != "images" or self.n != other.n:
+            return None
+        if self.values is not None and other.values is not None and len(self.values) == len(other.values):
+            return mean_of(self.values - other.values, self.says, self.better)
+        if self.draws is not None and other.draws is not None:
+            interval = _percentiles(self.draws - other.draws)
+            return Figure(self.value - other.value, self.says, interval, self.n, better=self.better)
+        return None
 
     def plain(self) -> dict[str, Any]:
         """For JSON, without the single values."""
@@ -113,7 +130,9 @@ class Figure:
         return {"value": self.value, "interval": interval, "n": self.n, "says": self.says, "better": self.better}
 
 
-def mean_of(values: ArrayLike | Tensor, says: str, better: Literal["high", "low"] | None = None) -> Figure:
+def mean_of(
+    values: ArrayLike | Tensor, says: str, better: Literal["high", "low"] | None = None, over: str = "images"
+) -> Figure:
     """The mean of values over images or batches, with Student's 95 % interval; values that are no number are left out.
 
     >>> mean_of([0.0, 1.0, 2.0], "a mean").interval
@@ -122,21 +141,23 @@ def mean_of(values: ArrayLike | Tensor, says: str, better: Literal["high", "low"
     given = np.asarray(values, dtype=np.float64).ravel()
     known = given[np.isfinite(given)]
     if not len(known):
-        return Figure(float("nan"), says, n=0, better=better)
+        return Figure(float("nan"), says, n=0, better=better, over=over)
     interval = None
     if len(known) > 1:
         low, high = scipy.stats.t.interval(
             0.95, len(known) - 1, known.mean(), max(known.std(ddof=1), 1e-300) / len(known) ** 0.5
         )
         interval = (float(low), float(high))
-    return Figure(float(known.mean()), says, interval, len(known), given, better)
+    return Figure(float(known.mean()), says, interval, len(known), given, better, over)
 
 
-def share_of(held: ArrayLike | Tensor, says: str, better: Literal["high", "low"] | None = None) -> Figure:
+def share_of(
+    held: ArrayLike | Tensor, says: str, better: Literal["high", "low"] | None = None, over: str = "images"
+) -> Figure:
     """The share of images or batches for which something holds, with Wilson's 95 % interval."""
     given = np.asarray(held, dtype=bool).ravel()
     interval = wilson(int(given.sum()), len(given))
-    return Figure(float(given.mean()), says, interval, len(given), given.astype(np.float64), better)
+    return Figure(float(given.mean()), says, interval, len(given), given.astype(np.float64), better, over)
 
 
 def resampled(
@@ -146,6 +167,7 @@ def resampled(
     generator: torch.Generator,
     better: Literal["high", "low"] | None = None,
     draws: int = 200,
+    reflected: bool = False,
 ) -> Figure:
     """A statistic of n images with its 95 % percentile interval over bootstrap samples of them (Efron 1979).
 
@@ -156,11 +178,23 @@ def resampled(
         generator: of the samples.
         better: which way is the better one.
         draws: how many samples.
+        reflected: turn the interval around the number (the basic bootstrap), for a statistic that a sample of the
+            images raises, as it does any distance; it then ends at 0.
     """
     value = statistic(torch.arange(n))
-    drawn = [statistic(torch.randint(n, (n,), generator=generator)) for _ in range(draws)]
-    low, high = np.nanquantile(np.asarray(drawn), [0.025, 0.975])
-    return Figure(value, says, (float(low), float(high)), n, better=better)
+    drawn = np.asarray([statistic(torch.randint(n, (n,), generator=generator)) for _ in range(draws)])
+    interval = _percentiles(drawn)
+    if reflected and interval is not None:
+        interval = (max(0.0, 2 * value - interval[1]), max(0.0, 2 * value - interval[0]))
+    return Figure(value, says, interval, n, better=better, draws=drawn)
+
+
+def _percentiles(drawn: NDArray[np.float64]) -> tuple[float, float] | None:
+    known = drawn[np.isfinite(drawn)]
+    if not len(known):
+        return None
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -208,8 +242,10 @@ class Explanation(ABC):
     """Its heading."""
     source: ClassVar[str]
     """Who argues by it."""
-    passes: ClassVar[float]
-    """About how many forward passes over the images it costs, a backward pass counted as two; for the estimate."""
+
+    def passes(self, images: int) -> float:
+        """About how many images are passed forward for so many test images, a backward pass counted as two."""
+        return 2.0 * images
 
     @abstractmethod
     def explain(self, explained: Explained) -> Insight | None:

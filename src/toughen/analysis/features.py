@@ -45,7 +45,6 @@ class Features(Explanation):
         "Adversarial Robustness Regularization (ARR); Ilyas et al. 2019 (useful features); "
         "Eastwood & Williams 2018 (disentanglement); Kornblith et al. 2019 (CKA); Facco et al. 2017 (dimension)"
     )
-    passes = 2.0
 
     def explain(self, explained: Explained) -> Insight | None:
         """Figures of the features that the last linear layer is given."""
@@ -65,7 +64,7 @@ class Features(Explanation):
         useful = rho > FLOOR
         if useful.any():
             says = f"of {int(useful.sum())} useful features, useful under attack"
-            figures["useful_under_attack"] = share_of(gamma[useful] > FLOOR, says, "high")
+            figures["useful_under_attack"] = share_of(gamma[useful] > FLOOR, says, "high", over="features")
         sentence = (
             f"A linear probe of the features is right for {interval_text(figures['probe_clean'])} of the images and "
             f"for {interval_text(figures['probe_adversarial'])} under attack; clean and adversarial features have CKA "

@@ -1,5 +1,6 @@
 """Which images does the network hold least, and how would the methods weigh them?"""
 
+import math
 from typing import get_args
 
 import torch
@@ -7,24 +8,29 @@ import torch
 from toughen.analysis.explanation import Explained, Explanation, Figure, Insight, Picture, interval_text, share_of
 from toughen.analysis.measures.images import Weighting, effective_share, image_weights
 from toughen.analysis.measures.outputs import probability_margin
+from toughen.analysis.sizes import figures_of_sizes, perturbation_sizes, picture_of_sizes
 
 
 class HardImages(Explanation):
-    """The images of the smallest margin under attack, and the weights that ARoW, CoW and MART would give all images.
+    """The least robust images, the smallest perturbation each needs, and the weights that ARoW, CoW and MART give them.
 
-    ARoW's paper argues that more weight belongs on images that are less robust. Failures of several runs are compared
-    image by image where they are analysed together.
+    Least robust are those of the smallest margin under attack. ARoW's paper argues that more weight belongs on images
+    that are less robust. Failures of several runs are compared image by image where they are analysed together.
 
     Args:
         shown: how many images are shown.
+        measured: of how many images the smallest perturbation is looked for.
     """
 
     title = "Hard images"
-    source = "Yang, Kong, Kim 2023 (ARoW); Wang et al. 2020 (MART)"
-    passes = 2.0
+    source = "Yang, Kong, Kim 2023 (ARoW); Wang et al. 2020 (MART); Croce & Hein 2020 (FAB)"
 
-    def __init__(self, shown: int = 8) -> None:
-        self.shown = shown
+    def __init__(self, shown: int = 8, measured: int = 200) -> None:
+        self.shown, self.measured = shown, measured
+
+    def passes(self, images: int) -> float:
+        """FAB's 20 steps to each of 3 classes, and its checks."""
+        return 2.0 * images + min(images, self.measured) * 310.0
 
     def explain(self, explained: Explained) -> Insight | None:
         """Margins, weights, and the images themselves."""
@@ -43,6 +49,8 @@ class HardImages(Explanation):
             figures[f"effective_share_{name}"] = Figure(
                 effective_share(each), f"share of images that {name}'s weighted mean counts", n=len(each)
             )
+        sizes = perturbation_sizes(explained.first(self.measured))
+        figures |= figures_of_sizes(sizes, explained.generator())
         order = margins.argsort()
         rows = {
             "least robust": explained.images[order[: self.shown]].cpu(),
@@ -50,12 +58,14 @@ class HardImages(Explanation):
             "most robust": explained.images[order.flip(0)[: self.shown]].cpu(),
         }
         sentence = (
-            f"The attack breaks {interval_text(figures['failed'])} of the images; of ARoW's weight "
+            f"The attack breaks {interval_text(figures['failed'])} of the images, and half of them need no more than "
+            f"{interval_text(figures['smallest_median'])} of eps to be broken; of ARoW's weight "
             f"{figures['weight_on_failures_arow'].value:.1%} lies on these, of MART's "
             f"{figures['weight_on_failures_mart'].value:.1%}."
         )
         pictures = [
             Picture("images", "Least and most robust images", sentence, {"rows": rows}),
+            picture_of_sizes(sizes, figures),
             Picture(
                 "histogram",
                 "Weights of the images",
@@ -64,7 +74,8 @@ class HardImages(Explanation):
                 ("weight, mean 1", "images"),
             ),
         ]
-        arrays = {"margin": margins.tolist(), "failed": failed.tolist()} | {
+        unmeasured = [math.nan] * (len(margins) - len(sizes))
+        arrays = {"margin": margins.tolist(), "failed": failed.tolist(), "smallest": sizes.tolist() + unmeasured} | {
             f"weight_{name}": each.tolist() for name, each in weights.items()
         }
         return Insight(sentence, figures, pictures, arrays)

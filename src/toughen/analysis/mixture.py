@@ -27,7 +27,6 @@ class MixtureDistribution(Explanation):
 
     title = "Mixture distribution"
     source = "Waseda et al. 2025 (AR-AT); Xie et al. 2020 (AdvProp)"
-    passes = 2.0
 
     def explain(self, explained: Explained) -> Insight | None:
         """Distances layer by layer, of the network as it trained where that is known."""

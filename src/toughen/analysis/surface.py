@@ -24,10 +24,13 @@ class LossSurface(Explanation):
 
     title = "Loss surface"
     source = "Liu and Ojha 2025 (RegMix); Qin et al. 2019 (linearity); Moosavi-Dezfooli et al. 2019 (curvature)"
-    passes = 40.0
 
     def __init__(self, images: int = 64, points: int = 11, iterations: int = 20) -> None:
         self.images, self.points, self.iterations = images, points, iterations
+
+    def passes(self, images: int) -> float:
+        """A pass a point; a backward pass of a backward pass an iteration."""
+        return min(images, self.images) * (self.points**2 + 4.0 * self.iterations + 6)
 
     def explain(self, explained: Explained) -> Insight | None:
         """Plane, linearity error and curvature."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from toughen.analysis.explanation import Explained, Figure, Insight, Picture, mean_of
+from toughen.analysis.explanation import Explained, Figure, Insight, Picture
 from toughen.analysis.features import features_of
 from toughen.analysis.images import failures
 from toughen.analysis.measures.features import linear_cka
@@ -29,22 +29,15 @@ class Explanations:
     attack: str
 
     def differences(self, explanation: str) -> dict[str, dict[str, Figure]]:
-        """For each network but the first, its figures less the first one's, paired image by image.
-
-        Only figures that are means over the same images: each has a value an image.
-        """
-        networks = list(self.insights[explanation].items())
-        _, first = networks[0]
+        """For each network but the first, its figures less the first one's, paired by images; see `Figure.less`."""
+        (_, first), *others = self.insights[explanation].items()
         return {
             name: {
-                figure: mean_of(each.values - before.values, each.says, each.better)
+                figure: difference
                 for figure, each in insight.figures.items()
-                if (before := first.figures.get(figure)) is not None
-                and each.values is not None
-                and before.values is not None
-                and len(each.values) == len(before.values) == self.images
+                if figure in first.figures and (difference := each.less(first.figures[figure])) is not None
             }
-            for name, insight in networks[1:]
+            for name, insight in others
         }
 
 

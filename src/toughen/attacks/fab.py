@@ -88,18 +88,44 @@ class FAB(Attack):
     ) -> AttackResult:
         """Attack one batch."""
         with frozen(model, images.device) as judged, own_random_state(), torch.no_grad():
-            attack = FABAttack_PT(
-                FiniteGradients(judged),
-                n_restarts=1,
-                n_iter=self.steps,
-                norm=threat.library_norm,
-                eps=threat.radius,
-                seed=generator.initial_seed(),
-                device=images.device,
-                targeted=True,
-                n_target_classes=min(self.targets, judged(images[:1]).shape[1] - 1),
-            )
-            return AttackResult(attack.perturb(images.contiguous(), labels))
+            return AttackResult(self._of(judged, images, threat, generator).perturb(images.contiguous(), labels))
+
+    def nearest(
+        self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+    ) -> Tensor:
+        """The nearest misclassified image that is found towards any of the targets, at any distance in the norm.
+
+        An attack on a ball, as `run` is, leaves an image once one target has broken it; this goes on with the others.
+
+        Returns:
+            Tensor: like `images`; an image that is misclassified, or for which nothing is found, as it is.
+        """
+        nearest, size = images.clone(), torch.full(labels.shape, torch.inf, device=images.device)
+        with frozen(model, images.device) as judged, own_random_state(), torch.no_grad():
+            attack = without_sorting(self._of(judged, images, threat.unbounded(images), generator))
+            torch.manual_seed(generator.initial_seed())
+            right = judged(images).argmax(1) == labels
+            for target in range(2, attack.n_target_classes + 2):
+                attack.target_class = target
+                found = attack.attack_single_run(images.contiguous(), labels, is_targeted=True)
+                distance = threat.norm_of(found - images)
+                nearer = right & (judged(found).argmax(1) != labels) & (distance < size)
+                size[nearer], nearest[nearer] = distance[nearer], found[nearer]
+        return nearest
+
+    def _of(self, judged: nn.Module, images: Tensor, threat: ThreatModel, generator: torch.Generator) -> FABAttack_PT:
+        """The library's object."""
+        return FABAttack_PT(
+            FiniteGradients(judged),
+            n_restarts=1,
+            n_iter=self.steps,
+            norm=threat.library_norm,
+            eps=threat.radius,
+            seed=generator.initial_seed(),
+            device=images.device,
+            targeted=True,
+            n_target_classes=min(self.targets, judged(images[:1]).shape[1] - 1),
+        )
 
 
 def without_sorting(attack: FABAttack_PT) -> FABAttack_PT:

@@ -1,12 +1,13 @@
 """Explain why runs withstand or do not."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
 import torch
 
+from toughen.analysis.black_box import with_transfers
 from toughen.analysis.catalog import chosen
 from toughen.analysis.explanation import Explained, Explanation, Insight
 from toughen.analysis.together import Explanations, in_common
@@ -32,6 +33,8 @@ from toughen.threat import ThreatModel
 
 ATTACK = PGD(steps=20, keep_best=True, loss="margin")
 BATCHES = 8
+BESIDE = 0.5
+"""Seconds that an explanation's figures and pictures take beside the passes of a network."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def analyze(
         overwrite: replace an earlier analysis there.
         trust: what the runs' files may name beside this package's classes and its libraries' networks, such as
             my_package.Net or my_package; their code is run.
-        progress: told what is done next, and about how long all of it takes.
+        progress: told first about how long all of it takes, then what is done next.
 
     Returns:
         Analyzed: figures with intervals, pictures and arrays, which lie in the folder too, and the page.
@@ -100,9 +103,15 @@ def analyze(
     place = Path(out) if out else (folders[0].path if len(folders) == 1 else shared_folder(folders)) / "analysis"
     _check_free(place, overwrite)
     say = progress or (lambda text: None)
-    explained = _networks(folders, images, seed, find_device(device), device, say)
+    networks = _networks(folders, images, seed, find_device(device), device)
+    say(_estimate(networks, explanations))
+    explained = []
+    for network in networks:
+        say(f"perturbing the images of {network.name}")
+        explained.append(_attacked(network))
+    if "black_box" in explanations:
+        explained = with_transfers(explained)
     found: dict[str, dict[str, Insight]] = {}
-    say(_estimate(explained, explanations))
     for name, explanation in explanations.items():
         for network in explained:
             say(f"{name} of {network.name}")
@@ -125,14 +134,14 @@ def _check_free(place: Path, overwrite: bool) -> None:
         raise InputError(f"{place} has an analysis already; replace it with --overwrite, or give another --out")
 
 
-def _networks(
-    folders: Sequence[RunFolder], count: int, seed: int, device: torch.device, name: str, say: Callable[[str], None]
-) -> list[Explained]:
-    """Each run's network with the same images, and what the attack makes of them."""
+def _networks(folders: Sequence[RunFolder], count: int, seed: int, device: torch.device, name: str) -> list[Explained]:
+    """Each run's network with the same images, not yet perturbed."""
     sets: tuple[ImageSet, ImageSet] | None = None
     explained = []
     described = [folder.read_config().get("data") for folder in folders]
-    for folder, data in zip(folders, described, strict=True):
+    own = [folder.name for folder in folders]
+    called = [name if own.count(name) == 1 else str(each.path) for name, each in zip(own, folders, strict=True)]
+    for folder, data, as_called in zip(folders, described, called, strict=True):
         if data != described[0]:
             raise InputError(
                 f"analyze: expected runs of the same data, but {folder.path} has {data}, {folders[0].path} "
@@ -144,8 +153,7 @@ def _networks(
             sets = images_of_split(source, "train", folder), images_of_split(source, "test", folder)
         names = folder.read_classes()
         train, test = (each if names is None else each.in_order_of(names, str(folder.classes)) for each in sets)
-        say(f"crafting images on {folder.name}")
-        explained.append(_network(folder, train, test, count, seed, device, name))
+        explained.append(replace(_network(folder, train, test, count, seed, device, name), name=as_called))
     return explained
 
 
@@ -158,28 +166,34 @@ def _network(
     places = sample_by_class(test.labels, min(count, len(test)), seed)
     places = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(seed))]
     images, labels = (each.to(device) for each in test.subset(places))
-    generator = torch.Generator(device).manual_seed(seed)
-    size = 128
-    with frozen(model, device) as still:
-        perturbed = torch.cat([
-            ATTACK.run(still, x, y, threat, generator).adversarial
-            for x, y in zip(images.split(size), labels.split(size), strict=True)
-        ])  # fmt: skip
     training = as_trained(folder, train, name, BATCHES)
-    return Explained(
-        folder.name, model, images, perturbed, labels, test.classes, threat, seed, batch_size=size, training=training
-    )
+    return Explained(folder.name, model, images, images, labels, test.classes, threat, seed, training=training)
 
 
-def _estimate(explained: Sequence[Explained], explanations: dict[str, Explanation]) -> str:
+def _attacked(network: Explained) -> Explained:
+    """The network with what the attack makes of its images."""
+    generator = torch.Generator(network.images.device).manual_seed(network.seed)
+    with frozen(network.model, network.images.device) as still:
+        perturbed = torch.cat([
+            ATTACK.run(still, images, labels, network.threat, generator).adversarial
+            for images, _, labels in network.batches()
+        ])  # fmt: skip
+    return replace(network, perturbed=perturbed)
+
+
+def _estimate(networks: Sequence[Explained], explanations: Mapping[str, Explanation]) -> str:
     """About how long it takes, from the time of a forward pass."""
     seconds = 0.0
-    for network in explained:
+    for network in networks:
         batch = network.images[: network.batch_size]
+        times = []
         with torch.no_grad():
-            network.model(batch)
-            began = perf_counter()
-            network.model(batch)
-        once = (perf_counter() - began) / len(batch) * len(network.images)
-        seconds += sum(once * each.passes for each in explanations.values())
-    return f"{len(explanations)} explanations of {len(explained)} networks, about {max(1, round(seconds))} s and more"
+            for _ in range(4):
+                began = perf_counter()
+                network.model(batch)
+                times.append(perf_counter() - began)
+        count = len(network.images)
+        passed = 3.0 * ATTACK.steps * count + sum(each.passes(count) for each in explanations.values())
+        seconds += passed * min(times) / len(batch) + BESIDE * len(explanations)
+    several = "" if len(networks) == 1 else f" of {len(networks)} networks"
+    return f"{len(explanations)} explanations{several} take about {max(1, round(seconds))} s"

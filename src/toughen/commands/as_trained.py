@@ -42,5 +42,4 @@ def as_trained(folder: RunFolder, training_set: ImageSet, device: str, batches: 
         ) from error
     loader = trainer.batches.train
     loader.start(int(state["epoch"]), 0)
-    guides = updates.method.auxiliary_networks()
-    return Training(updates.model, updates.method, list(islice(loader, batches)), guides)
+    return Training(updates.model, updates.method, list(islice(loader, batches)), updates.method.guides())

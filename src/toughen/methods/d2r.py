@@ -172,7 +172,11 @@ class D2R(Method):
 
     def auxiliary_networks(self) -> dict[str, nn.Module]:
         """The guide, where it is to be kept."""
-        return {"guide": self._guide()} if self.save_guide else {}
+        return self.guides() if self.save_guide else {}
+
+    def guides(self) -> dict[str, nn.Module]:
+        """The guide."""
+        return {"guide": self._guide()}
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Images that an ascent on the KL from the guide's clean output, or without CAG from f's own, finds."""

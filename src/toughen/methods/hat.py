@@ -110,6 +110,10 @@ class HAT(Method):
             self.helper.eval()
         return self
 
+    def guides(self) -> dict[str, nn.Module]:
+        """The standard-trained network."""
+        return {} if self.helper is None else {"helper": self.helper}
+
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Images that an ascent on the KL from the clean output finds."""
         return Perturbed(inner_maximum(model, batch, "kl", self.attack, self.threat, self.generator))

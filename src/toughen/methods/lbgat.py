@@ -79,7 +79,11 @@ class LBGAT(Method):
 
     def auxiliary_networks(self) -> dict[str, nn.Module]:
         """The guide, where it is to be saved."""
-        return {"guide": self._guide()} if self.save_guide else {}
+        return self.guides() if self.save_guide else {}
+
+    def guides(self) -> dict[str, nn.Module]:
+        """The guide."""
+        return {"guide": self._guide()}
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Images that an ascent on the KL from the clean output, or on the cross-entropy, finds."""

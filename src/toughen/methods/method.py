@@ -152,6 +152,10 @@ class Method(nn.Module, ABC):
         """Networks to keep beside the reported one, by name: the run saves each as `<name>.safetensors`."""
         return {}
 
+    def guides(self) -> dict[str, nn.Module]:
+        """Networks that the trained one learns from or beside, by name, such as LBGAT's guide; for analyses."""
+        return {}
+
     @property
     def attacks_outputs(self) -> bool:
         """Whether `perturb` needs only the model's outputs in eval mode, so that a faster replica can stand in."""
