@@ -201,6 +201,15 @@ def test_damaged_weights_of_an_epoch_that_no_checkpoint_has_are_named(tmp_path: 
         train(resume=str(folder.path))
 
 
+def test_auto_goes_on_where_the_network_was_given_as_a_class(tmp_path: Path) -> None:
+    """Its width is said by neither the run nor the call: the default in both."""
+    auto: dict[str, Any] = {**SMALL, "model": SmallCNN, "train_images": 64, "resume": "auto", "out": str(tmp_path)}
+    before = train(**auto).folder.model.read_bytes()
+    assert train(**auto).folder.model.read_bytes() == before
+    with pytest.raises(InputError, match=r"begun with other settings:\n  model.init_args.width: 16, now 4\n"):
+        train(**{**auto, "model": SMALL["model"]})
+
+
 def test_auto_begins_goes_on_and_gives_what_is_there(tmp_path: Path) -> None:
     auto: dict[str, Any] = {**SMALL, "epochs": 2, "resume": "auto", "out": str(tmp_path / "a")}
     whole = train(**{**auto, "resume": None, "out": str(tmp_path / "whole")}).folder

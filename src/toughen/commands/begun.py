@@ -55,8 +55,11 @@ def unchanged(
         )
     if begun is not None and begun.get("epochs") != config.get("epochs"):
         extended(complete(begun), settings["epochs"], str(folder.path))
+    # A network that was given as a class never said its defaults.
     silent = [
-        f"{name} ({default})" for name, default in whole.items() if name not in {*_flat(config)} and default != "{}"
+        f"{name} ({default})"
+        for name, default in whole.items()
+        if name not in {*_flat(config)} and default != "{}" and not name.startswith("model.init_args.")
     ]
     if silent:
         warnings.warn(
@@ -80,7 +83,11 @@ def check_asked(asked: Mapping[str, Any], folder: RunFolder, settings: Mapping[s
         InputError: with the differences.
     """
     left = () if asked["precision"] != "auto" else ("precision",)
-    changed = _differing(_whole(folder.read_config(), settings), _flat(asked), (*MAY_CHANGE, "epochs", *left))
+    config, now = folder.read_config(), _flat(asked)
+    # What neither says has its default in both, such as the width of a network that was given as a class.
+    said = {*_flat(config), *now}
+    whole = {name: value for name, value in _whole(config, settings).items() if name in said}
+    changed = _differing(whole, now, (*MAY_CHANGE, "epochs", *left))
     if changed:
         raise InputError(
             f"--resume auto: the run in {folder.path} was begun with other settings:\n{_lines(changed)}\nGive those of "
