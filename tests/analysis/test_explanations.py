@@ -19,7 +19,7 @@ from toughen.analysis import (
     RiskBound,
     Training,
 )
-from toughen.analysis.conflict import term_gradients
+from toughen.analysis.conflict import gradients_in_training
 from toughen.analysis.together import Explanations, in_common
 from toughen.attacks import PGD
 from toughen.batch import Batch
@@ -95,7 +95,7 @@ def test_gradients_are_of_the_network_as_it_trains_and_leave_it_so() -> None:
     one = explained(linear())
     batch = Batch(one.images, one.labels)
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    found = term_gradients(Training(network, Supervised(0.0), [batch]), batch)["ce"]
+    found = gradients_in_training(Training(network, Supervised(0.0), [batch]), batch)["ce"]
     assert not network.training
     assert all(torch.equal(buffer, before[name]) for name, buffer in network.named_buffers())
     normalised = (one.images - one.images.mean()) / (one.images.var(correction=0) + 1e-5).sqrt()

@@ -43,6 +43,22 @@ def finish(process: "subprocess.Popen[str]") -> str:
 
 
 @pytest.mark.nightly
+def test_what_two_processes_record_of_their_images_is_what_one_does(tmp_path: Path) -> None:
+    words = ["ARoW" if word == "PGDAT" else word for word in [*SIZE, *FIXED]]
+    words += ["--trace", "gradients,weights", "--budget", "none"]
+    finish(start(tmp_path, 2, *words, "--out", "two"))
+    finish(start(tmp_path, 1, *words, "--out", "one"))
+    one, two = (read_rows(tmp_path / name / "trace.csv") for name in ("one", "two"))
+    assert len(one) == len(two) == 2
+    for first, second in zip(one, two, strict=True):
+        assert first.keys() == second.keys()
+        shared = [name for name in first if not name.startswith(("cosine", "conflicting"))]  # of the first one's images
+        assert "on_broken/arow" in shared
+        for name in shared:
+            assert second[name] == pytest.approx(first[name], rel=0.02), name
+
+
+@pytest.mark.nightly
 def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
     words = [*SIZE, *FIXED, "--budget", "quick", "--test_images", "30"]
     out = finish(start(tmp_path, 2, *words, "--out", "two"))

@@ -1,8 +1,5 @@
 """Do the parts of a method's loss pull the shared weights apart?"""
 
-from itertools import combinations
-
-import torch
 from torch import Tensor
 
 from toughen.analysis.explanation import (
@@ -16,11 +13,10 @@ from toughen.analysis.explanation import (
     mean_of,
     share_of,
 )
-from toughen.analysis.measures.conflict import cosines_by_group, layer_groups
 from toughen.batch import Batch
-from toughen.methods.method import Terms
 from toughen.models.mode import buffers_kept, flags_kept
 from toughen.random_state import seeded
+from toughen.training.trace.gradients import term_cosines, term_gradients
 
 
 class GradientConflict(Explanation):
@@ -49,7 +45,8 @@ class GradientConflict(Explanation):
         if training is None:
             return None
         with seeded(explained.seed):
-            found = [term_cosines(training, batch) for batch in training.batches[: self.batches]]
+            batches = training.batches[: self.batches]
+            found = [term_cosines(gradients_in_training(training, batch)) for batch in batches]
         pairs = list(found[0]) if found else []
         if not pairs:
             return Insight("The loss has one term that reaches the network, so nothing can conflict.")
@@ -78,40 +75,9 @@ class GradientConflict(Explanation):
         return Insight(sentence, figures, [picture], {"batch": list(range(len(found))), **columns})
 
 
-def term_gradients(training: Training, batch: Batch) -> dict[str, dict[str, Tensor | None]]:
-    """The gradient of each weighted term of the method's loss with respect to the network's parameters.
-
-    In the mode that the network trains in; its statistics, and the flags, stay as they were.
-    """
+def gradients_in_training(training: Training, batch: Batch) -> dict[str, dict[str, Tensor | None]]:
+    """`term_gradients` in the mode that the network trains in; its statistics, and the flags, stay as they were."""
     model, method = training.model, training.method
-    parameters = {name: each for name, each in model.named_parameters() if each.requires_grad}
     with buffers_kept(model), buffers_kept(method), flags_kept(model):
         model.train()
-        perturbed = method.perturb(model, batch)
-        with torch.enable_grad():
-            terms: Terms = method.terms(model, batch, perturbed)
-            losses = {name: term.weight * term.values.mean() for name, term in terms.items()}
-            return {
-                name: dict(
-                    zip(
-                        parameters,
-                        torch.autograd.grad(loss, list(parameters.values()), retain_graph=True, allow_unused=True),
-                        strict=True,
-                    )
-                )
-                for name, loss in losses.items()
-                if loss.requires_grad
-            }
-
-
-def term_cosines(training: Training, batch: Batch) -> dict[str, dict[str, float]]:
-    """For each pair of terms, named `first, second`, the cosine by groups of layers and in "all"."""
-    gradients = term_gradients(training, batch)
-    reaching = {
-        name: each for name, each in gradients.items() if any(g is not None and bool(g.any()) for g in each.values())
-    }
-    groups = layer_groups(next(iter(reaching.values()), {}))
-    return {
-        f"{first}, {second}": cosines_by_group(reaching[first], reaching[second], groups)
-        for first, second in combinations(reaching, 2)
-    }
+        return term_gradients(model, method, batch, method.perturb(model, batch))

@@ -31,6 +31,7 @@ GROUPS = {
     "final evaluation": ("budget", "test_images", "sample"),
     "the run": (
         "out", "overwrite", "resume", "trust", "seed", "seeds", "checkpoint_every", "log_every", "guards", "trackers",
+        "trace",
     ),
     "the machine": ("device", "precision", "fast", "compile", "channels_last", "sync_batchnorm", "workers"),
 }  # fmt: skip

@@ -31,6 +31,7 @@ from toughen.training import (
     Observer,
     OneCycle,
     Schedule,
+    Traced,
     Tracker,
 )
 
@@ -79,6 +80,7 @@ def train(
     log_every: int = 20,
     guards: Guards | None = Guards(),
     trackers: list[Tracker] = ["tensorboard"],  # noqa: B006 - never changed
+    trace: list[Traced] = [],  # noqa: B006 - never changed
     budget: Budget | Literal["none"] = "standard",
     test_images: int | None = 1000,
     sample: Sample = "by_class",
@@ -136,6 +138,8 @@ def train(
         log_every: steps between two checks that loss and weights are finite.
         guards: what watches over the training and rolls back where it goes wrong; null for nothing.
         trackers: where figures go beside metrics.csv: tensorboard, mlflow, wandb, trackio.
+        trace: what the training records of itself, which changes nothing of it: gradients (conflict between the terms
+            of the loss), weights (what each image counts).
         budget: attacks of the final evaluation: quick, standard (with AutoAttack) or none.
         test_images: largest number of test images in the final evaluation; null for all.
         sample: which of them: by_class (like the whole set, the same for every seed), first, or random (by the seed).

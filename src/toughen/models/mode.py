@@ -1,6 +1,6 @@
 """Using a model for a while and leaving it as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -31,9 +31,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Give every buffer (BatchNorm's statistics among them) its values back at the end, also after an error."""
-    values = [(buffer, buffer.clone()) for buffer in model.buffers()]
+def buffers_kept(model: nn.Module, but: Collection[str] = ()) -> Iterator[None]:
+    """Give every buffer (BatchNorm's statistics among them) its values back at the end, also after an error.
+
+    Args:
+        model: a network, or a method.
+        but: names of buffers that nothing changes inside, and that are too large to be copied.
+    """
+    values = [(buffer, buffer.clone()) for name, buffer in model.named_buffers() if name not in but]
     try:
         yield
     finally:

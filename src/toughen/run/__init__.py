@@ -7,6 +7,8 @@ data.json            how many images of each class and split there were, what wa
 images.parquet       which image is for training and which for testing, where the run drew it; which were left out
 metrics.csv          one row an epoch
 events.json          what the guards of the training found and did; not there where nothing was
+trace.csv            what --trace recorded of each epoch, a row an epoch
+image_weights.parquet  what --trace weights recorded of single images, a row an epoch and image
 checkpoints/last/    everything needed to go on (state.json + tensors.safetensors)
 checkpoints/previous/  the one before it, which takes its place where it is damaged
 pseudo_labels.safetensors  labels that another run gave to extra images

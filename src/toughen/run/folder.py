@@ -50,6 +50,8 @@ class RunFolder:
         self.images = self.run / "images.parquet"
         self.metrics = self.run / "metrics.csv"
         self.events = self.run / "events.json"
+        self.trace = self.run / "trace.csv"
+        self.image_weights = self.run / "image_weights.parquet"
         self.checkpoint = self.run / "checkpoints" / "last"
         self.before = self.run / "before"
         self.pseudo_labels = self.run / "pseudo_labels.safetensors"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from toughen.training.settings import Settings
     from toughen.training.setup import make_accelerator, own_randomness
     from toughen.training.stopping import Interrupted
+    from toughen.training.trace.trace import Traced
     from toughen.training.trackers import Tracker
     from toughen.training.weight_perturbation import AWP
 
@@ -40,6 +41,7 @@ __all__ = [
     "Settings",
     "Silent",
     "SuccessEMA",
+    "Traced",
     "Tracker",
     "Trainer",
     "make_accelerator",

@@ -29,6 +29,7 @@ from toughen.training.saving import Saving
 from toughen.training.settings import Settings
 from toughen.training.setup import surroundings
 from toughen.training.stopping import Interrupted, any_of
+from toughen.training.trace.trace import trace_of
 from toughen.training.trackers import track
 from toughen.training.updates import Updates
 from toughen.training.validation import Validation, score, validate
@@ -70,7 +71,9 @@ class Trainer:
         self.model, self.method, self.batches, self.settings = model, method, batches, settings
         self.folder, self.accelerator, self.observer = folder, accelerator, observer
         self.at = Position()
-        self.updates = Updates(model, method, settings, accelerator, batches.probe.images[:2], len(batches.train))
+        self.trace = trace_of(settings.trace, model, method, batches.train, accelerator)
+        images, per_epoch = batches.probe.images[:2], len(batches.train)
+        self.updates = Updates(model, method, settings, accelerator, images, per_epoch, self.trace)
         share = batches.train.batch_size // accelerator.num_processes
         networks = [each for each in (model, self.updates.replica) if settings.compile and each is not None]
         self.passes = [CompiledPasses(network, share) for network in networks]
@@ -182,6 +185,7 @@ class Trainer:
     def train_on(self, batch: Batch, last: bool) -> None:
         """One step: its FLOPs counted if it is the first of its kind, else by compiled code if that is asked for."""
         batch = self.batches.soften(replace(batch, images=self.growth.resized(batch.images, self.at.epoch)))
+        self.trace.aim(self.place, self.meter.flops.get(self.kind))
         with ExitStack() as stack:
             if not self.meter.knows(self.kind):
                 stack.enter_context(self.meter.counting(self.kind, len(batch)))
@@ -226,7 +230,7 @@ class Trainer:
         reached = score(clean, robust, self.method.defends)
         self.watch.epoch_ended(row, sum(map(len, self.batches.validation)), settings.select == "best")
         best = self.at.end_epoch(row, reached, always=settings.select == "last")
-        track(accelerator, row)
+        track(accelerator, {**row, **self.trace.end_epoch(self.at.epoch)})
         self.observer.epoch_ended(row)
         self.save(ended=True, best=best)
 

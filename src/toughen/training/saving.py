@@ -71,6 +71,8 @@ class Saving:
         if self.accelerator.is_main_process:
             if ended:
                 self.pending.add("metrics", partial(write_rows, self.folder.metrics, self.position.rows))
+                for name, write in self.updates.trace.writes(self.folder).items():
+                    self.pending.add(name, write)
             if best:
                 self._save_model()
             self.pending.add("checkpoint", partial(save_state, self.folder.checkpoint, state))
@@ -89,12 +91,15 @@ class Saving:
             "seconds": at.seconds,
             "cost": self.meter.state_dict(),
             "watch": self.watch.state_dict(),
+            "trace": updates.trace.state_dict(),
             "split": self.batches.digest(),
             "model": updates.model.state_dict(),
             "method": updates.method.state_dict(),
             "optimizer": updates.optimizer.state_dict(),
             "averaged": None if updates.averaged is None else updates.averaged.state_dict(),
-            "processes": gather_object([{"sums": at.sums.state_dict(), **self.own.state_dict()}]),
+            "processes": gather_object(
+                [{"sums": at.sums.state_dict(), "trace": updates.trace.own_state(), **self.own.state_dict()}]
+            ),
         }
 
     def resume(self) -> None:
@@ -138,12 +143,14 @@ class Saving:
         at.best, at.seconds = state["best"], state["seconds"]
         if "watch" in state:  # checkpoints of before there were guards have none
             self.watch.load_state_dict(state["watch"])
+        updates.trace.load_state_dict(state.get("trace", {}))
         at.best_epoch = state.get("best_epoch", 0)
         earlier = read_rows(self.folder.metrics) if "rows" not in state else state["rows"]
         at.rows = [row for row in earlier if row["epoch"] <= at.epoch]
         own, process = state["processes"], self.accelerator.process_index
         if process < len(own):  # a process that the run did not have before draws from its fresh generators
             at.sums.load_state_dict(own[process]["sums"], self.accelerator.device)
+            updates.trace.load_own_state(own[process].get("trace", {}))
             self.own.load_state_dict(own[process])
 
     def _save_model(self) -> None:
@@ -158,6 +165,10 @@ class Saving:
         damaged = [self.folder.metrics] * (bool(at.rows) and is_damaged(self.folder.metrics))
         if damaged:
             self.pending.add("metrics", partial(write_rows, self.folder.metrics, at.rows))
+        for name, write in self.updates.trace.writes(self.folder).items():
+            if is_damaged(self.folder.path / name):
+                damaged.append(self.folder.path / name)
+                self.pending.add(name, write)
         if at.best_epoch and weights:
             damaged += weights
             source = next((each for each in (state, self._before()) if _ends_epoch(each, at.best_epoch)), None)

@@ -9,6 +9,7 @@ from toughen.training.averaging import Average
 from toughen.training.guards.settings import Guards
 from toughen.training.optimizer import MakeOptimizer, Schedule
 from toughen.training.ramps import GrowingEps, GrowingSize, GrowingSteps
+from toughen.training.trace.trace import Traced
 from toughen.training.weight_perturbation import AWP
 
 
@@ -37,6 +38,7 @@ class Settings:
     freeze: Sequence[str] = ()
     body_rate: float = 1.0
     attack_eps: GrowingEps | None = None
+    trace: Sequence[Traced] = ()
 
     @property
     def layout(self) -> torch.memory_format:

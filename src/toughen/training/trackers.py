@@ -82,7 +82,9 @@ def begin_trackers(accelerator: Accelerator, folder: RunFolder) -> None:
 
 def track(accelerator: Accelerator, row: Row) -> None:
     """Tell the trackers an epoch's figures, at its step."""
-    accelerator.log({name: figure for name, figure in row.items() if name != "step"}, step=int(row["step"]))
+    # A comma, between the names of two terms, is not for MLflow.
+    figures = {name.replace(", ", " - "): figure for name, figure in row.items() if name != "step"}
+    accelerator.log(figures, step=int(row["step"]))
 
 
 def end_trackers(accelerator: Accelerator, folder: RunFolder, accuracies: Mapping[str, float], step: int) -> None:

@@ -23,6 +23,7 @@ from toughen.training.guards.collapse import Cure
 from toughen.training.guards.memory import Thrift
 from toughen.training.optimizer import parameter_groups
 from toughen.training.settings import Settings
+from toughen.training.trace.trace import Trace
 
 Moves = list[tuple[Tensor, Tensor]]
 """Weights, each with what adversarial weight perturbation added to it."""
@@ -45,6 +46,7 @@ class Updates:
         looks: whether to look at what the next step's attack gains.
         gains: what the last attack that was looked at gained over noise.
         thrift: what passes do otherwise after one that did not fit into memory.
+        trace: what the run records of its steps.
 
     Args:
         model: the network to train, on the device.
@@ -53,6 +55,7 @@ class Updates:
         accelerator: device and precision.
         images: a few, to compare a replica for the attack with the network on.
         per_epoch: steps of an epoch.
+        trace: what the run records of its steps; default nothing.
     """
 
     def __init__(
@@ -63,8 +66,9 @@ class Updates:
         accelerator: Accelerator,
         images: Tensor,
         per_epoch: int,
+        trace: Trace | None = None,
     ) -> None:
-        self.method, self.settings, self.per_epoch = method, settings, per_epoch
+        self.method, self.settings, self.per_epoch, self.trace = method, settings, per_epoch, trace or Trace()
         self.accelerator, self.layout = accelerator, settings.layout
         self.model = lay_out(model, images, self.layout, self.dtype)
         for companion in method.children():
@@ -184,9 +188,11 @@ class Updates:
             with accelerator.autocast():
                 network, seed = self.method.inference_model(self.model), epoch * self.per_epoch + place
                 self.gains = gain(self.method, network, batch, perturbed.images, seed)
-        moved = self._moved_weights(batch, perturbed, epoch)
-        with moved as moves, nullcontext() if update else accelerator.no_sync(self.step):
+        self.trace.look(batch, perturbed)
+        moved, watched = self._moved_weights(batch, perturbed, epoch), self.trace.watching(batch, perturbed)
+        with moved as moves, nullcontext() if update else accelerator.no_sync(self.step), watched as tell:
             terms = self.step(batch, perturbed)
+            tell(terms)
             accelerator.backward(total(terms) / group_size)
         self.method.after_loss(batch, perturbed)
         if settings.awp is not None and settings.awp.decay_moved:

@@ -20,12 +20,15 @@ def cosine(first: Iterable[Tensor | None], second: Iterable[Tensor | None]) -> f
     >>> cosine([torch.tensor([1.0, 0.0]), None], [torch.tensor([-3.0, 0.0]), torch.tensor([4.0])])
     -0.6
     """
-    product, squares = 0.0, [0.0, 0.0]
+    sums: list[Tensor] = []  # product and squares of each parameter: a GPU is asked once
     for g, h in zip(first, second, strict=True):
-        if g is not None and h is not None:
-            product += float(torch.dot(g.flatten().double(), h.flatten().double()))
-        for place, each in enumerate((g, h)):
-            squares[place] += 0.0 if each is None else float(each.double().square().sum())
+        known = next((each for each in (g, h) if each is not None), None)
+        if known is not None:
+            x, y = (torch.zeros_like(known) if each is None else each for each in (g, h))
+            exact = torch.float32 if known.device.type == "mps" else torch.float64  # which that device does not have
+            x, y = x.flatten().to(exact), y.flatten().to(exact)
+            sums.append(torch.stack([x @ y, x @ x, y @ y]))
+    product, *squares = torch.stack(sums).sum(dim=0).tolist() if sums else (0.0, 0.0, 0.0)
     if not all(squares):
         return math.nan
     # Rounding may leave it an ulp outside.

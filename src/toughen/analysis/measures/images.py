@@ -5,31 +5,51 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from toughen.analysis.measures.outputs import probability_margin
 from toughen.losses import cross_entropy
 
-Weighting = Literal["arow", "cow", "mart", "uniform"]
+Weighting = Literal["arow", "cow", "mart", "margin", "uniform"]
 
 
 def image_weights(clean: Tensor, perturbed: Tensor, labels: Tensor, weighting: Weighting) -> Tensor:
-    """The weight that a method gives each image's regulariser, scaled to mean 1, (N,).
-
-    - arow: `1 - p_f(x')_y` (Yang et al. 2023)
-    - cow: `p_f(x)_y`, its ablation
-    - mart: `1 - p_f(x)_y` (Wang et al. 2020)
-    - uniform: 1, as TRADES
+    """`weights_by`, scaled to mean 1, (N,).
 
     >>> image_weights(torch.zeros(2, 2), torch.zeros(2, 2), torch.tensor([0, 1]), "arow")
     tensor([1., 1.])
     """
-    true_clean, true_perturbed = (torch.exp(-cross_entropy(each, labels)) for each in (clean, perturbed))
-    weights = {
-        "arow": 1 - true_perturbed,
-        "cow": true_clean,
-        "mart": 1 - true_clean,
-        "uniform": torch.ones_like(true_clean),
-    }[weighting]
+    weights = weights_by(weighting, labels, perturbed, clean)
     total = weights.mean()
     return weights / total if total > 0 else torch.ones_like(weights)
+
+
+def weights_by(weighting: Weighting, labels: Tensor, perturbed: Tensor, clean: Tensor) -> Tensor:
+    """The weight that a method gives each image's regulariser, in [0, 1], (N,).
+
+    - arow: `1 - p_f(x')_y` (Yang et al. 2023)
+    - cow: `p_f(x)_y`, its ablation
+    - mart: `1 - p_f(x)_y` (Wang et al. 2020)
+    - margin: `sigmoid(-10 (p_f(x')_y - max_{k != y} p_f(x')_k))`, the form of MAIL (Liu et al. 2021), whose slope and
+      bias are settings; here the bias is 0
+    - uniform: 1, as TRADES
+
+    >>> weights_by("margin", torch.tensor([0]), torch.zeros(1, 2), torch.zeros(1, 2))
+    tensor([0.5000])
+    """
+    match weighting:
+        case "arow":
+            return 1 - _of_label(perturbed, labels)
+        case "cow":
+            return _of_label(clean, labels)
+        case "mart":
+            return 1 - _of_label(clean, labels)
+        case "margin":
+            return torch.sigmoid(-10 * probability_margin(perturbed, labels))
+        case "uniform":
+            return torch.ones_like(_of_label(perturbed, labels))
+
+
+def _of_label(logits: Tensor, labels: Tensor) -> Tensor:
+    return torch.exp(-cross_entropy(logits, labels))
 
 
 def effective_share(weights: Tensor) -> float:
