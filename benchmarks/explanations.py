@@ -5,7 +5,7 @@
     python benchmarks/explanations.py --page                       # only the page's tables, from what is measured
 
 Each method, and each ablation, is trained with three seeds (its own network, order and held-out images); networks of a
-seed are shown the same 500 test images by `toughen analyze`. D2R's space of functions is a grid of `toughen sweep`.
+seed are shown the same test images by `toughen analyze`. D2R's space of functions is a grid of `toughen sweep`.
 Writes results/explanations.json after every step, so that a stopped benchmark goes on where it was. What the figures
 are held against, and the rule, are in explanations_claims.py.
 """
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 import toughen
 from common import RESULTS, machine
-from explanations_claims import IMAGES, METHODS, SEEDS, STUDIES, within
+from explanations_claims import METHODS, SEEDS, STUDIES, within
 from explanations_tables import page_with
 from toughen import methods
 from toughen.data import DataSource, Digits, Parquet
@@ -41,12 +41,13 @@ SUBSET = {"train": 3000, "test": 1000}
 
 @dataclass(frozen=True)
 class Setup:
-    """One data set: what all its runs share, what those of its sweeps do, and what varies in these."""
+    """One data set: what all its runs share, what those of its sweeps do and what varies there; images to analyze."""
 
     data: DataSource
     settings: dict[str, Any]
     sweep: dict[str, Any]
     grids: list[dict[str, list[Any]]] = field(default_factory=list)
+    images: int = 500
 
 
 def setup_of(name: str, cifar10: Path | None, runs: Path) -> Setup:
@@ -55,7 +56,8 @@ def setup_of(name: str, cifar10: Path | None, runs: Path) -> Setup:
         every = {"method.clean": FUNCTIONS, "method.adversarial": FUNCTIONS, "method.collaborative": [True, False]}
         sweep = {"epochs": 8, "batch_size": 64, "val_images": 400, "model": partial(SmallCNN, width=8)}
         return Setup(Digits(), {"epochs": 15}, sweep, [every])
-    data = Parquet(str(subset(cifar10, runs / "cifar10-subset")), name="CIFAR-10 (JPEG), 3,000 images")
+    # 16 x 16 pixels cost a quarter of 32 x 32.
+    data = Parquet(str(subset(cifar10, runs / "cifar10-subset")), size=16, name="CIFAR-10 (JPEG), 3,000 at 16 x 16")
     shared = {"threat": ThreatModel("linf", "8/255"), "precision": "bf16", "workers": 0}
     # The whole grid would take three hours: each side of the published pair varies alone.
     sides = [("clean", "adversarial"), ("adversarial", "clean")]
@@ -64,7 +66,8 @@ def setup_of(name: str, cifar10: Path | None, runs: Path) -> Setup:
         {f"method.{a}": FUNCTIONS, f"method.{b}": [published[b]], "method.collaborative": [True, False]}
         for a, b in sides
     ]
-    return Setup(data, {**shared, "epochs": 5, "val_images": 300}, {**shared, "epochs": 3, "val_images": 500}, grids)
+    own = {**shared, "epochs": 5, "batch_size": 64}
+    return Setup(data, {**own, "val_images": 300}, {**own, "val_images": 500}, grids, images=250)
 
 
 def subset(cifar10: Path | None, folder: Path) -> Path:
@@ -110,13 +113,13 @@ def train(setup: Setup, data: str, method: str, seed: int, runs: Path) -> None:
     print(f"{data} {method} {seed}: trained", flush=True)
 
 
-def analyze(data: str, study: str, seed: int, runs: Path) -> dict[str, Any]:
+def analyze(data: str, study: str, seed: int, images: int, runs: Path) -> dict[str, Any]:
     """A study's figures for its networks of one seed, and its claims' differences over images."""
     names, only = STUDIES[study]
     found = toughen.analyze(
         [str(folder_of(runs, data, name, seed)) for name in names],
         only=list(only),
-        images=IMAGES,
+        images=images,
         device="cpu",
         out=str(runs / data / f"analysis-{study}-{seed}"),
         overwrite=True,
@@ -162,7 +165,8 @@ def main() -> None:
     parser.add_argument("data", nargs="?", choices=["digits", "cifar10"])
     parser.add_argument("--cifar10", type=Path, help="a folder of CIFAR-10 as Parquet files")
     parser.add_argument("--runs", type=Path, default=Path("runs/explanations"))
-    parser.add_argument("--part", choices=["runs", "sweep"], help="one of the two only, for two terminals")
+    parser.add_argument("--seeds", type=int, nargs="+", choices=SEEDS, default=SEEDS, help="only these")
+    parser.add_argument("--part", choices=["runs", "sweep"], help="only this, for two terminals")
     parser.add_argument("--page", action="store_true", help="measure nothing")
     options = parser.parse_args()
     if options.data and not options.page:
@@ -175,14 +179,14 @@ def measure(options: argparse.Namespace) -> None:
     data, runs = options.data, options.runs
     setup = setup_of(data, options.cifar10, runs)
     if options.part != "sweep":
-        for seed in SEEDS:
+        for seed in options.seeds:
             for method in METHODS:
                 train(setup, data, method, seed, runs)
             for study in STUDIES:
                 if f"{data}/{study}/{seed}" not in read()["analyses"]:
-                    keep("analyses", f"{data}/{study}/{seed}", analyze(data, study, seed, runs))
+                    keep("analyses", f"{data}/{study}/{seed}", analyze(data, study, seed, setup.images, runs))
     if options.part != "runs":
-        for seed in SEEDS:
+        for seed in options.seeds:
             if f"{data}/{seed}" not in read()["sweeps"]:
                 keep("sweeps", f"{data}/{seed}", sweep(setup, data, seed, runs))
 

@@ -14,7 +14,6 @@ import numpy as np
 from toughen.analysis.explanation import Figure, mean_of
 
 SEEDS = (0, 1, 2)
-IMAGES = 500
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "Standard": ("Standard", {}),
     "TRADES": ("TRADES", {}),
@@ -140,10 +139,11 @@ def within(figures: Mapping[str, Mapping[str, Figure]], study: str) -> dict[str,
     """One seed's difference with its interval over images, for each claim on figures with a value an image."""
     found = {}
     for claim in CLAIMS:
-        if claim.study != study or claim.second is None:
+        of_images = not claim.first.figure.startswith(("conflict.", "features."))  # of batches, and of features
+        if claim.study != study or claim.second is None or not of_images:
             continue
         first, second = (figures[of.network][of.figure].values for of in (claim.first, claim.second))
-        if first is not None and second is not None and len(first) == len(second) > len(SEEDS):
+        if first is not None and second is not None:
             paired = mean_of(np.asarray(first) - np.asarray(second), "")
             found[claim.name] = [paired.value, *(paired.interval or ())]
     return found

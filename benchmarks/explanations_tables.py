@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
+
 from explanations_claims import CLAIMS, METHODS, PUBLISHED, SEEDS, STUDIES, Claim, Judged, judge
 
 
@@ -33,12 +35,15 @@ def judge_side(low: float, high: float) -> str:
 
 
 def text(judged: Judged) -> str:
-    """`0.12 (0.10 to 0.14)`."""
-    return f"{judged.value:+.3g} ({judged.interval[0]:+.2g} to {judged.interval[1]:+.2g})"
+    """`+0.12 (+0.10 to +0.14)`."""
+    if np.isinf(judged.interval).any():
+        return f"{judged.value:+.3g} (one seed)"
+    low, high = (round(bound, 6) + 0.0 for bound in judged.interval)
+    return f"{judged.value:+.3g} ({low:+.2g} to {high:+.2g})"
 
 
 HEAD = (
-    "| what the paper says | data | first | second | difference, 95 % over seeds | each seed by its images | here |\n"
+    "| what the paper says | data | first | second | first less second, 95 % over seeds | each seed by its images | here |\n"
     "|---|---|---|---|---|---|---|"
 )
 
@@ -75,10 +80,9 @@ def accuracy_table(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def sweep_rows(report: Mapping[str, Any], data: str) -> list[list[dict[str, Any]]] | None:
-    """The trials of D2R's sweep, one list a seed; None where a seed is missing."""
-    seeds = [report["sweeps"].get(f"{data}/{seed}") for seed in SEEDS]
-    return None if None in seeds else seeds  # type: ignore[return-value]
+def sweep_rows(report: Mapping[str, Any], data: str) -> list[list[dict[str, Any]]]:
+    """The trials of D2R's sweep, one list a seed, of the seeds that are measured."""
+    return [report["sweeps"][f"{data}/{seed}"] for seed in SEEDS if f"{data}/{seed}" in report["sweeps"]]
 
 
 def robust_of(rows: Sequence[Mapping[str, Any]], collaborative: bool) -> dict[tuple[str, str], float]:
@@ -92,7 +96,7 @@ def robust_of(rows: Sequence[Mapping[str, Any]], collaborative: bool) -> dict[tu
 
 def function_table(report: Mapping[str, Any], data: str) -> str:
     """D2R's table: accuracy with and without collaborative generation, mean over seeds; the best of each in bold."""
-    seeds = sweep_rows(report, data) or []
+    seeds = sweep_rows(report, data)
     means = {}
     for collaborative in (True, False):
         found = [robust_of(rows, collaborative) for rows in seeds]
@@ -116,7 +120,7 @@ def function_table(report: Mapping[str, Any], data: str) -> str:
 
 def function_claims(report: Mapping[str, Any], data: str) -> list[str]:
     """What D2R's paper says of its table, judged by the same rule."""
-    seeds = sweep_rows(report, data) or []
+    seeds = sweep_rows(report, data)
     with_cag, without = ([robust_of(rows, each) for rows in seeds] for each in (True, False))
     own = [each[PUBLISHED] for each in with_cag]
     others = [mean(value for pair, value in each.items() if pair != PUBLISHED) for each in with_cag]
@@ -134,22 +138,20 @@ def function_claims(report: Mapping[str, Any], data: str) -> list[str]:
 
 def places(report: Mapping[str, Any], data: str) -> str:
     """The published pair's place among all pairs, seed by seed."""
-    found = [robust_of(rows, True) for rows in sweep_rows(report, data) or []]
+    found = [robust_of(rows, True) for rows in sweep_rows(report, data)]
     ranks = [1 + sum(value > each[PUBLISHED] for value in each.values()) for each in found]
-    return f"{', '.join(map(str, ranks))} of {len(found[0])}"
+    return f"Place of the published pair, seed by seed: {', '.join(map(str, ranks))} of {len(found[0])}."
 
 
 def tables(report: Mapping[str, Any]) -> dict[str, str]:
     """The tables of the page by their names."""
-    swept = [data for data in dict.fromkeys(key.split("/")[0] for key in report["sweeps"]) if sweep_rows(report, data)]
+    swept = list(dict.fromkeys(key.split("/")[0] for key in report["sweeps"]))
     claims = [row for data in swept for row in function_claims(report, data)]
     return {
         "accuracies": accuracy_table(report),
         **{study: study_table(report, study) for study in STUDIES},
         **{f"D2R on {data}": function_table(report, data) for data in swept},
-        **{
-            f"D2R's places on {data}": f"The published pair's place, by seed: {places(report, data)}." for data in swept
-        },
+        **{f"D2R's places on {data}": places(report, data) for data in swept},
         "D2R": "\n".join([HEAD, *claims]),
     }
 
