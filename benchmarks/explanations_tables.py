@@ -43,7 +43,7 @@ def text(judged: Judged) -> str:
 
 
 HEAD = (
-    "| what the paper says | data | first | second | first less second, 95 % over seeds | each seed by its images | here |\n"
+    "| what the paper says | data | first | second | first less second, 95 % over seeds | seeds by images | here |\n"
     "|---|---|---|---|---|---|---|"
 )
 
