@@ -25,6 +25,7 @@ SCRIPTS: dict[str, list[str]] = {
     "evaluation.py": [],
     "loading.py": [],
     "scaling.py": [],
+    "trace.py": [],
     "peers.py": [],
     "startup.py": [],
 }

@@ -18,6 +18,7 @@ from toughen.analysis.measures.features import (
     fisher_ratio,
     intrinsic_dimension,
     linear_cka,
+    prototype_distances,
     usefulness,
 )
 from toughen.analysis.measures.images import effective_share, image_weights, overlap
@@ -301,3 +302,16 @@ def test_calibration_error_is_that_of_bins_in_a_loop():
         confidence, right = np.mean(rows[start : start + 10], axis=0)
         error += 0.1 * abs(confidence - right)
     assert calibration_error(logits, labels, bins=10) == pytest.approx(error)
+
+
+def test_distances_to_a_prototype_are_those_to_the_mean_of_the_class():
+    features, labels = drawn(30, 5), torch.arange(30) % 3
+    means = [features[labels == k].mean(dim=0) for k in range(3)]
+    plain = torch.tensor(
+        [math.dist(x.tolist(), means[k].tolist()) for x, k in zip(features, labels.tolist(), strict=True)]
+    )
+    found = prototype_distances(features, labels)
+    torch.testing.assert_close(found, (plain / plain.square().mean().sqrt()).double())
+    turn = torch.tensor(special_ortho_group.rvs(5, random_state=0))
+    torch.testing.assert_close(prototype_distances(7 * features @ turn + 5, labels), found)
+    assert prototype_distances(torch.ones(4, 2), torch.tensor([0, 0, 1, 1])).tolist() == [0.0] * 4

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from toughen.analysis.course import conflict_course
 from toughen.analysis.explanation import (
     Explained,
     Explanation,
@@ -41,16 +42,17 @@ class GradientConflict(Explanation):
 
     def explain(self, explained: Explained) -> Insight | None:
         """Cosines of every pair of terms."""
+        course, curves = conflict_course(explained.record)
         training = explained.training
         if training is None:
-            return None
+            return Insight(curves[0].sees, course, curves) if curves else None
         with seeded(explained.seed):
             batches = training.batches[: self.batches]
             found = [term_cosines(gradients_in_training(training, batch)) for batch in batches]
         pairs = list(found[0]) if found else []
         if not pairs:
             return Insight("The loss has one term that reaches the network, so nothing can conflict.")
-        figures: dict[str, Figure] = {}
+        figures: dict[str, Figure] = dict(course)
         for pair in pairs:
             cosines = [each[pair]["all"] for each in found]
             figures[f"cosine/{pair}"] = mean_of(
@@ -72,7 +74,7 @@ class GradientConflict(Explanation):
             {"values": grid, "rows": pairs, "columns": groups, "range": (-1, 1)},
         )
         columns = {pair: [each[pair]["all"] for each in found] for pair in pairs}
-        return Insight(sentence, figures, [picture], {"batch": list(range(len(found))), **columns})
+        return Insight(sentence, figures, [picture, *curves], {"batch": list(range(len(found))), **columns})
 
 
 def gradients_in_training(training: Training, batch: Batch) -> dict[str, dict[str, Tensor | None]]:

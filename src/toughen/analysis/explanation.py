@@ -15,6 +15,7 @@ from toughen.batch import Batch
 from toughen.evaluation.statistics.intervals import wilson
 from toughen.methods import Method
 from toughen.threat import ThreatModel
+from toughen.training.trace.record import Record
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Explained:
         seed: of all draws.
         batch_size: images to compute together.
         training: how it was trained; None where only the network is known.
+        record: what its training recorded of itself; empty for most.
         transferred: what an attack on other networks makes of the first images, by the network's name.
     """
 
@@ -62,6 +64,7 @@ class Explained:
     seed: int = 0
     batch_size: int = 128
     training: Training | None = None
+    record: Record = field(default_factory=Record)
     transferred: Mapping[str, Tensor] = field(default_factory=dict)
 
     def generator(self) -> torch.Generator:

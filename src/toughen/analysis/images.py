@@ -5,17 +5,21 @@ from typing import get_args
 
 import torch
 
+from toughen.analysis.course import weights_course
 from toughen.analysis.explanation import Explained, Explanation, Figure, Insight, Picture, interval_text, share_of
 from toughen.analysis.measures.images import Weighting, effective_share, image_weights
 from toughen.analysis.measures.outputs import probability_margin
+from toughen.analysis.prototypes import prototypes
 from toughen.analysis.sizes import figures_of_sizes, perturbation_sizes, picture_of_sizes
 
 
 class HardImages(Explanation):
-    """The least robust images, the smallest perturbation each needs, and the weights that ARoW, CoW and MART give them.
+    """The least robust and the least typical images, the smallest perturbation each needs, and how methods weigh them.
 
-    Least robust are those of the smallest margin under attack. ARoW's paper argues that more weight belongs on images
-    that are less robust. Failures of several runs are compared image by image where they are analysed together.
+    Least robust are those of the smallest margin under attack, least typical those farthest from the mean features of
+    their class. ARoW's paper argues that more weight belongs on images that are less robust. Failures of several runs
+    are compared image by image where they are analysed together. A run that was trained with `--trace weights` shows
+    how its images were weighed from epoch to epoch.
 
     Args:
         shown: how many images are shown.
@@ -23,7 +27,7 @@ class HardImages(Explanation):
     """
 
     title = "Hard images"
-    source = "Yang, Kong, Kim 2023 (ARoW); Wang et al. 2020 (MART); Croce & Hein 2020 (FAB)"
+    source = "Yang, Kong, Kim 2023 (ARoW); Wang et al. 2020 (MART); Croce & Hein 2020 (FAB); Snell et al. 2017"
 
     def __init__(self, shown: int = 8, measured: int = 200) -> None:
         self.shown, self.measured = shown, measured
@@ -51,6 +55,9 @@ class HardImages(Explanation):
             )
         sizes = perturbation_sizes(explained.first(self.measured))
         figures |= figures_of_sizes(sizes, explained.generator())
+        typical, portraits, distances = prototypes(explained, failed)
+        figures |= typical
+        own = None if explained.training is None else explained.training.method.weighting
         order = margins.argsort()
         rows = {
             "least robust": explained.images[order[: self.shown]].cpu(),
@@ -65,6 +72,7 @@ class HardImages(Explanation):
         )
         pictures = [
             Picture("images", "Least and most robust images", sentence, {"rows": rows}),
+            *portraits,
             picture_of_sizes(sizes, figures),
             Picture(
                 "histogram",
@@ -73,11 +81,14 @@ class HardImages(Explanation):
                 {name: each.tolist() for name, each in weights.items()},
                 ("weight, mean 1", "images"),
             ),
+            *weights_course(explained.record, own),
         ]
         unmeasured = [math.nan] * (len(margins) - len(sizes))
         arrays = {"margin": margins.tolist(), "failed": failed.tolist(), "smallest": sizes.tolist() + unmeasured} | {
             f"weight_{name}": each.tolist() for name, each in weights.items()
         }
+        if distances:
+            arrays["prototype_distance"] = distances
         return Insight(sentence, figures, pictures, arrays)
 
 

@@ -30,6 +30,7 @@ from toughen.run import RunFolder
 from toughen.settings.stored import stored_object
 from toughen.settings.trust import obeying_trust
 from toughen.threat import ThreatModel
+from toughen.training.trace.record import read_record
 
 ATTACK = PGD(steps=20, keep_best=True, loss="margin")
 BATCHES = 8
@@ -167,7 +168,10 @@ def _network(
     places = places[torch.randperm(len(places), generator=torch.Generator().manual_seed(seed))]
     images, labels = (each.to(device) for each in test.subset(places))
     training = as_trained(folder, train, name, BATCHES)
-    return Explained(folder.name, model, images, images, labels, test.classes, threat, seed, training=training)
+    return Explained(
+        folder.name, model, images, images, labels, test.classes, threat, seed, training=training,
+        record=read_record(folder),
+    )  # fmt: skip
 
 
 def _attacked(network: Explained) -> Explained:

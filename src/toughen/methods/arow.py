@@ -79,6 +79,7 @@ class ARoW(Method):
         self.lam = lam
         self.smoothing = smoothing
         self.weight: Weight = weight
+        self.weighting = weight
         self.inner: Inner = inner
         self.attack = of_kind("method.attack", attack, GradientAttack)
 

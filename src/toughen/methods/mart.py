@@ -61,6 +61,8 @@ class MART(Method):
         attack: the inner maximum, an attack on the label.
     """
 
+    weighting = "mart"
+
     def __init__(self, lam: float = 5.0, attack: PGD = PGD(steps=10, start="normal")) -> None:
         super().__init__()
         check_number("method.lam", lam, "a weight", least=0)

@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from toughen.analysis.measures.images import Weighting
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.contracts import check_image_form, check_labels, check_model, of_kind
@@ -86,6 +87,8 @@ class Method(nn.Module, ABC):
     """Source of random starts, on the model's device; None is torch's global one. Set by `under`."""
     defends: bool = True
     """Whether it trains for robustness; if so the checkpoint is chosen by robust accuracy, else by clean accuracy."""
+    weighting: Weighting | None = None
+    """How its regulariser weighs the images, where it does and that is one of the published ways."""
     memories: tuple[str, ...] = ()
     """Buffers of a row for every training image. The method keeps them equal in all processes; the loop does not."""
 

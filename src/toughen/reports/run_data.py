@@ -1,7 +1,7 @@
 """The files of a run folder, read once for its report."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from toughen.run import RunFolder
 from toughen.run.manifest import check
 from toughen.training.guards.events import read_events
 from toughen.training.log import read_rows
+from toughen.training.trace.record import Record, read_record
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class RunData:
         evaluations: all of a run's, as folder name and result, the headline first; empty for one of them.
         images: data.json: classes and counts of the run's images, what was odd and left out; None in older runs.
         events: what the guards of the training found and did, in words.
+        record: what the training recorded of itself, where it did.
         before: the network that the run started from; None where it was a new one.
     """
 
@@ -58,6 +60,7 @@ class RunData:
     events: tuple[str, ...] = ()
     images: RunImages | None = None
     before: StartEvaluation | None = None
+    record: Record = field(default_factory=Record)
 
     def class_title(self, label: int) -> str:
         """Name of a class, or its number where the result does not name it; below 0 is no prediction."""
@@ -88,6 +91,7 @@ def read_run(folder: RunFolder) -> RunData:
         events=tuple(map(str, read_events(folder.events))),
         images=folder.read_data(),
         before=_read_start(RunFolder(folder.before)),
+        record=read_record(folder),
     )
 
 

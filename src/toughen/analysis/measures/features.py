@@ -24,6 +24,23 @@ def fisher_ratio(features: Tensor, labels: Tensor) -> float:
     return between / within if within else math.inf if between else 0.0
 
 
+def prototype_distances(features: Tensor, labels: Tensor) -> Tensor:
+    """Euclidean distance of each image's features to the mean of its class, the class's prototype, (N,), at least 0.
+
+    Snell, Swersky, Zemel, Prototypical Networks for Few-shot Learning, 2017. In units of the root mean square of all of
+    them, so that networks can be compared: small is typical, large an outlier.
+
+    >>> prototype_distances(torch.tensor([[0.0], [2.0], [5.0], [9.0]]), torch.tensor([0, 0, 1, 1])).square()
+    tensor([0.4000, 0.4000, 1.6000, 1.6000], dtype=torch.float64)
+    """
+    x, found = features.double(), torch.zeros(len(features), dtype=torch.float64, device=features.device)
+    for label in labels.unique():
+        own = labels == label
+        found[own] = (x[own] - x[own].mean(dim=0)).norm(dim=1)
+    scale = found.square().mean().sqrt()
+    return found / scale if scale > 0 else found
+
+
 def linear_cka(first: Tensor, second: Tensor) -> float:
     """Linear centred kernel alignment of two features of the same images, in [0, 1] (Kornblith et al. 2019).
 

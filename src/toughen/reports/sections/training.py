@@ -7,6 +7,10 @@ from toughen.reports.plots import legend, line_plot
 from toughen.reports.run_data import RunData
 from toughen.reports.sections import Section
 from toughen.reports.text import duration
+from toughen.training.trace.record import Record
+
+Wanted = tuple[str, str, str, dict[str, list[float] | None]]
+"""Name, title, unit and values by name of a plot."""
 
 
 def build(run: RunData) -> dict[str, Any] | None:
@@ -19,11 +23,12 @@ def build(run: RunData) -> dict[str, Any] | None:
     losses = {"total": metrics.get("train_loss")} | {
         name.removeprefix("loss/"): values for name, values in metrics.items() if name.startswith("loss/")
     }
-    wanted: list[tuple[str, str, str, dict[str, list[float] | None]]] = [
+    wanted: list[Wanted] = [
         ("validation", "Accuracy on the validation split", "%", accuracy),
         ("losses", "Training loss and its terms", "", losses),
         ("rate", "Learning rate", "", {"learning rate": metrics.get("lr")}),
     ]
+    wanted += _recorded(run.record, epochs)
     plots = []
     for name, title, unit, series in wanted:
         known = {key: values for key, values in series.items() if values and any(map(math.isfinite, values))}
@@ -31,6 +36,21 @@ def build(run: RunData) -> dict[str, Any] | None:
             drawing = line_plot(epochs, known, name=name, title=title, unit=unit)
             plots.append({"title": title, "svg": drawing, "legend": legend(known, unit)})
     return {"plots": plots, "facts": _facts(metrics), "events": run.events} if plots else None
+
+
+def _recorded(record: Record, epochs: list[float]) -> list[Wanted]:
+    """What `--trace` recorded, where it did."""
+
+    def course(prefix: str) -> dict[str, list[float] | None]:
+        known = {name: dict(zip(*each, strict=True)) for name, each in record.course(prefix).items() if "/" not in name}
+        return {name: [values.get(epoch, math.nan) for epoch in epochs] for name, values in known.items()}
+
+    broken = {"images": course("broken").get("")} | course("on_broken/")
+    return [
+        ("conflict", "Cosine between the gradients of the loss terms", "", course("cosine/")),
+        ("shares", "Share of images that each weighting counts (Kish)", "%", course("effective_share/")),
+        ("broken", "Weight on images that the attack broke", "%", broken),
+    ]
 
 
 def _facts(metrics: dict[str, list[float]]) -> list[str]:
