@@ -36,6 +36,7 @@ STUDIES: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "ARoW": (["TRADES", "CoW", "ARoW"], ("bound", "images", "outputs")),
 }
 """Networks that are analysed together, and the explanations that are asked for."""
+Verdict = Literal["confirmed", "not confirmed", "not to be told"]
 PUBLISHED = ("gap", "kl")
 """D2R's functions of the clean and of the adversarial distribution."""
 
@@ -154,7 +155,7 @@ class Judged(NamedTuple):
 
     value: float
     interval: tuple[float, float]
-    verdict: Literal["confirmed", "not confirmed", "not to be told"]
+    verdict: Verdict
 
 
 def judge(differences: Sequence[float], side: Literal["higher", "lower"]) -> Judged:

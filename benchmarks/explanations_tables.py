@@ -1,12 +1,13 @@
 """The tables of docs/explanations.md, from results/explanations.json."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from explanations_claims import CLAIMS, METHODS, PUBLISHED, SEEDS, STUDIES, Claim, Judged, judge
+from explanations_claims import CLAIMS, METHODS, PUBLISHED, SEEDS, STUDIES, Claim, Judged, Verdict, judge
 
 
 def claim_row(report: Mapping[str, Any], data: str, claim: Claim) -> str:
@@ -52,6 +53,30 @@ def study_table(report: Mapping[str, Any], study: str) -> str:
     """All claims of a study."""
     rows = [claim_row(report, data, claim) for claim in CLAIMS if claim.study == study for data in data_sets(report)]
     return "\n".join([HEAD, *rows])
+
+
+def summary_table(report: Mapping[str, Any]) -> str:
+    """How many claims of each study came out how, by data set."""
+    sets = list(dict.fromkeys([*data_sets(report), *swept_sets(report)]))
+    lines = [f"| paper | {' | '.join(sets)} |", "|---" * (len(sets) + 1) + "|"]
+    for study in (*STUDIES, "D2R"):
+        cells = []
+        for data in sets:
+            if study == "D2R":
+                rows = function_claims(report, data) if data in swept_sets(report) else []
+            else:
+                own = [claim for claim in CLAIMS if claim.study == study and data in data_sets(report)]
+                rows = [claim_row(report, data, claim) for claim in own]
+            counts = Counter(row.split("**")[-2] for row in rows)
+            words = [f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict]]
+            cells.append(", ".join(words) or "not measured")
+        lines.append(f"| {study} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def swept_sets(report: Mapping[str, Any]) -> list[str]:
+    """The data sets on which D2R's sweep was made, for one seed or more."""
+    return list(dict.fromkeys(key.split("/")[0] for key in report["sweeps"]))
 
 
 def data_sets(report: Mapping[str, Any]) -> list[str]:
@@ -145,14 +170,15 @@ def places(report: Mapping[str, Any], data: str) -> str:
 
 def tables(report: Mapping[str, Any]) -> dict[str, str]:
     """The tables of the page by their names."""
-    swept = list(dict.fromkeys(key.split("/")[0] for key in report["sweeps"]))
+    swept = swept_sets(report)
     claims = [row for data in swept for row in function_claims(report, data)]
     return {
+        "summary": summary_table(report),
         "accuracies": accuracy_table(report),
         **{study: study_table(report, study) for study in STUDIES},
         **{f"D2R on {data}": function_table(report, data) for data in swept},
         **{f"D2R's places on {data}": places(report, data) for data in swept},
-        "D2R": "\n".join([HEAD, *claims]),
+        "D2R": "\n".join([HEAD, *claims]) if claims else "Not measured yet.",
     }
 
 

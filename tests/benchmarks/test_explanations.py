@@ -11,7 +11,7 @@ from scipy.stats import ttest_1samp, ttest_rel
 
 from explanations import FUNCTIONS, method_of
 from explanations_claims import CLAIMS, METHODS, PUBLISHED, SEEDS, STUDIES, judge, within
-from explanations_tables import function_claims, function_table, page_with, study_table
+from explanations_tables import function_claims, function_table, page_with, study_table, summary_table
 from toughen.analysis.explanation import Figure
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +76,7 @@ def test_every_claim_is_judged_by_its_own_side(effect: float, verdict: str) -> N
         rows = study_table(report, study).splitlines()[2:]
         assert len(rows) == sum(claim.study == study for claim in CLAIMS)
         assert all(row.endswith(f"**{verdict}** |") for row in rows)
+        assert f"| {study} | {len(rows)} {verdict} |" in summary_table(report)
 
 
 def test_the_table_of_functions() -> None:
