@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from toughen.attacks.fab import FAB
     from toughen.attacks.gradient import GradientAttack
     from toughen.attacks.hop_skip_jump import HopSkipJump
+    from toughen.attacks.malt import MALT
     from toughen.attacks.pgd import FGSM, PGD
     from toughen.attacks.spsa import SPSA
     from toughen.attacks.square import Square
@@ -23,6 +24,7 @@ __all__ = [
     "EOT",
     "FAB",
     "FGSM",
+    "MALT",
     "PGD",
     "SPSA",
     "Attack",

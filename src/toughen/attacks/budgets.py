@@ -7,6 +7,7 @@ from toughen.attacks.apgd import APGD, PGD_IS_WEAK
 from toughen.attacks.autoattack import AutoAttack
 from toughen.attacks.base import PlannedAttack
 from toughen.attacks.eot import in_the_mean
+from toughen.attacks.malt import MALT
 from toughen.attacks.pgd import FGSM, PGD
 from toughen.attacks.spsa import SPSA
 from toughen.attacks.square import Square
@@ -14,8 +15,9 @@ from toughen.errors import InputError, did_you_mean
 from toughen.losses import LabelledLoss
 from toughen.threat import Norm
 
-Budget = Literal["quick", "standard", "thorough", "none"]
-"""quick: FGSM, and PGD-20 on the margin with 5 restarts, in l1 APGD-20; standard: FGSM, PGD-20 and AutoAttack standard;
+Budget = Literal["quick", "fast", "standard", "thorough", "none"]
+"""quick: FGSM, and PGD-20 on the margin with 5 restarts, in l1 APGD-20; fast: FGSM, PGD-20 on the margin and MALT, then
+AutoAttack on a sample of what these left (see `audit_attack`); standard: FGSM, PGD-20 and AutoAttack standard;
 thorough: standard, then PGD-100 with 10 restarts on cross-entropy, margin and DLR, and Square with 20,000 queries, each
 of these on the images that all before it left; none: only attacks that are named beside it."""
 
@@ -24,6 +26,10 @@ _FGSM = PlannedAttack("fgsm", FGSM())
 
 def _quick(num_classes: int, norm: Norm) -> tuple[PlannedAttack, ...]:
     return (_FGSM, search(norm, steps=20, restarts=5, survivors_only=False))
+
+
+def _fast(num_classes: int, norm: Norm) -> tuple[PlannedAttack, ...]:
+    return (_FGSM, search(norm, steps=20, restarts=1, survivors_only=False), PlannedAttack("malt", MALT(), True))
 
 
 def _standard(num_classes: int, norm: Norm) -> tuple[PlannedAttack, ...]:
@@ -50,6 +56,7 @@ def _thorough(num_classes: int, norm: Norm) -> tuple[PlannedAttack, ...]:
 
 _BUDGETS: dict[Budget, Callable[[int, Norm], tuple[PlannedAttack, ...]]] = {
     "quick": _quick,
+    "fast": _fast,
     "standard": _standard,
     "thorough": _thorough,
     "none": lambda num_classes, norm: (),
@@ -90,3 +97,12 @@ def further_attacks(protocol: Mapping[str, Any]) -> tuple[PlannedAttack, ...]:
     """What follows in an evaluation of this protocol, each on the images that all before it left."""
     attacks = (PlannedAttack(name, each, True) for name, each in zip(FURTHER, (Square(1000), SPSA()), strict=True))
     return in_the_mean(tuple(attacks), int(protocol["eot"]))
+
+
+AUDIT = "audit"
+"""Name of the attack that shows, on a sample, what those of a cheap budget have left to AutoAttack."""
+
+
+def audit_attack(num_classes: int) -> PlannedAttack:
+    """AutoAttack, for images that all attacks before it left."""
+    return PlannedAttack(AUDIT, AutoAttack(num_classes), survivors_only=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from toughen.attacks.base import OwnAttacks, PlannedAttack, own_attacks
-from toughen.attacks.budgets import attacks_of
+from toughen.attacks.budgets import attacks_of, audit_attack
 from toughen.attacks.eot import Averaged, in_the_mean
 from toughen.attacks.fast_search import SearchPrecision, choose_search, in_precision
 from toughen.attacks.transfer import check_source, transfers
@@ -76,6 +76,7 @@ class EvaluationPlan:
         settings: what was asked for.
         spec: all of it as plain data, with its key.
         fresh: a copy of the model that was asked nothing; None where it cannot be copied.
+        audit: what a sample of the images that the attacks left is shown; None where the budget has no audit.
     """
 
     model: nn.Module
@@ -87,22 +88,12 @@ class EvaluationPlan:
     settings: EvaluationSettings
     spec: EvaluationSpec
     fresh: nn.Module | None = None
+    audit: PlannedAttack | None = None
 
     @property
     def analyses(self) -> tuple[Analysis, ...]:
         """What is studied after the attacks: first what the checks need, where they are wanted."""
         return (*([SelfChecks()] if self.settings.checks else []), *self.settings.analyses)
-
-    def batch(self, number: int) -> Batch:
-        """A batch on the CPU, checked.
-
-        Raises:
-            InputError: images or labels that do not fit their contract.
-        """
-        indices = self.indices.split(self.spec.size)[number]
-        batch = Batch(*self.images.subset(indices), indices)
-        batch.check(len(self.images.classes))
-        return batch
 
 
 def prepare(
@@ -142,7 +133,10 @@ def prepare(
             averaged = still if eot == 1 else Averaged(still, eot)
             batch_size = largest_batch(averaged, few[:1], len(chosen))
     planned = (*attacks_of(settings.budget, num_classes, threat.norm), *own_attacks(attacks), *transfers(transfer))
-    planned = in_the_mean(in_precision(planned, search), eot)
+    planned, audits = (
+        in_the_mean(in_precision(attacks, search), eot)
+        for attacks in (planned, (audit_attack(num_classes),) if settings.budget == "fast" else ())
+    )
     _check_columns([attack.name for attack in planned])
     settings = settings.changed(batch_size=batch_size, precision=search)
     protocol: dict[str, Any] = {
@@ -153,6 +147,9 @@ def prepare(
         "data": data_facts(images, split, chosen.split(batch_size)),
         "model": facts,
     }
+    audit = audits[0] if audits else None
+    if audit is not None:
+        protocol["audit"] |= {"attack": audit.settings(threat)}
     batch = _spread(images, chosen).to(where)
     with frozen(model, where) as still:
         looked_at = (batch.images, batch.labels, images.labels[chosen], images.labels, images.classes)
@@ -166,7 +163,8 @@ def prepare(
         if finding.severity == "doubt":
             warnings.warn(finding.message, ToughenWarning, stacklevel=2)
     spec = EvaluationSpec(plain(protocol), findings, answers)
-    return EvaluationPlan(_attackable(model, findings), images, threat, planned, chosen, where, settings, spec, fresh)
+    attackable = _attackable(model, findings)
+    return EvaluationPlan(attackable, images, threat, planned, chosen, where, settings, spec, fresh, audit)
 
 
 def _check_columns(names: Sequence[str]) -> None:

@@ -5,8 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from toughen.attacks.budgets import AUDIT
 from toughen.errors import InputError, did_you_mean
+from toughen.evaluation.audit import is_estimate
 from toughen.evaluation.checks.doubts import reasons
+from toughen.evaluation.statistics.audit import interval_beyond
 from toughen.evaluation.statistics.intervals import clopper_pearson
 
 _TERM = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*(\d*\.?\d+)\s*(%?)\s*")
@@ -40,12 +43,13 @@ class Condition:
         """A lower bound must lie below the whole 95 % interval of `clopper_pearson`, an upper bound above it.
 
         So a model whose true share just misses the bound passes by chance in at most 2.5 % of samples, however few
-        images there are. Where they are too few to show the bound at all, the reason says so.
+        images there are. Where they are too few to show the bound at all, the reason says so. Of an estimate from an
+        audit the interval allows for what was not audited, too; see `interval_beyond`.
         """
         figure = result["robust_accuracy"] if self.figure == "robust" else result["figures"][self.figure]
-        held, n = int(figure["held"]), int(figure["n"])
-        low, high = clopper_pearson(held, n)
-        said = f"{self.figure} {held / n:.4f}, exact 95 % interval {low:.4f} to {high:.4f} (n = {n:,})"
+        n = int(figure["n"])
+        low, high = _interval(self.figure, figure, result)
+        said = f"{self.figure} {figure['accuracy']:.4f}, exact 95 % interval {low:.4f} to {high:.4f} (n = {n:,})"
         if self.sign in (">=", ">"):
             met = low >= self.bound if self.sign == ">=" else low > self.bound
             end = f"lower end {low:.4f} {'>=' if met else 'below'} {self.bound:g}"
@@ -56,6 +60,14 @@ class Condition:
             possible = clopper_pearson(0, n)[1] <= self.bound
         few = "" if possible else f"; {n:,} images are too few to show it, whatever they give: use more"
         return RequirementResult(met, f"{self}: {said}: {end}{few}")
+
+
+def _interval(name: str, figure: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[float, float]:
+    """The exact interval; of an audit's estimate that which allows for both samples."""
+    if name not in ("robust", AUDIT) or not is_estimate(result):
+        return clopper_pearson(int(figure["held"]), int(figure["n"]))
+    counts = (result["audit"][each] for each in ("left", "audited", "broken"))
+    return interval_beyond(int(figure["n"]), *counts, clopper_pearson)
 
 
 class Checks:

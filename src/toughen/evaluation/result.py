@@ -7,15 +7,16 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.torch import save_file
 from torch import Tensor
 
-from toughen.attacks.budgets import FURTHER, further_attacks
-from toughen.errors import RunError
-from toughen.evaluation.checks import run_checks
+from toughen.attacks.budgets import AUDIT
+from toughen.evaluation.audit import said_of
 from toughen.evaluation.checks.doubts import reasons
 from toughen.evaluation.gallery import gallery, read_gallery
-from toughen.evaluation.records.batches import CLEAN, BatchResult, join_batches
+from toughen.evaluation.joined import join
+from toughen.evaluation.records.batches import BatchResult
 from toughen.evaluation.records.spec import EvaluationSpec, plain
 from toughen.evaluation.records.verdicts import SCHEMA, Verdicts
 from toughen.evaluation.requirement import RequirementResult
@@ -161,49 +162,42 @@ def summarise(
     Raises:
         RunError: no batch went through its first attack.
     """
-    done: dict[int, dict[str, BatchResult]] = {}
-    for unit in units:
-        done.setdefault(unit.batch, {})[unit.name] = unit
-    names, numbers = _finished(spec, done)
-    threat = ThreatModel(spec.protocol["threat"]["norm"], spec.protocol["threat"]["eps"])
-    later = {attack.name: attack.settings(threat) for attack in further_attacks(spec.protocol)}
-    further = [name for name in later if names == spec.attacks and all(name in done[number] for number in numbers)]
-    attacks = {**spec.protocol["attacks"], **{name: plain(later[name]) for name in further}}
-    planned, names = names, (*names, *further)
-    batches = [[done[number][name] for name in (CLEAN, *names)] for number in numbers]
-    again = together(spec, [done[number][name] for number in numbers for name in planned])
-    verdicts = join_batches(batches, {**spec.protocol, "attacks": attacks})
-    flat = [unit for batch in batches for unit in batch]
-    preflight, checks = [finding.plain() for finding in spec.findings], run_checks(verdicts, analyses or {}, again)
-    due = (*spec.attacks, *(FURTHER if reasons({"preflight": preflight, **checks}) else ()))
-    missing = [name for name in due if name not in names]
-    complete = not missing and len(verdicts) == spec.n
+    whole = join(spec, units, analyses or {})
+    verdicts, audit, names = whole.verdicts, whole.audit, tuple(whole.attacks)
+    missing = [name for name in whole.due if name not in names]
+    complete = not missing and whole.due_of_audit is None and len(verdicts) == spec.n
+    audited = audit if AUDIT in names else None
     warnings = [
-        *([] if complete else _incomplete(spec, missing, len(verdicts), reason)),
+        *([] if complete else _incomplete(spec, missing, len(verdicts), reason, whole.due_of_audit)),
+        *([] if audited is None else [said_of(audited.facts())]),
         *(f"not run ({reason}): {name}" for name in skipped),
         *spec.warnings,
-        *([_followed(verdicts, further)] if further else []),
-        *(warning for unit in flat for warning in unit.warnings),
+        *([_followed(verdicts, whole.further)] if whole.further else []),
+        *(warning for unit in whole.units for warning in unit.warnings),
     ]
-    versions, differing = _versions(flat)
+    versions, differing = _versions(whole.units)
     result = {
         "schema": SCHEMA,
         "key": spec.key,
         "complete": complete,
-        "planned": {"n": spec.n, "attacks": list(due)},
-        "robust_accuracy": verdicts.robust_accuracy(),
-        "figures": {name: verdicts.accuracy(name) for name in ("clean", *names)},
-        **spec.protocol,
-        "attacks": {name: attacks[name] for name in names},
-        **({"further": further} if further else {}),
+        "planned": {"n": spec.n, "attacks": list(whole.due)},
+        "robust_accuracy": audited.headline(verdicts.robust()) if audited else verdicts.robust_accuracy(),
+        "figures": {
+            name: audited.headline(verdicts.held(AUDIT)) if audited and name == AUDIT else verdicts.accuracy(name)
+            for name in ("clean", *names)
+        },
+        **{name: value for name, value in spec.protocol.items() if name != "audit"},
+        "attacks": dict(whole.attacks),
+        **({"further": list(whole.further)} if whole.further else {}),
+        **({} if audit is None else {"audit": audit.facts()}),
         "n": len(verdicts),
         "versions": versions,
-        "seconds": {name: round(sum(u.seconds for u in flat if u.name == name), 3) for name in names},
-        "repeated": {name: sum(u.repeated for u in flat if u.name == name) for name in names},
-        "preflight": preflight,
+        "seconds": {name: round(sum(u.seconds for u in whole.units if u.name == name), 3) for name in names},
+        "repeated": {name: sum(u.repeated for u in whole.units if u.name == name) for name in names},
+        "preflight": [finding.plain() for finding in spec.findings],
         "probe": plain(spec.probe),
-        "judged_again": again,
-        **checks,
+        "judged_again": dict(whole.again),
+        **whole.checks,
         "per_class": per_class(verdicts, spec.protocol["data"]["classes"]),
         "confusion": confusion(verdicts, len(spec.protocol["data"]["classes"])),
         "calibration": calibration(verdicts),
@@ -213,46 +207,14 @@ def summarise(
     }
     if spec.protocol["precision"] == "fp32":
         del result["repeated"]
-    pictures = [[unit.pictures for unit in batch[1:]] for batch in batches]
-    held = verdicts.robust()
-    ends = [sum(spec.images_in(number) for number in numbers[: place + 1]) for place in range(len(numbers))]
-    robust = [held[end - spec.images_in(number) : end] for number, end in zip(numbers, ends, strict=True)]
-    return Evaluation(verdicts, result, gallery(pictures, robust))
+    pictures = [[unit.pictures for unit in batch[1:]] for batch in whole.batches]
+    ends = np.cumsum([len(batch[0].table) for batch in whole.batches])
+    return Evaluation(verdicts, result, gallery(pictures, np.split(verdicts.robust(), ends[:-1])))
 
 
-def doubted(spec: EvaluationSpec, units: Sequence[BatchResult], analyses: Mapping[str, Any]) -> bool:
-    """Whether the figure is not to be believed as it stands; the units of whole batches in order, or none."""
-    found: dict[str, Any] = {"preflight": [finding.plain() for finding in spec.findings]}
-    if units:
-        size = 1 + len(spec.attacks)
-        rows = [units[start : start + size] for start in range(0, len(units), size)]
-        found |= run_checks(join_batches(rows, spec.protocol), analyses, together(spec, units))
-    return bool(reasons(found))
-
-
-def together(spec: EvaluationSpec, units: Sequence[BatchResult]) -> dict[str, Any]:
-    """How fresh copies judged the images of all attacks; see `judge_again`. `random` as in `EvaluationSpec`."""
-    told = [unit.again for unit in units if unit.again]
-    return {
-        **{name: sum(each[name] for each in told) for name in ("n", "differ", "lost", "won")},
-        "copied": all(each["copied"] for each in told),
-        "random": spec.random,
-    }
-
-
-def _finished(spec: EvaluationSpec, done: Mapping[int, Mapping[str, BatchResult]]) -> tuple[tuple[str, ...], list[int]]:
-    for count in range(len(spec.attacks), 0, -1):
-        names = spec.attacks[:count]
-        numbers = [number for number in sorted(done) if done[number].keys() >= {CLEAN, *names}]
-        if numbers:
-            return names, numbers
-    raise RunError(
-        f"nothing can be said yet: no batch of {spec.size} images has gone through its first attack; give more "
-        "time (--time_limit), or smaller batches (--batch_size)"
-    )
-
-
-def _incomplete(spec: EvaluationSpec, missing: Sequence[str], n: int, reason: str) -> list[str]:
+def _incomplete(
+    spec: EvaluationSpec, missing: Sequence[str], n: int, reason: str, due_of_audit: int | None
+) -> list[str]:
     why = f" ({reason})" if reason else ""
     warnings = [f"incomplete{why}: {n:,} of {spec.n:,} planned images are evaluated"]
     if missing:
@@ -260,6 +222,8 @@ def _incomplete(spec: EvaluationSpec, missing: Sequence[str], n: int, reason: st
             f"incomplete{why}: not run: {', '.join(missing)}; the robust accuracy is an upper bound of what the "
             "planned attacks would leave"
         )
+    if due_of_audit is not None:
+        warnings.append(f"incomplete{why}: the audit has not come as far as was asked for")
     return warnings
 
 

@@ -1,6 +1,5 @@
 """From a model, images and a threat model to a verdict an image and the figures that follow from them."""
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,21 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from toughen.attacks.base import OwnAttacks, PlannedAttack
-from toughen.attacks.budgets import further_attacks
+from toughen.attacks.budgets import AUDIT, further_attacks
 from toughen.data.source import ImageSet, Split
 from toughen.evaluation.analyses.base import Analysis, AnalysisContext
-from toughen.evaluation.gallery import candidates
+from toughen.evaluation.checks.doubts import reasons
+from toughen.evaluation.joined import Joined, join
 from toughen.evaluation.memory import Memory
 from toughen.evaluation.plan import EvaluationPlan, prepare
 from toughen.evaluation.progress import Pace, Progress, Step
-from toughen.evaluation.records.batches import CLEAN, BatchResult, attack_table, clean_table
+from toughen.evaluation.records.batches import CLEAN, BatchResult
 from toughen.evaluation.records.provenance import versions
 from toughen.evaluation.records.shards import Shard
 from toughen.evaluation.records.spec import plain
 from toughen.evaluation.records.store import VerdictStore
-from toughen.evaluation.result import Evaluation, doubted, summarise
+from toughen.evaluation.result import Evaluation, summarise
 from toughen.evaluation.settings import EvaluationSettings
-from toughen.evaluation.verify import Clean, Outcome, judge, judge_again, judge_clean
+from toughen.evaluation.unit import Units
+from toughen.evaluation.verify import Clean, Outcome
 from toughen.models.deadline import Deadline, TimeUp
 from toughen.models.inference import frozen
 from toughen.random_state import seeded
@@ -112,10 +113,8 @@ class Runner:
         self._numbers = [number for number in range(plan.spec.batches) if shard.takes(number)]
         self._images = sum(map(plan.spec.images_in, self._numbers))
         self._late = ""
-        self._about: dict[str, Any] = {
-            "versions": versions(plan.device),
-            "shard": str(shard) if shard.count > 1 else None,
-        }
+        about = {"versions": versions(plan.device), "shard": str(shard) if shard.count > 1 else None}
+        self._units = Units(plan, self.memory, about)
         if self.store is not None:
             if not begun:
                 self.store.begin()
@@ -136,8 +135,9 @@ class Runner:
                     # What an earlier call found stays found, whether or not this one asks for it.
                     asked = {analysis.name for analysis in plan.analyses}
                     self.analyses |= {name: note for name, note in self.store.notes().items() if name not in asked}
-                # Of a shard only the preflight can tell.
-                if doubted(plan.spec, self.batches if self.shard.count == 1 else [], self.analyses):
+                if self.plan.audit is not None and self.shard.count == 1:
+                    self._audit(judged, self.plan.audit)
+                if self._doubted():
                     self.batches.extend(self._further(judged))
                 self._say(Step(self._images, self._images, "", 0.0))
             except TimeUp:
@@ -202,84 +202,81 @@ class Runner:
                 yield result
             done += size
 
+    def _audit(self, model: nn.Module, attack: PlannedAttack) -> None:
+        """AutoAttack on a sample of what the others left, part by part, until it is enough."""
+        whole = self._joined()
+        while whole.audit is not None and (number := whole.due_of_audit) is not None:
+            rows = torch.from_numpy(whole.audit.parts[number])
+            part = None if self._keep else self._stored(number, AUDIT)
+            if part is None or part.table["index"].to_pylist() != self.plan.indices[rows].tolist():
+                self.deadline.check()
+                self._say(Step(self.plan.spec.n, self.plan.spec.n, AUDIT, None))
+                position = whole.audit.accuracy.audited
+                clean = self._units.clean(model, rows, position)
+                part, outcome = self._units.attacked(model, number, attack, clean, None, position, pictures=False)
+                self._take(rows, outcome, outcome.attacked)
+                self._write(part)
+            self.batches.append(part)
+            whole = self._joined()
+
     def _further(self, model: nn.Module) -> Iterator[BatchResult]:
         """Attacks without gradients on what the others left: the figure is doubted, and the lower one is reported."""
-        for place, number in enumerate(self._numbers):
-            mine = [result for result in self.batches if result.batch == number]
-            survivors = torch.from_numpy(np.logical_and.reduce([result.held for result in mine]))
+        for batch in self._joined().batches:
+            number = batch[0].batch
+            survivors = torch.from_numpy(np.logical_and.reduce([result.held for result in batch]))
             clean = self._clean(model, number)
             for attack in further_attacks(self.plan.spec.protocol):
                 result = None if self._keep else self._stored(number, attack.name)
                 if result is None:
                     self.deadline.check()
                     self._say(Step(self.plan.spec.n, self.plan.spec.n, attack.name, None))
-                    result = self._compute(model, number, attack, clean, survivors, place)
+                    result = self._compute(model, number, attack, clean, survivors)
                 survivors = survivors & torch.from_numpy(result.held.copy())
                 yield result
+
+    def _joined(self) -> Joined:
+        return join(self.plan.spec, self.batches, self.analyses)
+
+    def _doubted(self) -> bool:
+        """Whether the figure, as it stands, is not to be believed; of a shard only the preflight can tell."""
+        if self.batches and self.shard.count == 1:
+            return bool(self._joined().doubts)
+        return bool(reasons({"preflight": [finding.plain() for finding in self.plan.spec.findings]}))
 
     def _stored(self, number: int, name: str) -> BatchResult | None:
         return None if self.store is None else self.store.read(number, name)
 
+    def _write(self, unit: BatchResult) -> None:
+        if self.store is not None:
+            self.store.write(unit)
+
+    def _rows(self, number: int) -> Tensor:
+        return torch.arange(len(self.plan.indices)).split(self.plan.spec.size)[number]
+
     def _clean(self, model: nn.Module, number: int) -> Clean:
-        settings, batch = self.plan.settings, self.plan.batch(number)
-
-        def found(model: nn.Module) -> Clean:
-            with seeded(settings.seed + number * self.plan.spec.size):
-                return judge_clean(model, batch, self.plan.device, settings.eot)
-
-        return self.memory.enough_for(found, model)
+        return self._units.clean(model, self._rows(number), number * self.plan.spec.size)
 
     def _compute(
-        self,
-        model: nn.Module,
-        number: int,
-        attack: PlannedAttack | None,
-        clean: Clean,
-        survivors: Tensor | None,
-        place: int = -1,
+        self, model: nn.Module, number: int, attack: PlannedAttack | None, clean: Clean, survivors: Tensor | None
     ) -> BatchResult:
-        """A batch under one attack or none; the images that it ends with are kept at `place`."""
-        plan, position = self.plan, number * self.plan.spec.size
-        indices = plan.indices.split(plan.spec.size)[number]
+        """A batch under one attack or none."""
+        position = number * self.plan.spec.size
         if attack is None:
-            result = BatchResult(number, CLEAN, clean_table(clean, indices), **self._about)
+            result = self._units.unattacked(number, clean)
         else:
-            outcome, again = self.memory.enough_for(
-                lambda model: self._judge(model, attack, clean, survivors, position), model
-            )
-            if self._keep:
-                assert survivors is not None
-                tried = survivors & outcome.attacked
-                self.adversarial[place][tried] = outcome.adversarial[tried]
-            result = BatchResult(
-                number,
-                attack.name,
-                attack_table(attack.name, outcome, clean, indices),
-                seconds=outcome.seconds,
-                warnings=outcome.warnings,
-                repeated=outcome.repeated,
-                again=again,
-                pictures=candidates(position, clean, outcome),
-                **self._about,
-            )
-        if self.store is not None:
-            self.store.write(result)
+            result, outcome = self._units.attacked(model, number, attack, clean, survivors, position)
+            if survivors is not None:
+                self._take(self._rows(number), outcome, survivors & outcome.attacked)
+        self._write(result)
         return result
 
-    def _judge(
-        self, model: nn.Module, attack: PlannedAttack, clean: Clean, survivors: Tensor | None, position: int
-    ) -> tuple[Outcome, dict[str, int]]:
-        """What an attack achieves on a batch, and how a copy sees it again."""
-        plan = self.plan
-        how: dict[str, Any] = {"seed": plan.settings.seed + position, "passes": plan.settings.eot}
-        with seeded(how["seed"]):
-            outcome = judge(model, clean, attack, plan.threat, survivors=survivors, **how)
-        how["random"] = plan.spec.random
-        if plan.fresh is None:
-            return outcome, judge_again(None, model, clean, outcome, **how)
-        # The copy is copied, so that each batch is the first that it sees.
-        with frozen(copy.deepcopy(plan.fresh), plan.device) as fresh:
-            return outcome, judge_again(self.memory.asked(fresh), model, clean, outcome, **how)
+    def _take(self, rows: Tensor, outcome: Outcome, tried: Tensor) -> None:
+        """Keep the images that an attack ended with, where they are wanted."""
+        if self._keep:
+            of_shard = {number: place for place, number in enumerate(self._numbers)}
+            for row, image in zip(rows[tried].tolist(), outcome.adversarial[tried], strict=True):
+                number, place = divmod(row, self.plan.spec.size)
+                self.adversarial[of_shard[number]][place] = image
 
 
 def analyse(plan: EvaluationPlan, analyses: Sequence[Analysis], *, time_limit: float | None = None) -> dict[str, Any]:

@@ -22,13 +22,21 @@ them, which in sorted data are of few classes. random: drawn with the evaluation
 """
 
 
+OnDoubt = Literal["standard", "stop"]
+"""What budget fast does where its figure is doubted: AutoAttack on all that is left, or no more."""
+
+
 @dataclass(frozen=True)
 class EvaluationSettings:
     """How a model is evaluated.
 
     Attributes:
-        budget: attacks to run: quick (FGSM, PGD-20), standard (FGSM, PGD-20, AutoAttack), thorough (more of each), or
-            none but those that are named beside it.
+        budget: attacks to run: quick (FGSM, PGD-20), fast (these, MALT, and AutoAttack on a sample of what is left),
+            standard (FGSM, PGD-20, AutoAttack), thorough (more of each), or none but those that are named beside it.
+        width: budget fast: points that the 95 % interval of AutoAttack's accuracy on these images may be wide; its
+            sample grows until it is no wider.
+        audit: budget fast: the share of the images that are left which that sample may grow to.
+        on_doubt: budget fast: where its figure is doubted, run AutoAttack on all images that are left, or stop.
         test_images: number of test images; default all.
         sample: which of them: by_class (like the whole set, the same for every seed), first, or random (by the seed).
         seed: of the attacks, and of a random sample.
@@ -50,6 +58,9 @@ class EvaluationSettings:
     """
 
     budget: Budget = "standard"
+    width: float = 1.0
+    audit: float = 0.125
+    on_doubt: OnDoubt = "standard"
     test_images: int | None = None
     sample: Sample = "by_class"
     seed: int = 0
@@ -62,7 +73,7 @@ class EvaluationSettings:
     time_limit: float | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("budget", Budget), ("sample", Sample), ("precision", SearchPrecision)):
+        for name, known in _CHOICES.items():
             value = getattr(self, name)
             if value not in get_args(known):
                 raise InputError(f"{name}: unknown {value!r}; {did_you_mean(str(value), get_args(known))}")
@@ -71,6 +82,11 @@ class EvaluationSettings:
             if value not in (None, "auto"):
                 check_number(name, value, least=least, whole=True)
         check_seed("seed", self.seed)
+        check_number("width", self.width, "points", least=0, most=100, such="1")
+        check_number("audit", self.audit, "a share", above=0, most=1, such="0.125")
+        for name in _OF_FAST if self.budget != "fast" else ():
+            if getattr(self, name) != getattr(type(self), name):
+                raise InputError(f"{name}: it is of budget fast, and the budget is {self.budget}; add --budget fast")
         if self.time_limit is not None:
             check_number("time_limit", self.time_limit, "seconds", above=0)
         check_names(self.analyses)
@@ -88,8 +104,13 @@ class EvaluationSettings:
 
     def protocol(self) -> Mapping[str, Any]:
         """What verdicts depend on."""
-        return {name: getattr(self, name) for name in SETTINGS if name not in _BESIDE}
+        fast = {"audit": {"width": self.width, "share": self.audit, "on_doubt": self.on_doubt}}
+        return {name: getattr(self, name) for name in SETTINGS if name not in _BESIDE} | (
+            fast if self.budget == "fast" else {}
+        )
 
 
+_CHOICES = {"budget": Budget, "sample": Sample, "precision": SearchPrecision, "on_doubt": OnDoubt}
+_OF_FAST = ("width", "audit", "on_doubt")
 SETTINGS = tuple(each.name for each in fields(EvaluationSettings))
-_BESIDE = ("checks", "analyses", "device", "time_limit")
+_BESIDE = ("checks", "analyses", "device", "time_limit", *_OF_FAST)

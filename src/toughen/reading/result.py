@@ -224,6 +224,18 @@ class _Analyses(TypedDict):
     self_checks: NotRequired[_SelfChecks]
 
 
+class _Audit(TypedDict):
+    """What AutoAttack says of a sample of what cheap attacks left; before it has begun, what was asked for."""
+
+    left: Count
+    audited: Count
+    broken: Count
+    estimate: Share
+    interval: Interval
+    upper: Share
+    suspicious: bool
+
+
 class Result(TypedDict):
     """A result.json of schema 1; what came to be after its first version may be missing."""
 
@@ -236,6 +248,7 @@ class Result(TypedDict):
     threat: _Threat
     attacks: dict[str, AttackSettings]
     further: NotRequired[list[str]]
+    audit: NotRequired[_Audit]
     budget: str
     sample: str
     n: Count
@@ -272,6 +285,9 @@ def check_result(value: Any) -> None:
     figures = [value["robust_accuracy"], *value["figures"].values()]
     if any(figure["held"] > figure["n"] for figure in figures):
         raise UnfitError("held: expected at most n in every figure")
+    audit = value.get("audit", {"broken": 0, "audited": 0, "left": 0})
+    if not audit["broken"] <= audit["audited"] <= audit["left"] <= value["n"]:
+        raise UnfitError("audit: expected broken <= audited <= left <= n")
 
 
 def check_analyses(value: Any) -> None:

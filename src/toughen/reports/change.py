@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from toughen.evaluation.audit import is_estimate
 from toughen.evaluation.records.verdicts import figure
 from toughen.evaluation.statistics.intervals import mcnemar
 from toughen.reports.run_data import RunData
@@ -42,10 +43,17 @@ class Change:
 def changes_of(run: RunData) -> dict[str, Change]:
     """Clean and robust accuracy before and after; empty where the start is not known under this threat and images.
 
+    An audit's estimate has no change either: what it leaves open would count as gained.
+
     Robust before is under fewer attacks, which flatters only the network before.
     """
     start, end = run.before, run.verdicts
-    if start is None or end is None or start.result.get("threat") != run.result.get("threat"):
+    if (
+        start is None
+        or end is None
+        or is_estimate(run.result)
+        or start.result.get("threat") != run.result.get("threat")
+    ):
         return {}
     if start.result["data"].get("sha256") != run.result["data"].get("sha256"):
         return {}

@@ -72,7 +72,7 @@ def compare_runs(folders: Sequence[RunFolder]) -> Comparison:
     Figures are comparable only when they were made on the same images, under the same threat model, with the
     same attacks. The largest group of runs that agree in all of these is ranked (of two equally large ones
     the one that comes first); every other run is listed with what differs. A run whose figure may be too high comes
-    after those whose figure is not doubted.
+    after those whose figure is not doubted. Estimates of an audit are ranked, but not tested.
 
     Raises:
         RunError: a run without a result (the message has the command that makes it), or with verdicts that
@@ -85,10 +85,11 @@ def compare_runs(folders: Sequence[RunFolder]) -> Comparison:
     ordered = sorted(
         (run for run in runs if run.protocol == common), key=lambda run: (bool(run.masked), -run.robust["accuracy"])
     )
-    tests = paired_tests([(run.folder, run.robust) for run in ordered])
-    ranked = tuple(
-        replace(run, rank=rank, paired=test) for rank, (run, test) in enumerate(zip(ordered, tests, strict=True), 1)
-    )
+    # Verdicts that an audit did not complete cannot be paired: their estimates compare by their intervals.
+    exact = [] if ordered[0].estimated else [run for run in ordered if not run.estimated]
+    tests = paired_tests([(run.folder, run.robust) for run in exact])
+    tested = {run.name: test for run, test in zip(exact, tests, strict=True)}
+    ranked = tuple(replace(run, rank=rank, paired=tested.get(run.name)) for rank, run in enumerate(ordered, 1))
     protocol = ", ".join(f"{name} {common[name]}" for name in ("data", "test images", "threat", "budget"))
     return Comparison(ranked, others, _differing([*ranked, *others]), protocol, seed_groups(ranked))
 

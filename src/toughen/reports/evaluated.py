@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from toughen.evaluation.audit import is_estimate
 from toughen.evaluation.checks.doubts import reasons
 from toughen.reports.pairing import Paired
 from toughen.reports.text import class_name, flatten, model_name, threat_short
@@ -28,6 +29,7 @@ class Evaluated:
         rank: place among the runs, from 1; None where its figures cannot be compared with the ranked ones.
         paired: the test against the best; None for the best itself and for unranked runs.
         obstacle: why it is not ranked; empty where it is.
+        estimated: whether its robust accuracy is an audit's estimate: its verdicts are not those of all attacks.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Evaluated:
     rank: int | None = None
     paired: Paired | None = None
     obstacle: str = ""
+    estimated: bool = False
 
 
 def read_evaluated(folders: Sequence[RunFolder]) -> list[Evaluated]:
@@ -68,6 +71,7 @@ def _evaluated(name: str, folder: RunFolder) -> Evaluated:
         robust=result["robust_accuracy"],
         settings=flatten({key: value for key, value in config.items() if key != "out"}) if trained else {},
         masked=tuple(check["title"] for check in reasons(result)),
+        estimated=is_estimate(result),
     )
 
 

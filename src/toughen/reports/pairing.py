@@ -44,6 +44,8 @@ def paired_tests(runs: Sequence[tuple[RunFolder, Mapping[str, Any]]]) -> list[Pa
     Raises:
         RunError: verdicts that cannot be read, do not give the recorded figure, or are of other images.
     """
+    if not runs:
+        return []
     tables = [_robust(folder, recorded) for folder, recorded in runs]
     tests = []
     for (folder, _), table in zip(runs[1:], tables[1:], strict=True):

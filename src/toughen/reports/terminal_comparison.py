@@ -48,6 +48,8 @@ def _show_ranking(comparison: Comparison, console: Console) -> None:
     if len(comparison.ranked) > 1:
         note = "diff, p: points to the best run, and exact McNemar test on the same images, Holm-corrected"
         console.print(Text(note, style="dim"))
+    if estimated := [run.name for run in comparison.ranked if run.estimated]:
+        console.print(Text(f"estimated by an audit, without a test: {', '.join(estimated)}", style="dim"))
 
 
 def _show_groups(groups: Sequence[SeedGroup], console: Console) -> None:

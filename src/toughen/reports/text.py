@@ -99,7 +99,8 @@ def attack_title(name: str) -> str:
         return f"transfer from {name.removeprefix('transfer_')}"
     if name.startswith("further_"):
         return f"further: {name.removeprefix('further_').replace('square', 'Square').replace('spsa', 'SPSA')}"
-    return {"clean": "No attack", "fgsm": "FGSM", "autoattack": "AutoAttack", "square": "Square"}.get(name, name)
+    known = {"clean": "No attack", "fgsm": "FGSM", "autoattack": "AutoAttack", "square": "Square", "malt": "MALT"}
+    return {**known, "audit": "AutoAttack, by audit"}.get(name, name)
 
 
 def threat_short(threat: Mapping[str, Any]) -> str:

@@ -37,4 +37,9 @@ def reasons(result: Mapping[str, Any]) -> list[dict[str, Any]]:
         if finding["severity"] == "doubt" and finding["name"] in BINDING
     ]
     suspected = result.get("masking_suspected", [])
-    return found + [check for check in result.get("checks", []) if check["name"] in suspected]
+    found += [check for check in result.get("checks", []) if check["name"] in suspected]
+    audit = result.get("audit") or {"suspicious": False}
+    if audit["suspicious"] and audit["audited"] < audit["left"]:
+        said = f"AutoAttack broke {audit['broken']:,} of {audit['audited']:,} images that the fast attacks left"
+        found.append({"name": "audit", "title": "AutoAttack finds little that the fast attacks left", "message": said})
+    return found

@@ -19,7 +19,9 @@ from filecmp import cmp
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from toughen.attacks.budgets import AUDIT
 from toughen.errors import RunError, ToughenWarning
+from toughen.evaluation.audit import is_estimate
 from toughen.evaluation.records.spec import EvaluationSpec
 from toughen.evaluation.records.store import same_answers
 from toughen.evaluation.result import Evaluation
@@ -68,7 +70,8 @@ class Evaluations:
         """Each with its result, the headline first; a damaged one is left out with a `ToughenWarning`.
 
         The headline is the one that compares with RobustBench, or comes nearest to it: of the run's own network, data
-        and threat model, complete, by AutoAttack standard, of the most images, by the largest budget; the newest.
+        and threat model, complete, by AutoAttack standard, or an estimate of it, of the most images, by the largest
+        budget; the newest.
         """
         found = []
         for path in sorted(self.path.glob("*/result.json")):
@@ -205,11 +208,12 @@ def _facts(evaluation: EvaluationSpec | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _rank(result: Mapping[str, Any], threat: Mapping[str, Any] | None) -> tuple[Any, ...]:
-    budgets, attack = ("quick", "standard", "thorough"), result["attacks"].get("autoattack")
+    budgets, attacks = ("quick", "fast", "standard", "thorough"), result["attacks"]
+    attack = attacks.get("autoattack", attacks.get(AUDIT))
     return (
         threat is None or result["threat"] == threat,
         result.get("complete", True),
-        attack is not None and (1 + attack.get("standard", False)),
+        0 if attack is None else 1 if is_estimate(result) else 2 + attack.get("standard", False),
         result["robust_accuracy"]["n"],
         budgets.index(result["budget"]) if result["budget"] in budgets else -1,
         result.get("created", ""),

@@ -95,6 +95,7 @@ def merge_parts(found: Sequence[VerdictStore], *, reason: str = "", partial: boo
             elif number not in missing:
                 missing.append(number)
         units += [unit for parts in found for name in FURTHER if (unit := parts.read(number, name)) is not None]
+    units += [unit for parts in found for unit in parts.audited()]
     if missing and not partial:
         raise RunError(_what_is_missing(spec, units, missing))
     return summarise(spec, units, analyses=_analyses(found), reason=reason)

@@ -17,7 +17,9 @@ from typing import Any, TypedDict
 import pyarrow.compute as pc
 from safetensors.torch import save_file
 
+from toughen.attacks.budgets import AUDIT
 from toughen.errors import RunError, ToughenWarning
+from toughen.evaluation.audit import is_of_audit, parts_of
 from toughen.evaluation.gallery import read_candidates
 from toughen.evaluation.records.batches import CLEAN, BatchResult, DamagedError
 from toughen.evaluation.records.probe import what_changed
@@ -99,12 +101,20 @@ class VerdictStore:
 
     def _check(self, unit: BatchResult, batch: int, name: str) -> None:
         """Raise unless a unit is the one that its file's name says, of as many images and classes as planned."""
-        if (unit.batch, unit.name, len(unit.table)) != (batch, name, self.spec.images_in(batch)):
+        images = len(unit.table) if name == AUDIT else self.spec.images_in(batch)
+        if (unit.batch, unit.name, len(unit.table)) != (batch, name, images):
             raise UnfitError(f"it holds {len(unit.table)} images of batch {unit.batch} under {unit.name}")
         classes = len(self.spec.protocol.get("data", {}).get("classes", [])) or None
         columns = ("label", "clean_prediction") if name == CLEAN else (f"{name}_prediction",)
         if classes and any((pc.max(unit.table[column]).as_py() or 0) >= classes for column in columns):
             raise UnfitError(f"expected labels and predictions below {classes}")
+
+    def audited(self) -> list[BatchResult]:
+        """The parts of an audit that follow each other from the first on."""
+        units: list[BatchResult] = []
+        while (unit := self.read(len(units), AUDIT)) is not None:
+            units.append(unit)
+        return units
 
     def note(self, name: str, facts: Mapping[str, Any]) -> None:
         """Keep the result of an analysis."""
@@ -140,7 +150,9 @@ class VerdictStore:
         """
         self.begin()
         columns = [field.name for field in CLEAN_FIELDS]
-        for name in (CLEAN, *verdicts.attacks):
+        for unit in parts_of(verdicts, self.spec, result["versions"]):
+            self.write(unit)
+        for name in (CLEAN, *(name for name in verdicts.attacks if name != AUDIT)):
             own = [field.name for field in attack_fields(name, True) if field.name in verdicts.table.column_names]
             table = verdicts.table.select(columns if name == CLEAN else ["index", *own]).replace_schema_metadata(None)
             for batch in range(self.spec.batches):
@@ -155,7 +167,7 @@ class VerdictStore:
                         unit,
                         seconds=result["seconds"].get(name, 0.0),
                         repeated=result.get("repeated", {}).get(name, 0),
-                        warnings=tuple(result["warnings"]) if name == CLEAN else (),
+                        warnings=tuple(each for each in result["warnings"] if name == CLEAN and not is_of_audit(each)),
                         again=result.get("judged_again", {}) if name == verdicts.attacks[0] else {},
                     )
                 self.write(unit)

@@ -1,5 +1,6 @@
 """How many of the images that a cheap attack left an expensive one would break, from a sample of them that grows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,38 @@ def audited_accuracy(images: int, left: int, audited: int, found: int, confidenc
     return AuditedAccuracy(
         estimate, ((left - high) / images, (left - low) / images), (left - found) / images, audited, found
     )
+
+
+def interval_beyond(
+    images: int,
+    left: int,
+    audited: int,
+    found: int,
+    of_share: Callable[[int, int, float], tuple[float, float]],
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Interval of the accuracy among all images, of which the evaluated ones are a sample; first four as above.
+
+    Two things may be missed: how many of these images the expensive attack would leave, and what that says of others.
+    Each gets half of what the confidence allows; the first gets nothing where all that were left are audited.
+
+    Args:
+        images: N.
+        left: R.
+        audited: n.
+        found: k.
+        of_share: from successes, trials and confidence to an interval, such as `wilson`.
+        confidence: of both together.
+
+    >>> from toughen.evaluation.statistics.intervals import wilson
+    >>> interval_beyond(1000, 500, 500, 10, wilson) == wilson(490, 1000)
+    True
+    """
+    if audited == left:
+        return of_share(left - found, images, confidence)
+    half = (1 + confidence) / 2
+    low, high = bounds_while_drawing(left, audited, found, half)
+    return of_share(left - high, images, half)[0], of_share(left - low, images, half)[1]
 
 
 def bounds_while_drawing(population: int, drawn: int, found: int, confidence: float = 0.95) -> tuple[int, int]:

@@ -1,0 +1,281 @@
+"""Budget fast: which images AutoAttack is shown, until when, and what is said of the rest."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+import zoo
+from torch import nn
+
+from toughen.attacks import FGSM, AutoAttack
+from toughen.attacks.base import PlannedAttack
+from toughen.attacks.budgets import AUDIT, attacks_of
+from toughen.data import ImageSet
+from toughen.errors import InputError
+from toughen.evaluation import (
+    Evaluation,
+    EvaluationSettings,
+    Requirement,
+    Runner,
+    Shard,
+    evaluate_model,
+    find_parts,
+    merge_parts,
+)
+from toughen.evaluation.audit import Audit, parts_of
+from toughen.evaluation.plan import prepare
+from toughen.evaluation.records.batches import BatchResult
+from toughen.evaluation.records.store import VerdictStore
+from toughen.evaluation.statistics.intervals import clopper_pearson
+from toughen.models.inference import classes_of, frozen
+from toughen.run import RunFolder
+from toughen.threat import ThreatModel
+
+pytestmark = pytest.mark.usefixtures("short_autoattack", "short_self_checks", "short_further")
+
+N, SIZE = 30, 10
+THREAT = ThreatModel("linf", 0.1)
+GIVEN: dict[str, Any] = {"budget": "fast", "test_images": N, "batch_size": SIZE, "device": "cpu", "checks": False}
+
+
+def fast(network: nn.Module, images: ImageSet, **settings: Any) -> Evaluation:
+    return evaluate_model(network, images, THREAT, **{**GIVEN, **settings})
+
+
+@pytest.fixture(scope="module")
+def half(robust_network, images, short_autoattack) -> Evaluation:
+    """About half of what is left is audited, in two parts."""
+    return fast(robust_network, images, audit=0.7)
+
+
+@pytest.fixture
+def weak_attacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cheap attacks of the budget are blind."""
+    weak = (PlannedAttack("fgsm", FGSM(step_size=0.001)),)
+    monkeypatch.setattr("toughen.evaluation.plan.attacks_of", lambda budget, num_classes, norm: weak)
+
+
+def test_the_estimate_says_what_was_shown_and_what_broke(robust_network, images, half: Evaluation) -> None:
+    audit, verdicts, robust = half.result["audit"], half.verdicts, half.result["robust_accuracy"]
+    left = np.logical_and.reduce([verdicts.held(name) for name in ("clean", "fgsm", "pgd20_margin", "malt")])
+    seen = verdicts.table["audit_prediction"].is_valid().to_numpy()
+    assert audit["left"] == left.sum() and audit["audited"] == seen.sum() == np.ceil(0.7 * left.sum())
+    assert (seen <= left).all() and audit["broken"] == int((seen & ~verdicts.held(AUDIT)).sum())
+    assert robust["accuracy"] == audit["estimate"] == half.result["figures"][AUDIT]["accuracy"]
+    assert audit["interval"][0] <= audit["estimate"] <= audit["upper"] == verdicts.robust().mean() == robust["held"] / N
+    assert robust["interval"][0] < audit["interval"][0] and half.result["complete"]
+    assert any("is an estimate" in warning for warning in half.result["warnings"])
+
+
+def test_a_part_is_attacked_as_a_call_of_autoattack_attacks_it(robust_network, images, half: Evaluation) -> None:
+    plan = prepare(robust_network, images, THREAT, **GIVEN, audit=0.7)
+    part = parts_of(half.verdicts, plan.spec, {})[1]
+    rows = torch.tensor(part.table["index"].to_pylist())
+    pictures, labels = images.subset(rows)
+    with frozen(robust_network, "cpu") as judged:
+        seed = torch.Generator().manual_seed(SIZE)  # the first part had as many images
+        found = AutoAttack(10).run(judged, pictures, labels, THREAT, seed).adversarial
+        held = (classes_of(judged, found) == labels).tolist()
+    assert part.table[AUDIT].to_pylist() == held
+
+
+def test_all_that_is_left_audited_is_exact(robust_network, images) -> None:
+    whole = fast(robust_network, images, audit=1, width=0, test_images=SIZE)
+    audit, robust = whole.result["audit"], whole.result["robust_accuracy"]
+    assert audit["audited"] == audit["left"] > 0
+    assert audit["interval"] == [audit["estimate"]] * 2 == [robust["held"] / SIZE] * 2
+    assert robust == whole.verdicts.robust_accuracy()
+    assert not whole.result["planned"]["attacks"][len(attacks_of("fast", 10, "linf")) + 1 :]
+
+
+def test_it_stops_where_the_interval_is_as_narrow_as_asked(robust_network, images) -> None:
+    audit = fast(robust_network, images, audit=1, width=99).result["audit"]
+    assert audit["audited"] == 0
+    low, high = audit["interval"]
+    assert high - low < 0.99
+    narrow = fast(robust_network, images, audit=1, width=30).result["audit"]
+    assert SIZE <= narrow["audited"] < narrow["left"] and narrow["interval"][1] - narrow["interval"][0] <= 0.3
+
+
+@pytest.mark.filterwarnings("ignore::toughen.errors.ToughenWarning")
+def test_a_doubt_before_the_attacks_audits_all_or_nothing(network, images) -> None:
+    masked = zoo.FalseGradient(network)
+    small = {"test_images": 12, "batch_size": 12}
+    all_of_it, stopped = (fast(masked, images, on_doubt=what, **small) for what in ("standard", "stop"))
+    audit = all_of_it.result["audit"]
+    assert audit["audited"] == audit["left"] > 6 and all_of_it.result["complete"]
+    assert "audited" in stopped.result["audit"] and stopped.result["audit"]["audited"] == 0
+    assert stopped.result["further"] and AUDIT not in stopped.result["figures"] and stopped.result["complete"]
+    for found in (all_of_it, stopped):
+        assert not Requirement.parse("checks", []).judge(found.result).met
+
+
+@pytest.mark.usefixtures("weak_attacks")
+def test_an_audit_that_finds_much_goes_on_to_all_or_marks_the_figure(network, images) -> None:
+    """Nothing else doubts the figure: the gradient is sound, and the self-checks are off."""
+    plain = fast(network, images, audit=0.4)
+    audit = plain.result["audit"]
+    assert audit["suspicious"] and audit["audited"] == audit["left"] and "further" not in plain.result
+    stopped = fast(network, images, audit=0.4, on_doubt="stop")
+    marked = stopped.result["audit"]
+    assert marked["suspicious"] and marked["audited"] < marked["left"] and stopped.result["further"]
+    assert [reason["name"] for reason in _reasons(stopped)] == ["audit"]
+    assert "doubted" in repr(stopped) and "doubted" not in repr(plain)
+    assert stopped.robust_accuracy.interval[0] <= plain.robust_accuracy
+
+
+def _reasons(evaluation: Evaluation) -> list[dict[str, Any]]:
+    from toughen.evaluation.checks.doubts import reasons
+
+    return reasons(evaluation.result)
+
+
+def test_the_gate_allows_for_what_was_not_audited(half: Evaluation) -> None:
+    robust, audit = half.result["robust_accuracy"], half.result["audit"]
+    of_upper = clopper_pearson(robust["held"], N)[0]
+    assert Requirement.parse(f"robust >= {of_upper - 0.0001:.6f}", []).judge({**half.result, "audit": None}).met
+    assert not Requirement.parse(f"robust >= {of_upper - 0.0001:.6f}", []).judge(half.result).met
+    unaudited = (audit["upper"] - audit["interval"][0]) * N
+    certain = clopper_pearson(round(robust["held"] - unaudited) - 1, N, 0.99)[0]
+    assert Requirement.parse(f"robust >= {certain:.6f}", []).judge(half.result).met
+
+
+class Killed(BaseException):
+    """Where a process ends."""
+
+
+def test_killed_in_the_audit_it_goes_on(robust_network, images, half, tmp_path, monkeypatch) -> None:
+    plan, folder = prepare(robust_network, images, THREAT, **GIVEN, audit=0.7), RunFolder(tmp_path / "run")
+    runs: list[int] = []
+    run, write = AutoAttack.run, VerdictStore.write
+
+    def counting(self: AutoAttack, *arguments: Any) -> Any:
+        runs.append(len(arguments[1]))
+        return run(self, *arguments)
+
+    def killing(self: VerdictStore, unit: BatchResult) -> None:
+        write(self, unit)
+        if unit.name == AUDIT:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AutoAttack, "run", counting)
+        patch.setattr(VerdictStore, "write", killing)
+        with pytest.raises(Killed):
+            Runner(plan, folder=folder).carry_out()
+    merged = merge_parts(find_parts([folder]), reason="merging has no model")
+    assert not merged.result["complete"] and merged.result["audit"]["audited"] == SIZE
+    with monkeypatch.context() as patch:
+        patch.setattr(AutoAttack, "run", counting)
+        whole = Runner(plan, folder=folder).carry_out().summary()
+    assert runs == [SIZE, half.result["audit"]["audited"] - SIZE]
+    _same(whole, half)
+
+
+def test_shards_leave_the_audit_to_who_joins_them(robust_network, images, half, tmp_path) -> None:
+    plan, folder = prepare(robust_network, images, THREAT, **GIVEN, audit=0.7), RunFolder(tmp_path / "run")
+    for number in (1, 2):
+        Runner(plan, Shard(number, 2), folder).carry_out()
+    joined = merge_parts(find_parts([folder]), reason="merging has no model")
+    assert not joined.result["complete"] and "audit" in joined.result["planned"]["attacks"]
+    assert not Requirement.parse("robust >= 0.01", []).judge(joined.result).met
+    _same(Runner(plan, folder=folder).carry_out().summary(), half)
+    _same(merge_parts(find_parts([folder])), half)
+
+
+def test_a_finished_one_that_is_taken_up_again_has_its_parts(robust_network, images, half, tmp_path) -> None:
+    plan, folder = prepare(robust_network, images, THREAT, **GIVEN, audit=0.7), RunFolder(tmp_path / "run")
+    VerdictStore(folder, plan.spec).restore(half.verdicts, half.result)
+    _same(merge_parts(find_parts([folder])), half)
+
+
+def _same(one: Evaluation, other: Evaluation) -> None:
+    assert one.verdicts.table.equals(other.verdicts.table)
+    beside = ("created", "seconds", "versions")
+    first, second = ({k: v for k, v in each.result.items() if k not in beside} for each in (one, other))
+    assert first == second
+
+
+def test_its_settings_are_of_budget_fast() -> None:
+    with pytest.raises(InputError, match="add --budget fast"):
+        EvaluationSettings(width=2)
+    assert "audit" not in EvaluationSettings().protocol() and "width" not in EvaluationSettings().protocol()
+    assert EvaluationSettings(budget="fast", width=2).protocol()["audit"]["width"] == 2
+
+
+def audited(left: np.ndarray, breakable: np.ndarray, seed: int, size: int, width: float, share: float) -> Audit:
+    """An audit as an evaluation carries it out, of images of which it is known what AutoAttack breaks."""
+    protocol = {
+        "seed": seed,
+        "batch_size": size,
+        "audit": {"width": width, "share": share, "on_doubt": "standard"},
+    }
+    audit = Audit(protocol, np.arange(len(left)), left)
+    units: list[BatchResult] = []
+    while (number := audit.next(False)) is not None:
+        rows = audit.parts[number]
+        columns = {"index": rows, AUDIT: ~breakable[rows]}
+        units.append(BatchResult(number, AUDIT, pa.table({name: pa.array(each) for name, each in columns.items()})))
+        audit = Audit.of(protocol, np.arange(len(left)), left, units)
+    return audit
+
+
+def simulate(cases: Sequence[tuple[int, float, float]], runs: int) -> Iterator[tuple[tuple, float, float]]:
+    """For each case (images, share left, share of these that AutoAttack breaks): how often the intervals miss.
+
+    The first is that of the figure on these very images, the second the gate's lower end of the true share.
+    """
+    for case in cases:
+        images, share_left, share_broken = case
+        random, missed, above = np.random.default_rng(0), 0, 0
+        for seed in range(runs):
+            left = random.random(images) < share_left
+            breakable = left & (random.random(images) < share_broken)
+            audit = audited(left, breakable, seed, 10, 5.0, 0.3)
+            low, high = audit.accuracy.interval
+            missed += not low - 1e-9 <= (left & ~breakable).mean() <= high + 1e-9
+            result = {"audit": audit.facts(), "robust_accuracy": audit.headline(left & ~(breakable & _seen(audit)))}
+            result |= {"figures": {}}
+            truth = share_left * (1 - share_broken)
+            above += Requirement.parse(f"robust > {truth}", []).judge(result).met
+        yield case, missed / runs, above / runs
+
+
+def _seen(audit: Audit) -> np.ndarray:
+    seen = np.zeros(len(audit.left), dtype=bool)
+    seen[np.concatenate([np.zeros(0, dtype=int), *audit.parts[: len(audit.units)]])] = True
+    return seen
+
+
+def test_the_audit_keeps_its_promise_in_a_simulation() -> None:
+    for case, missed, above in simulate([(100, 0.6, 0.05)], 100):
+        assert missed <= 0.05 + 3 * (0.05 * 0.95 / 100) ** 0.5, case
+        assert above <= 0.025 + 3 * (0.025 * 0.975 / 100) ** 0.5, case
+
+
+@pytest.mark.nightly
+def test_the_audit_keeps_its_promise_over_many_cases() -> None:
+    cases = [(n, left, broken) for n in (60, 300) for left in (0.1, 0.5, 0.95) for broken in (0, 0.005, 0.02, 0.1, 0.5)]
+    for case, missed, above in simulate(cases, 1000):
+        assert missed <= 0.05 + 3 * (0.05 * 0.95 / 1000) ** 0.5, case
+        assert above <= 0.025 + 3 * (0.025 * 0.975 / 1000) ** 0.5, case
+
+
+def test_parts_do_not_depend_on_what_is_done() -> None:
+    left = np.arange(50) % 3 > 0
+    fresh = Audit({"seed": 1, "batch_size": 8, "audit": {"width": 0, "share": 0.3, "on_doubt": "standard"}}, left, left)
+    assert sorted(np.concatenate(fresh.parts)) == list(np.flatnonzero(left))
+    assert [len(part) for part in fresh.parts] == [8, 2, 8, 8, 7]
+    unfit = BatchResult(0, AUDIT, pa.table({"index": [99], AUDIT: [True]}))
+    assert not Audit.of(fresh.protocol, np.arange(50), left, [unfit]).units
+
+
+def test_a_page_can_be_made_of_it(half: Evaluation, tmp_path: Path) -> None:
+    from toughen.reading.result import check_result
+
+    half.save(RunFolder(tmp_path))
+    check_result(Evaluation.load(RunFolder(tmp_path)).result)
