@@ -303,7 +303,7 @@ def test_a_masked_gradient_is_doubted(network, images, short_autoattack):
         ({"test_images": 0}, "test_images: expected at least 1"),
         ({"batch_size": 0}, "batch_size: expected at least 1"),
         ({"sample": "frist"}, "did you mean 'first'"),
-        ({"budget": "fast"}, "budget: unknown 'fast'"),
+        ({"budget": "fastest"}, "budget: unknown 'fastest'; did you mean 'fast'"),
         ({"device": "tpu9"}, "device: expected auto, .*, got 'tpu9'"),
     ],
 )

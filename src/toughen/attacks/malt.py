@@ -34,7 +34,7 @@ class MALT(Attack):
     """
 
     targets: int = 4
-    steps: int = 40
+    steps: int = 25
     candidates: int = 20
 
     def settings(self, threat: ThreatModel) -> dict[str, Any]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   toughen evaluate runs/digits-smallcnn-trades --budget quick
   toughen evaluate runs/arr --threat.eps 16/255
+  toughen evaluate runs/arr --budget fast --width 0.5
   toughen evaluate --model resnet18 --weights w.safetensors --data cifar10
   toughen evaluate runs/arr --budget quick --require 'robust >= 0.45'
   toughen evaluate runs/arr --budget thorough --transfer runs/trades,runs/mart
@@ -24,6 +25,7 @@ Exit status: 0; 1 where a requirement is not met; 2 where nothing was evaluated.
 GROUPS = {
     "what is evaluated": ("run", "model", "weights", "normalize", "data"),
     "how it is attacked": ("threat", "budget", "transfer", "seed", "batch_size", "precision", "eot", "checks"),
+    "the audit of budget fast": ("width", "audit", "on_doubt"),
     "on which images": ("test_images", "sample"),
     "what else is studied": ("analyses",),
     "what must come of it": ("require",),

@@ -140,7 +140,7 @@ def train(
         trackers: where figures go beside metrics.csv: tensorboard, mlflow, wandb, trackio.
         trace: what the training records of itself, which changes nothing of it: gradients (conflict between the terms
             of the loss), weights (what each image counts).
-        budget: attacks of the final evaluation: quick, standard (with AutoAttack) or none.
+        budget: attacks of the final evaluation: quick, fast (estimates AutoAttack), standard (with it) or none.
         test_images: largest number of test images in the final evaluation; null for all.
         sample: which of them: by_class (like the whole set, the same for every seed), first, or random (by the seed).
         out: the run's folder; default runs/<data>-<model>-<method>.

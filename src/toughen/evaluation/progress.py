@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from toughen.evaluation.cost import Cost
+
 
 @dataclass(frozen=True)
 class Step:
@@ -13,12 +15,14 @@ class Step:
         total: images in all (of this process's shard).
         attack: name of the attack or analysis that starts now; empty at the end.
         left: expected seconds until the end; None before every attack has been timed on a batch.
+        cost: with the first step: what all attacks cost at most.
     """
 
     done: int
     total: int
     attack: str
     left: float | None
+    cost: Cost | None = None
 
 
 Progress = Callable[[Step], None]

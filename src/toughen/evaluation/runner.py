@@ -14,6 +14,7 @@ from toughen.attacks.budgets import AUDIT, further_attacks
 from toughen.data.source import ImageSet, Split
 from toughen.evaluation.analyses.base import Analysis, AnalysisContext
 from toughen.evaluation.checks.doubts import reasons
+from toughen.evaluation.cost import cost_at_most
 from toughen.evaluation.joined import Joined, join
 from toughen.evaluation.memory import Memory
 from toughen.evaluation.plan import EvaluationPlan, prepare
@@ -178,7 +179,7 @@ class Runner:
     def _attacked(self, model: nn.Module) -> Iterator[BatchResult]:
         """Every batch of the shard under every attack, from disk or computed, as it comes."""
         spec, attacks = self.plan.spec, (None, *self.plan.attacks)
-        done, pace, left = 0, Pace(list(spec.attacks)), dict.fromkeys(spec.attacks, self._images)
+        told, done, pace, left = False, 0, Pace(list(spec.attacks)), dict.fromkeys(spec.attacks, self._images)
         for number in self._numbers:
             size = spec.images_in(number)
             stored = {} if self._keep else {name: self._stored(number, name) for name in (CLEAN, *spec.attacks)}
@@ -192,7 +193,9 @@ class Runner:
                     assert clean is not None  # something was missing
                     if attack is not None:
                         self.deadline.check()
-                        self._say(Step(done, self._images, name, pace.left(left)))
+                        cost = cost_at_most(self.plan, self._images) if self._progress and not told else None
+                        told = True
+                        self._say(Step(done, self._images, name, pace.left(left), cost))
                     result = self._compute(model, number, attack, clean, survivors)
                 held = torch.from_numpy(result.held.copy())
                 survivors = held if survivors is None else survivors & held

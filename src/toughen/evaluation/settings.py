@@ -59,7 +59,7 @@ class EvaluationSettings:
 
     budget: Budget = "standard"
     width: float = 1.0
-    audit: float = 0.125
+    audit: float = 0.1
     on_doubt: OnDoubt = "standard"
     test_images: int | None = None
     sample: Sample = "by_class"
@@ -83,7 +83,7 @@ class EvaluationSettings:
                 check_number(name, value, least=least, whole=True)
         check_seed("seed", self.seed)
         check_number("width", self.width, "points", least=0, most=100, such="1")
-        check_number("audit", self.audit, "a share", above=0, most=1, such="0.125")
+        check_number("audit", self.audit, "a share", above=0, most=1, such="0.1")
         for name in _OF_FAST if self.budget != "fast" else ():
             if getattr(self, name) != getattr(type(self), name):
                 raise InputError(f"{name}: it is of budget fast, and the budget is {self.budget}; add --budget fast")

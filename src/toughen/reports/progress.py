@@ -17,6 +17,7 @@ from rich.progress import (
 from rich.text import Text
 
 from toughen.data import ImageSet, Split
+from toughen.evaluation.cost import Cost
 from toughen.evaluation.progress import Step
 from toughen.reports.text import duration
 
@@ -118,6 +119,8 @@ class EvaluationProgress:
 
     def __call__(self, step: Step) -> None:
         """Show that an attack begins on the images after the first `step.done`."""
+        if step.cost is not None and step.cost.seconds >= _A_MINUTE:
+            self.console.print(cost_in_words(step.cost), highlight=False, soft_wrap=True)
         self.bar.start()
         ends = None if step.left is None else monotonic() + step.left
         title = f"evaluating: {step.attack}" if step.attack else "evaluated"
@@ -128,6 +131,17 @@ class EvaluationProgress:
             left = duration(step.left or 0)
             self.console.print(f"{step.done:,} of {step.total:,} images, about {left} left", highlight=False)
         self._done = step.done
+
+
+def cost_in_words(cost: Cost) -> str:
+    """What attacks cost at most, in a sentence.
+
+    >>> cost_in_words(Cost(forward=2_000_000, backward=1_000_000, seconds=600))
+    'the attacks take at most about 10 min 00 s (2.0 million passes forward, 1.0 backward): if every image held'
+    """
+    passes = f"{cost.forward / 1e6:.1f} million passes forward, {cost.backward / 1e6:.1f} backward"
+    but = f", without {', '.join(cost.unknown)}" if cost.unknown else ""
+    return f"the attacks take at most about {duration(cost.seconds)} ({passes}): if every image held{but}"
 
 
 _A_MINUTE = 60.0

@@ -1,0 +1,81 @@
+"""What the attacks are said to cost, against the passes that they take."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from toughen.attacks import FGSM, MALT, PGD, AutoAttack, Square
+from toughen.attacks.apgd import APGD
+from toughen.attacks.base import Attack
+from toughen.evaluation.cost import cost_at_most, passes_of
+from toughen.evaluation.plan import prepare
+from toughen.evaluation.progress import Step
+from toughen.evaluation.runner import Runner
+from toughen.models.inference import frozen
+from toughen.threat import ThreatModel
+
+
+class Counted(nn.Module):
+    """Counts the images of its passes."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.forwards, self.backwards = network, 0, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.forwards += len(images)
+        logits = self.network(images)
+        if logits.requires_grad:
+            logits.register_hook(self._backward)
+        return logits
+
+    def _backward(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)
+
+
+THREAT = ThreatModel("linf", 0.001)
+"""No image breaks, so every attack goes to its end."""
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        FGSM(),
+        PGD(5, restarts=2, keep_best=True, loss="margin"),
+        APGD(10, 2),
+        MALT(targets=2, steps=5, candidates=9),
+        Square(60),
+        pytest.param(AutoAttack(10), marks=pytest.mark.nightly),
+    ],
+    ids=lambda attack: type(attack).__name__,
+)
+def test_an_attack_takes_what_it_is_said_to(network, images, attack: Attack) -> None:
+    pictures, labels = images.subset(torch.arange(4))
+    counted = Counted(network).eval()
+    with frozen(counted, "cpu") as judged:
+        attack.run(judged, pictures, labels, THREAT, torch.Generator().manual_seed(0))
+    said = passes_of(attack.settings(THREAT))
+    assert said is not None
+    for expected, came in zip(said, (counted.forwards, counted.backwards), strict=True):
+        assert 0.8 * 4 * expected - 8 <= came <= 1.05 * 4 * expected + 8
+
+
+def test_the_cost_of_a_budget_is_told_before_its_first_attack(network, images) -> None:
+    asked = {"test_images": 30, "batch_size": 10, "device": "cpu", "checks": False}
+    cost = {}
+    for budget in ("quick", "fast", "standard"):
+        plan = prepare(network, images, THREAT, budget=budget, **asked)
+        cost[budget] = cost_at_most(plan)
+        assert cost[budget].seconds > 0 and not cost[budget].unknown
+    assert cost["quick"].forward == 30 * (1 + 5 * 21)
+    assert cost["fast"].forward < cost["standard"].forward / 5
+    assert cost_at_most(plan, 10).backward * 3 == cost["standard"].backward
+    steps: list[Step] = []
+    Runner(prepare(network, images, THREAT, budget="quick", **asked), progress=steps.append).carry_out()
+    assert steps[0].cost is not None and steps[0].cost.forward == cost["quick"].forward
+    assert all(step.cost is None for step in steps[1:])
+
+
+def test_an_attack_of_ones_own_is_named(network, images) -> None:
+    asked = {"test_images": 8, "device": "cpu", "budget": "none", "attacks": {"mine": lambda model, x, y: x}}
+    assert cost_at_most(prepare(network, images, THREAT, **asked)).unknown == ("mine",)
