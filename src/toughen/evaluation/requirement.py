@@ -66,8 +66,8 @@ def _interval(name: str, figure: Mapping[str, Any], result: Mapping[str, Any]) -
     """The exact interval; of an audit's estimate that which allows for both samples."""
     if name not in ("robust", AUDIT) or not is_estimate(result):
         return clopper_pearson(int(figure["held"]), int(figure["n"]))
-    counts = (result["audit"][each] for each in ("left", "audited", "broken"))
-    return interval_beyond(int(figure["n"]), *counts, clopper_pearson)
+    left, audited, broken = (int(result["audit"][each]) for each in ("left", "audited", "broken"))
+    return interval_beyond(int(figure["n"]), left, audited, broken, clopper_pearson)
 
 
 class Checks:
