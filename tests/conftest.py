@@ -134,7 +134,7 @@ def short_further() -> Iterator[None]:
     asked = zip(FURTHER, (Square(queries=200), SPSA(directions=2)), strict=True)
     attacks = tuple(PlannedAttack(name, attack, True) for name, attack in asked)
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("runner", "joined"):
+        for module in ("runner", "whole"):
             patch.setattr(f"toughen.evaluation.{module}.further_attacks", lambda protocol: attacks)
         yield
 

@@ -15,13 +15,13 @@ from toughen.attacks.budgets import AUDIT
 from toughen.evaluation.audit import said_of
 from toughen.evaluation.checks.doubts import reasons
 from toughen.evaluation.gallery import gallery, read_gallery
-from toughen.evaluation.joined import join
 from toughen.evaluation.records.batches import BatchResult
 from toughen.evaluation.records.spec import EvaluationSpec, plain
 from toughen.evaluation.records.verdicts import SCHEMA, Verdicts
 from toughen.evaluation.requirement import RequirementResult
 from toughen.evaluation.statistics.calibration import calibration
 from toughen.evaluation.statistics.per_class import confusion, per_class
+from toughen.evaluation.whole import join
 from toughen.reading.files import readable
 from toughen.run import RunFolder, atomic
 from toughen.run.manifest import check

@@ -15,7 +15,6 @@ from toughen.data.source import ImageSet, Split
 from toughen.evaluation.analyses.base import Analysis, AnalysisContext
 from toughen.evaluation.checks.doubts import reasons
 from toughen.evaluation.cost import cost_at_most
-from toughen.evaluation.joined import Joined, join
 from toughen.evaluation.memory import Memory
 from toughen.evaluation.plan import EvaluationPlan, prepare
 from toughen.evaluation.progress import Pace, Progress, Step
@@ -28,6 +27,7 @@ from toughen.evaluation.result import Evaluation, summarise
 from toughen.evaluation.settings import EvaluationSettings
 from toughen.evaluation.unit import Units
 from toughen.evaluation.verify import Clean, Outcome
+from toughen.evaluation.whole import Whole, join
 from toughen.models.deadline import Deadline, TimeUp
 from toughen.models.inference import frozen
 from toughen.random_state import seeded
@@ -237,7 +237,7 @@ class Runner:
                 survivors = survivors & torch.from_numpy(result.held.copy())
                 yield result
 
-    def _joined(self) -> Joined:
+    def _joined(self) -> Whole:
         return join(self.plan.spec, self.batches, self.analyses)
 
     def _doubted(self) -> bool:

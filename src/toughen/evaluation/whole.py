@@ -18,7 +18,7 @@ from toughen.threat import ThreatModel
 
 
 @dataclass(frozen=True)
-class Joined:
+class Whole:
     """What some units of an evaluation amount to.
 
     Attributes:
@@ -69,7 +69,7 @@ class Joined:
         return {"preflight": [finding.plain() for finding in self.spec.findings], **self.checks}
 
 
-def join(spec: EvaluationSpec, units: Sequence[BatchResult], analyses: Mapping[str, Any]) -> Joined:
+def join(spec: EvaluationSpec, units: Sequence[BatchResult], analyses: Mapping[str, Any]) -> Whole:
     """Put units together, as far as they go; see `summarise`.
 
     Raises:
@@ -96,7 +96,7 @@ def join(spec: EvaluationSpec, units: Sequence[BatchResult], analyses: Mapping[s
     verdicts = join_batches(batches, {**spec.protocol, "attacks": attacks})
     planned = [unit for batch in batches for unit in batch if unit.name in (CLEAN, *names)]
     again = together(spec, [*planned, *(() if audit is None else audit.units)])
-    return Joined(spec, batches, attacks, further, audit, verdicts, again, run_checks(verdicts, analyses, again))
+    return Whole(spec, batches, attacks, further, audit, verdicts, again, run_checks(verdicts, analyses, again))
 
 
 def together(spec: EvaluationSpec, units: Sequence[BatchResult]) -> dict[str, Any]:
