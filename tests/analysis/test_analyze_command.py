@@ -1,6 +1,7 @@
 """`toughen analyze` on runs that were really trained."""
 
 import hashlib
+import html
 import json
 import re
 import shutil
@@ -11,7 +12,10 @@ import pytest
 
 import toughen
 from toughen.cli import main
-from toughen.errors import InputError
+from toughen.errors import InputError, RunError
+from toughen.reports import write_report
+from toughen.reports.explained import found_in_analyses
+from toughen.run import RunFolder
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -78,6 +82,30 @@ def test_an_analysis_is_not_replaced_unasked_and_lies_in_the_run(runs: list[Path
         toughen.analyze([str(runs[0])], out=str(runs[0] / "note.txt"), overwrite=True)
     first, second = (each.explanations.insights["bound"]["TRADES"].figures for each in (done, again))
     assert {name: each.value for name, each in first.items()} == {name: each.value for name, each in second.items()}
+
+
+def test_a_run_s_report_tells_what_analyses_found(runs: list[Path], tmp_path: Path) -> None:
+    """Of its own weights, wherever the analysis looked at them; and no longer once they are others."""
+    place = tmp_path / "runs"
+    copies = [Path(shutil.copytree(run, place / run.name, ignore=shutil.ignore_patterns("analysis"))) for run in runs]
+    for copy in copies:
+        write_report(RunFolder(copy))
+    toughen.analyze([str(copies[0])], only=["mixture"], images=20, device="cpu")
+    both = toughen.analyze(list(map(str, copies)), only=["bound", "outputs"], images=20, device="cpu")
+    for copy in copies:
+        page = html.unescape((copy / "report.html").read_text())
+        for name in ("bound", "outputs"):
+            sentence = both.explanations.insights[name][copy.name].sentence
+            assert f'href="../analysis/analysis.html#{name}"' in page and sentence in page
+        assert ('href="analysis/analysis.html#mixture"' in page) == (copy is copies[0])
+        targets = [copy / link for link in re.findall(r'href="([^"#]*analysis\.html)', page)]
+        assert targets and all(target.is_file() for target in targets)
+    weights = copies[0] / "model.safetensors"
+    weights.write_bytes((copies[1] / "model.safetensors").read_bytes())
+    assert not any(each.page.startswith("analysis") for each in found_in_analyses(RunFolder(copies[0])))
+    (copies[1].parent / "analysis" / "analysis.json").write_text("{")
+    with pytest.raises(RunError, match="make it again with `toughen analyze"):
+        found_in_analyses(RunFolder(copies[0]))
 
 
 def test_runs_of_one_name_are_told_apart(runs: list[Path], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from toughen.analysis.images import HardImages
     from toughen.analysis.mixture import MixtureDistribution
     from toughen.analysis.outputs import OutputDistributions
+    from toughen.analysis.saliency import Saliency
     from toughen.analysis.surface import LossSurface
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "OutputDistributions",
     "Picture",
     "RiskBound",
+    "Saliency",
     "Training",
 ]  # fmt: skip
 

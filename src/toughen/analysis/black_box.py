@@ -56,12 +56,12 @@ class BlackBox(Explanation):
         order = [f"{name} {figures[f'accuracy_{name}'].value:.1%}" for name in held]
         sentence = f"Accuracy: {', '.join(order)}; {_told(held, blind)}.{missing}"
         grid = {
-            "values": [[figures[f"accuracy_{name}"].value for name in held]],
-            "rows": [explained.name],
-            "columns": list(held),
+            "values": [[figures[f"accuracy_{name}"].value] for name in held],
+            "rows": [name.replace("_", " ", 1) for name in held],
+            "columns": ["accuracy"],
             "range": (0, 1),
         }
-        sees = "From left to right the attacker sees more; with sound gradients no value is below the last."
+        sees = "From top to bottom the attacker sees more; with sound gradients no value is below the last."
         arrays = {name: each.tolist() for name, each in held.items()}
         return Insight(sentence, figures, [Picture("grid", "Accuracy by what is seen", sees, grid)], arrays)
 

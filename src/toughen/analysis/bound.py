@@ -37,9 +37,10 @@ class RiskBound(Explanation):
         names = ["clean_risk", "unstable", "bound", "trades_bound", "robust_risk"]
         grid = {
             "values": [[figures[name].value for name in names]],
-            "rows": [explained.name],
+            "rows": ["share"],
             "columns": names,
             "range": (0, 1),
         }
+        sees = "The first two add up to the bound, which is at least the risk; the nearer, the tighter."
         arrays = {name: np.asarray(getattr(risk, name)).tolist() for name in ("clean", "unstable", "bound", "robust")}
-        return Insight(sentence, figures, [Picture("grid", "Risk, bound and its terms", sentence, grid)], arrays)
+        return Insight(sentence, figures, [Picture("grid", "Risk, bound and its terms", sees, grid)], arrays)

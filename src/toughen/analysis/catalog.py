@@ -11,6 +11,7 @@ from toughen.analysis.features import Features
 from toughen.analysis.images import HardImages
 from toughen.analysis.mixture import MixtureDistribution
 from toughen.analysis.outputs import OutputDistributions
+from toughen.analysis.saliency import Saliency
 from toughen.analysis.surface import LossSurface
 from toughen.errors import InputError, did_you_mean
 
@@ -20,6 +21,7 @@ EXPLANATIONS: dict[str, type[Explanation]] = {
     "surface": LossSurface,
     "outputs": OutputDistributions,
     "features": Features,
+    "saliency": Saliency,
     "bound": RiskBound,
     "black_box": BlackBox,
     "images": HardImages,

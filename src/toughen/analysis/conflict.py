@@ -70,7 +70,7 @@ class GradientConflict(Explanation):
         picture = Picture(
             "grid",
             "Mean cosine by layers",
-            sentence,
+            "From left to right through the network: below 0 the two terms pull a layer's weights apart.",
             {"values": grid, "rows": pairs, "columns": groups, "range": (-1, 1)},
         )
         columns = {pair: [each[pair]["all"] for each in found] for pair in pairs}

@@ -147,10 +147,8 @@ def mean_of(
         return Figure(float("nan"), says, n=0, better=better, over=over)
     interval = None
     if len(known) > 1:
-        low, high = scipy.stats.t.interval(
-            0.95, len(known) - 1, known.mean(), max(known.std(ddof=1), 1e-300) / len(known) ** 0.5
-        )
-        interval = (float(low), float(high))
+        half = float(scipy.stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / len(known) ** 0.5)
+        interval = (float(known.mean()) - half, float(known.mean()) + half)
     return Figure(float(known.mean()), says, interval, len(known), given, better, over)
 
 
@@ -212,6 +210,7 @@ class Picture:
             names of `rows` and `columns`, and the `range` of its colours; for points `x`, `y`, `label` and `names`; for
             images `rows` by name, N x C x H x W each.
         axes: names of the x and the y axis.
+        limits: between which values a grid's colours, the lines' y or a histogram's x lie; by default the data's own.
     """
 
     kind: Literal["lines", "histogram", "grid", "points", "images"]
@@ -219,6 +218,7 @@ class Picture:
     sees: str
     data: Mapping[str, Any]
     axes: tuple[str, str] = ("", "")
+    limits: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,10 @@ class Features(Explanation):
             f"for {interval_text(figures['probe_adversarial'])} under attack; clean and adversarial features have CKA "
             f"{interval_text(figures['cka_clean_adversarial'])}."
         )
+        sees = "A point an image, a number or name the middle of its class: classes that lie apart are told apart."
         plane = PCA(n_components=2, random_state=explained.seed).fit(clean.numpy())
         pictures = [
-            _on_plane(plane, each, labels, explained.classes, f"{name} features on the clean ones' plane", sentence)
+            _on_plane(plane, each, labels, explained.classes, f"{name} features on the clean ones' plane", sees)
             for name, each in (("Clean", clean), ("Adversarial", adversarial))
         ]
         arrays = {"feature": list(range(len(rho))), "rho": rho.tolist(), "gamma": gamma.tolist()}

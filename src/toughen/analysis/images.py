@@ -70,14 +70,15 @@ class HardImages(Explanation):
             f"{figures['weight_on_failures_arow'].value:.1%} lies on these, of MART's "
             f"{figures['weight_on_failures_mart'].value:.1%}."
         )
+        sees = "By the margin of the true class under attack, the smallest first, and what the attack makes of them."
         pictures = [
-            Picture("images", "Least and most robust images", sentence, {"rows": rows}),
+            Picture("images", "Least and most robust images", sees, {"rows": rows}),
             *portraits,
             picture_of_sizes(sizes, figures),
             Picture(
                 "histogram",
                 "Weights of the images",
-                sentence,
+                "Images at 1 count as in a plain mean; far to the right are the few that a method looks at most.",
                 {name: each.tolist() for name, each in weights.items()},
                 ("weight, mean 1", "images"),
             ),

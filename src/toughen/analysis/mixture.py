@@ -62,7 +62,7 @@ class MixtureDistribution(Explanation):
         picture = Picture(
             "lines",
             "Distance layer by layer",
-            sentence,
+            "The higher, the farther apart; a layer normalises best what lies near the statistics that it holds.",
             {"x": places, "y": rows},
             ("BatchNorm layer", "standard deviations"),
         )

@@ -70,7 +70,8 @@ class OutputDistributions(Explanation):
             f"{interval_text(figures['calibration_error_adversarial'])}."
         )
         margins = {"clean": values["margin_clean"][0].tolist(), "adversarial": values["margin_adversarial"][0].tolist()}
-        picture = Picture("histogram", "Margins of the true class", sentence, margins, ("margin", "images"))
+        sees = "Right of 0 an image is right; what the attack moves across is broken."
+        picture = Picture("histogram", "Margins of the true class", sees, margins, ("margin", "images"))
         return Insight(sentence, figures, [picture], {name: each.tolist() for name, (each, _, _) in values.items()})
 
 

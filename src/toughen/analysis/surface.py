@@ -38,8 +38,8 @@ class LossSurface(Explanation):
         losses = lambda labels: lambda x: cross_entropy(explained.model(x), labels)  # noqa: E731
         step = some.perturbed - some.images
         random = torch.randn(step.shape, generator=explained.generator()).to(step.device)
-        axes = [1] * (step.ndim - 1)
-        sizes = step.flatten(1).norm(dim=1).view(-1, *axes) / random.flatten(1).norm(dim=1).view(-1, *axes)
+        ones = [1] * (step.ndim - 1)
+        sizes = step.flatten(1).norm(dim=1).view(-1, *ones) / random.flatten(1).norm(dim=1).view(-1, *ones)
         factors = np.linspace(-1, 1, self.points).tolist()
         plane, errors, curvatures = [], [], []
         for images, moved, other, labels in zip(
@@ -64,9 +64,12 @@ class LossSurface(Explanation):
             f"{interval_text(figures['curvature'])}."
         )
         grid = {"values": mean.tolist(), "rows": [f"{f:g}" for f in factors], "columns": [f"{f:g}" for f in factors]}
-        picture = Picture(
-            "grid", "Mean loss on the plane", sentence, grid, ("random direction", "adversarial direction")
+        low, high = float(mean.min()), float(mean.max())
+        sees = (
+            f"From {low:.2g} nats (light) to {high:.2g} (dark); the image is the middle, its adversarial example at 1."
         )
+        axes = ("random direction", "adversarial direction")
+        picture = Picture("grid", "Mean loss on the plane", sees, grid, axes)
         arrays = {"linearity_error": torch.cat(errors).tolist(), "curvature": torch.cat(curvatures).tolist()}
         return Insight(sentence, figures, [picture], arrays)
 

@@ -1,7 +1,7 @@
 """What several networks, on the same images, have in common, and how far their figures differ."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -21,12 +21,14 @@ class Explanations:
         shared: what two or more networks have in common, by name.
         images: how many images of the test set were looked at.
         attack: what perturbed them.
+        weights: SHA-256 of the file of each network's weights, where there is one.
     """
 
     insights: Mapping[str, Mapping[str, Insight]]
     shared: Mapping[str, Insight]
     images: int
     attack: str
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     def differences(self, explanation: str) -> dict[str, dict[str, Figure]]:
         """For each network but the first, its figures less the first one's, paired by images; see `Figure.less`."""

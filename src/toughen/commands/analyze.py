@@ -26,13 +26,16 @@ from toughen.models.load import load_model
 from toughen.numbers import check_number
 from toughen.random_state import seeded
 from toughen.reports.analysis_page import is_analysis, write_analysis
+from toughen.reports.page import is_ours, write_report
 from toughen.run import RunFolder
+from toughen.run.manifest import checksum
 from toughen.settings.stored import stored_object
 from toughen.settings.trust import obeying_trust
 from toughen.threat import ThreatModel
 from toughen.training.trace.record import read_record
 
 ATTACK = PGD(steps=20, keep_best=True, loss="margin")
+ATTACK_SAYS = "PGD (20 steps on the margin, the best point kept)"
 BATCHES = 8
 BESIDE = 0.5
 """Seconds that an explanation's figures and pictures take beside the passes of a network."""
@@ -74,11 +77,12 @@ def analyze(
     Args:
         runs: run folders, such as runs/*; all of the same data.
         only: explanations to make, such as conflict,bound; default all: conflict, mixture, surface, outputs, features,
-            bound, black_box, images, distillation.
+            saliency, bound, black_box, images, distillation.
         images: how many test images, drawn by class.
         seed: of the images and all other draws.
         device: where it is computed: auto, cpu, cuda or cuda:1.
-        out: folder for the result; default the run's folder analysis, for several the folder analysis beside them.
+        out: folder for the result; default the run's folder analysis, for several the folder analysis beside them,
+            where their reports find it and show its sentences.
         overwrite: replace an earlier analysis there.
         trust: what the runs' files may name beside this package's classes and its libraries' networks, such as
             my_package.Net or my_package; their code is run.
@@ -120,8 +124,14 @@ def analyze(
                 insight = explanation.explain(network)
             if insight is not None:
                 found.setdefault(name, {})[network.name] = insight
-    result = Explanations(found, in_common(explained), len(explained[0].images), repr(ATTACK))
+    weights = {each.name: checksum(folder.model) for each, folder in zip(explained, folders, strict=True)}
+    result = Explanations(found, in_common(explained), len(explained[0].images), ATTACK_SAYS, weights)
     page = write_analysis(result, explanations, place)
+    if out is None:  # there a report looks for it
+        for folder in folders:
+            if is_ours(folder.report):
+                say(f"the report of {folder.name}")
+                write_report(folder)
     return Analyzed(result, place, page)
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ import pyarrow.parquet as pq
 from toughen._version import __version__
 from toughen.analysis.explanation import Explanation, Figure, Insight, Picture, interval_text
 from toughen.analysis.together import Explanations
+from toughen.reports.explained import FIGURES, PAGE
 from toughen.reports.images import data_uri
 from toughen.reports.page import render, write_page
-from toughen.reports.plots.pictures import picture_plot, series_of
+from toughen.reports.plots.pictures import limits_of, picture_plot, series_of
+from toughen.reports.text import moment
 from toughen.run import atomic
-
-FIGURES, PAGE = "analysis.json", "analysis.html"
 
 
 def is_analysis(folder: Path) -> bool:
@@ -53,7 +54,7 @@ def _write(found: Explanations, explanations: Mapping[str, Explanation], folder:
     shared = [_shared(name, insight, folder) for name, insight in found.shared.items()]
     (folder / FIGURES).write_text(json.dumps(_plain(found, created), indent=2))
     networks = list(dict.fromkeys(name for each in found.insights.values() for name in each))
-    text = {"networks": networks, "images": found.images, "attack": found.attack, "created": created}
+    text = {"networks": networks, "images": found.images, "attack": found.attack, "created": moment(created)}
     write_page(folder / PAGE, render("analysis", sections=sections, shared=shared, **text))
 
 
@@ -67,6 +68,7 @@ def _plain(found: Explanations, created: str) -> dict[str, Any]:
         "created": created,
         "images": found.images,
         "attack": found.attack,
+        "weights": dict(found.weights),
         "explanations": {
             name: {
                 network: {"sentence": insight.sentence, "figures": figures(insight.figures)}
@@ -95,6 +97,10 @@ def _section(name: str, explanation: Explanation, found: Explanations, folder: P
     rows = list(dict.fromkeys(figure for each in insights.values() for figure in each.figures))
     for network, insight in insights.items():
         _write_arrays(folder, f"{name}-{network}", insight)
+    alike: dict[str, list[Picture]] = {}
+    for picture in (each for insight in insights.values() for each in insight.pictures):
+        alike.setdefault(picture.title, []).append(picture)
+    limits = {title: limits_of(pictures) for title, pictures in alike.items() if len(pictures) > 1}
     return {
         "name": name,
         "title": explanation.title,
@@ -104,7 +110,10 @@ def _section(name: str, explanation: Explanation, found: Explanations, folder: P
             {
                 "network": network,
                 "sentence": insight.sentence,
-                "pictures": [_drawn(each, f"{name}-{place}-{number}") for number, each in enumerate(insight.pictures)],
+                "pictures": [
+                    _drawn(replace(each, limits=limits.get(each.title)), f"{name}-{place}-{number}", insight.sentence)
+                    for number, each in enumerate(insight.pictures)
+                ],
             }
             for place, (network, insight) in enumerate(insights.items())
         ],
@@ -121,11 +130,16 @@ def _row(name: str, insights: Mapping[str, Insight], differences: Mapping[str, M
         told = difference is not None and difference.interval is not None and not _holds_zero(difference.interval)
         cells.append({
             "text": "" if figure is None or not math.isfinite(figure.value) else interval_text(figure),
-            "difference": "" if difference is None else f"{difference.value:+.3g}",
+            "difference": "" if difference is None else _signed(difference),
             "told": told,
         })  # fmt: skip
     first = next(iter(figures.values()))
     return {"name": name, "says": first.says, "better": first.better, "cells": cells}
+
+
+def _signed(difference: Figure) -> str:
+    """`+0.12 (0.10 to 0.14)`."""
+    return ("+" if difference.value >= 0 else "") + interval_text(difference)
 
 
 def _holds_zero(interval: tuple[float, float]) -> bool:
@@ -134,12 +148,14 @@ def _holds_zero(interval: tuple[float, float]) -> bool:
 
 def _shared(name: str, insight: Insight, folder: Path) -> dict[str, Any]:
     _write_arrays(folder, f"shared-{name}", insight)
-    pictures = [_drawn(each, f"shared-{name}-{number}") for number, each in enumerate(insight.pictures)]
+    pictures = [_drawn(each, f"shared-{name}-{place}", insight.sentence) for place, each in enumerate(insight.pictures)]
     return {"sentence": insight.sentence, "pictures": pictures}
 
 
-def _drawn(picture: Picture, name: str) -> dict[str, Any]:
-    drawn: dict[str, Any] = {"title": picture.title, "sees": picture.sees, "plot": None, "rows": [], "legend": []}
+def _drawn(picture: Picture, name: str, beside: str) -> dict[str, Any]:
+    """What the page shows of a picture; its sentence stands below unless it is the one beside it."""
+    sees = "" if picture.sees == beside else picture.sees
+    drawn: dict[str, Any] = {"title": picture.title, "sees": sees, "plot": None, "rows": [], "legend": []}
     if picture.kind == "images":
         rows = picture.data["rows"].items()
         drawn["rows"] = [

@@ -95,7 +95,7 @@ def write_reports(evaluation: RunFolder) -> Path:
         sections = _sections(run)
         _write(folder, run, sections)
         if run.evaluations[0][0] == evaluation.path.name:  # drawing takes seconds
-            shared = [section for section in sections if section["name"] != "evaluations"]
+            shared = [section for section in sections if section["name"] not in ("evaluations", "explained")]
     if _older(evaluation.report, evaluation.result):
         run = read_run(evaluation)
         _write(evaluation, run, shared or _sections(run))

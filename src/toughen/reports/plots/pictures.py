@@ -1,13 +1,14 @@
 """What explanations ask to be drawn, each kind once."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from toughen.analysis.explanation import Picture
 from toughen.reports.svg import INK, MUTED, SERIES, draw
@@ -27,6 +28,21 @@ def picture_plot(picture: Picture, name: str) -> Markup:
     return draw(name, f"{picture.title}: {picture.sees}", size(picture.data), lambda axes: paint(axes, picture))
 
 
+def limits_of(pictures: Sequence[Picture]) -> tuple[float, float] | None:
+    """Between which values the same picture of several networks lies, so that one scale serves all of them."""
+    kind, data = pictures[0].kind, [each.data for each in pictures]
+    if kind == "grid" and not any("range" in each for each in data):
+        groups = [row for each in data for row in each["values"]]
+    elif kind == "lines":
+        groups = [line for each in data for line in each["y"].values()]
+    elif kind == "histogram":
+        groups = [values for each in data for values in each.values()]
+    else:
+        return None
+    values = np.concatenate([np.asarray(each, dtype=float) for each in groups])
+    return _range(values[np.isfinite(values)])
+
+
 def series_of(picture: Picture) -> list[dict[str, str]]:
     """Name and colour variable of what a legend must tell apart; empty for a grid."""
     names: list[str] = []
@@ -41,6 +57,11 @@ def _lines(axes: Axes, picture: Picture) -> None:
     x = picture.data["x"]
     for place, values in enumerate(picture.data["y"].values()):
         axes.plot(x, values, color=SERIES[place % len(SERIES)], marker="o", markersize=4 if len(x) < 8 else 0)
+    if all(float(each).is_integer() for each in x):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if picture.limits is not None:
+        room = 0.05 * (picture.limits[1] - picture.limits[0])
+        axes.set_ylim(picture.limits[0] - room, picture.limits[1] + room)
     axes.set(xlabel=picture.axes[0], ylabel=picture.axes[1])
 
 
@@ -48,7 +69,7 @@ def _histogram(axes: Axes, picture: Picture) -> None:
     groups = [np.asarray(values, dtype=float) for values in picture.data.values()]
     everything = np.concatenate(groups)
     everything = everything[np.isfinite(everything)]
-    edges = np.linspace(*_range(everything), 31).tolist()
+    edges = np.linspace(*(picture.limits or _range(everything)), 31).tolist()
     for place, values in enumerate(groups):
         axes.hist(values, edges, histtype="stepfilled", alpha=0.35, color=SERIES[place % len(SERIES)])
         axes.hist(values, edges, histtype="step", linewidth=1.4, color=SERIES[place % len(SERIES)])
@@ -58,7 +79,7 @@ def _histogram(axes: Axes, picture: Picture) -> None:
 def _grid(axes: Axes, picture: Picture) -> None:
     values = np.asarray(picture.data["values"], dtype=float)
     rows, columns = picture.data["rows"], picture.data["columns"]
-    low, high = picture.data.get("range") or _range(values[np.isfinite(values)])
+    low, high = picture.data.get("range") or picture.limits or _range(values[np.isfinite(values)])
     # Between the page's two colours through nothing, where the range has both signs; else from nothing up. The colours
     # stand for variables of the page, so they cannot be mixed here: opacity says how much.
     for row in range(values.shape[0]):
@@ -70,18 +91,23 @@ def _grid(axes: Axes, picture: Picture) -> None:
             color = SERIES[1] if value < 0 else SERIES[0]
             axes.add_patch(_cell(column, row, color, float(np.clip(share, 0, 1))))
             if max(values.shape) <= _FEW:
-                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=INK, fontsize=8)
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=INK, fontsize=9)
     axes.set_xlim(-0.5, values.shape[1] - 0.5)
     axes.set_ylim(values.shape[0] - 0.5, -0.5)
     axes.grid(visible=False)
     for places, names, put in ((columns, columns, axes.set_xticks), (rows, rows, axes.set_yticks)):
         step = max(1, len(places) // 12)
-        put(range(0, len(names), step), [str(name) for name in names[::step]])
-    if max(map(len, map(str, columns))) > 5:
+        put(range(0, len(names), step), [_shortened(str(name)) for name in names[::step]])
+    if max(map(len, map(str, columns))) > 5 and len(columns) > 1:
         axes.tick_params(axis="x", rotation=35)
         for label in axes.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
     axes.set(xlabel=picture.axes[0], ylabel=picture.axes[1])
+
+
+def _shortened(name: str, most: int = 24) -> str:
+    """A name that leaves room for the plot; of a long one both ends, for paths and numbers differ at either."""
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 :]}"
 
 
 def _cell(column: int, row: int, color: str, share: float) -> Rectangle:
@@ -118,7 +144,7 @@ def _fixed(_: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _by_cells(data: Mapping[str, Any]) -> tuple[float, float]:
-    return 340, min(300, 90 + 26 * len(data["rows"]))
+    return 300, min(280, 80 + 22 * len(data["rows"]))
 
 
 _PAINTERS: dict[str, tuple[Callable[[Axes, Picture], None], Callable[[Mapping[str, Any]], tuple[float, float]]]] = {
