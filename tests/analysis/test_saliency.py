@@ -65,7 +65,11 @@ def test_captum_s_rows_stand_beside_the_gradient_of_the_same_images() -> None:
     found = Saliency(shown=3).explain(one)
     assert found is not None
     rows = found.pictures[0].data["rows"]
-    assert list(rows) == ["image", "gradient of the loss", "integrated gradients"]  # without a convolution no Grad-CAM
+    assert list(rows) == [
+        "image",
+        "gradient towards the label",
+        "integrated gradients",
+    ]  # without a convolution no Grad-CAM
     expected = module.signed(templates[one.labels[:3]] * one.images[:3])
     torch.testing.assert_close(rows["integrated gradients"], expected, atol=1e-4, rtol=1e-4)
 
@@ -101,4 +105,4 @@ def test_without_captum_the_rest_is_there_and_the_extra_is_named(monkeypatch: py
     monkeypatch.setattr(module, "library", missing)
     found = Saliency(steps=2).explain(explained(linear(torch.ones(2, 64))))
     assert found is not None and "pip install 'toughen[analysis]'" in found.sentence
-    assert list(found.pictures[0].data["rows"]) == ["image", "gradient of the loss"]
+    assert list(found.pictures[0].data["rows"]) == ["image", "gradient towards the label"]

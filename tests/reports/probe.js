@@ -11,6 +11,11 @@ addEventListener("load", () => {
   const outside = [...document.querySelectorAll("main *")].filter(
     (element) => !scrolls(element) && element.getBoundingClientRect().right > innerWidth + 1
   );
+  const meet = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+  const overlapping = [...document.querySelectorAll("figure")].filter((figure) => {
+    const boxes = [...figure.children].map((child) => child.getBoundingClientRect());
+    return boxes.some((box, place) => boxes.slice(place + 1).some((other) => meet(box, other)));
+  });
   const badge = document.querySelector(".badge.masking");
   // A translucent colour as it looks on the paper of the section.
   const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d");
@@ -32,6 +37,7 @@ addEventListener("load", () => {
     hidden: [...document.querySelectorAll("section")].filter((section) => !shown(section)).map((section) => section.id),
     navigation: document.querySelector("nav").getBoundingClientRect().height,
     outside: outside.map((element) => element.outerHTML.slice(0, 80)),
+    overlapping: overlapping.map((element) => element.innerText.slice(0, 80)),
     // Pixels of a plot's text on the screen: its size times the plot's scale.
     plot_text: Math.min(...texts.map((text) => parseFloat(getComputedStyle(text).fontSize) * text.ownerSVGElement.getScreenCTM().a)),
     background: getComputedStyle(document.querySelector("section")).backgroundColor,

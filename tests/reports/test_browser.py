@@ -13,14 +13,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from toughen.analysis import Explained, Insight
+from toughen.analysis.black_box import with_transfers
+from toughen.analysis.catalog import chosen
+from toughen.analysis.together import Explanations, in_common
+from toughen.attacks import PGD
 from toughen.evaluation.analyses.transfer_matrix import TransferMatrix
 from toughen.evaluation.records.evaluations import Evaluations
+from toughen.models import SmallCNN
 from toughen.reports import write_report
+from toughen.reports.analysis_page import write_analysis
 from toughen.reports.comparison import compare_runs
 from toughen.reports.comparison_page import write_comparison
 from toughen.run import RunFolder
+from toughen.threat import ThreatModel
 
 pytestmark = pytest.mark.nightly
 
@@ -103,11 +112,31 @@ def pages(make_run: MakeRun, make_studies: Callable[..., dict[str, Any]]) -> Pag
     names = tuple(run.name for run in comparison.runs)
     matrix = TransferMatrix(names, np.ones((4, 200), dtype=bool), held, {"attack": "PGD", "steps": 50})
     page = write_comparison(replace(comparison, transfer=matrix), full.path.parent / "compare.html")
-    return {**reports, "comparison": page}
+    return {**reports, "comparison": page, "analysis": analysis(full.path.parent / "analysis")}
 
 
-KINDS = pytest.mark.parametrize("kind", ["full", "one", "many", "evaluated", "comparison"])
-SECTIONS = {"full": 14, "one": 13, "many": 13, "evaluated": 4, "comparison": 5}
+def analysis(folder: Path) -> Path:
+    """Two networks with long names, side by side in all that needs no training."""
+    networks = []
+    images, labels, threat = torch.rand(60, 1, 8, 8), torch.arange(60) % 3, ThreatModel("linf", 0.1)
+    for name in ("a-network-with-a-long-name", "another-network-with-a-longer-name"):
+        model = SmallCNN(num_classes=3, in_channels=1, width=4).eval().requires_grad_(False)
+        perturbed = PGD(steps=3)(model, images, labels, threat)
+        networks.append(Explained(name, model, images, perturbed, labels, ["airplane", "automobile", "bird"], threat))
+    explanations = chosen()
+    found: dict[str, dict[str, Insight]] = {}
+    for name, explanation in explanations.items():
+        for network in with_transfers(networks):
+            insight = explanation.explain(network)
+            if insight is not None:
+                found.setdefault(name, {})[network.name] = insight
+    return write_analysis(Explanations(found, in_common(networks), 60, "PGD"), explanations, folder)
+
+
+KINDS = pytest.mark.parametrize("kind", ["full", "one", "many", "evaluated", "comparison", "analysis"])
+SECTIONS = {"full": 14, "one": 13, "many": 13, "evaluated": 4, "comparison": 5, "analysis": 9}
+IMAGES = {"comparison": 0, "analysis": 2 * (24 + 4 * 8 + 3)}
+"""24 in a report: of each network 8 hard ones in three rows, 8 with attributions in four, 3 classes."""
 
 
 @KINDS
@@ -118,7 +147,8 @@ def test_layout(pages: Pages, tmp_path: Path, kind: str, width: int) -> None:
     assert layout["content"] <= width
     assert layout["outside"] == []
     assert layout["broken"] == 0
-    assert layout["images"] == (0 if kind == "comparison" else 24)
+    assert layout["overlapping"] == []
+    assert layout["images"] == IMAGES.get(kind, 24)
     assert layout["reachable"] == [True] * SECTIONS[kind]
     assert layout["nowhere"] == []
     assert layout["navigation"] < 60
@@ -176,6 +206,15 @@ def test_contrast_in_both_schemes(pages: Pages, tmp_path: Path, kind: str, schem
         assert contrast(luminance(layout[color]), behind) >= TEXT, color
     for paper, ink in layout["heat"]:
         assert contrast(luminance(ink), luminance(paper)) >= TEXT
+
+
+@pytest.mark.parametrize("scheme", [LIGHT, DARK])
+def test_contrast_of_an_analysis(pages: Pages, tmp_path: Path, scheme: str) -> None:
+    layout = probe(pages["analysis"], tmp_path / "profile", 1280, scheme)
+    background = luminance(layout["background"])
+    assert (background < 0.1) == (scheme == DARK)
+    for color in ("ink", "tick"):
+        assert contrast(luminance(layout[color]), background) >= TEXT, color
 
 
 @pytest.mark.parametrize("scheme", [LIGHT, DARK])

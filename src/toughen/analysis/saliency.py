@@ -64,7 +64,7 @@ class Saliency(Explanation):
             ),
         }
         some = explained.first(self.shown)
-        rows = {"image": some.images.cpu(), "gradient of the loss": signed(loss[: self.shown])}
+        rows = {"image": some.images.cpu(), "gradient towards the label": signed(-loss[: self.shown])}
         missing = ""
         try:
             rows |= _by_captum(some)
@@ -75,7 +75,12 @@ class Saliency(Explanation):
             f"network correlates with the class' mean image by {interval_text(figures['class_likeness'])}.{missing}"
         )
         pictures = [
-            Picture("images", "Attributions", "Grey says nothing; bright speaks for it, dark against.", {"rows": rows}),
+            Picture(
+                "images",
+                "Attributions",
+                "Brightened, a bright pixel speaks for the label, a dark one against it; grey says nothing.",
+                {"rows": rows},
+            ),
             Picture(
                 "images",
                 "Class visualisations",
