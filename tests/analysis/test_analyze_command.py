@@ -14,7 +14,7 @@ import toughen
 from toughen.cli import main
 from toughen.errors import InputError, RunError
 from toughen.reports import write_report
-from toughen.reports.explained import found_in_analyses
+from toughen.reports.explained import told_by_analyses
 from toughen.run import RunFolder
 
 
@@ -102,10 +102,10 @@ def test_a_run_s_report_tells_what_analyses_found(runs: list[Path], tmp_path: Pa
         assert targets and all(target.is_file() for target in targets)
     weights = copies[0] / "model.safetensors"
     weights.write_bytes((copies[1] / "model.safetensors").read_bytes())
-    assert not any(each.page.startswith("analysis") for each in found_in_analyses(RunFolder(copies[0])))
+    assert not any(each.page.startswith("analysis") for each in told_by_analyses(RunFolder(copies[0])))
     (copies[1].parent / "analysis" / "analysis.json").write_text("{")
     with pytest.raises(RunError, match="make it again with `toughen analyze"):
-        found_in_analyses(RunFolder(copies[0]))
+        told_by_analyses(RunFolder(copies[0]))
 
 
 def test_runs_of_one_name_are_told_apart(runs: list[Path], tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class HardImages(Explanation):
         sentence = (
             f"The attack breaks {interval_text(figures['failed'])} of the images, and half of them need no more than "
             f"{interval_text(figures['smallest_median'])} of eps to be broken; of ARoW's weight "
-            f"{figures['weight_on_failures_arow'].value:.1%} lies on these, of MART's "
+            f"{figures['weight_on_failures_arow'].value:.1%} lies on those that it breaks, of MART's "
             f"{figures['weight_on_failures_mart'].value:.1%}."
         )
         sees = "By the margin of the true class under attack, the smallest first, and what the attack makes of them."

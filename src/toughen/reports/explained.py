@@ -22,7 +22,7 @@ class _Analysis(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Found:
+class Told:
     """What an explanation found.
 
     Attributes:
@@ -38,13 +38,13 @@ class Found:
     created: str
 
 
-def found_in_analyses(folder: RunFolder) -> tuple[Found, ...]:
+def told_by_analyses(folder: RunFolder) -> tuple[Told, ...]:
     """What the analyses in a run's folder and beside it say of the weights that the run has now; the newest of each.
 
     Raises:
         RunError: an analysis.json that cannot be read.
     """
-    newest: dict[str, Found] = {}
+    newest: dict[str, Told] = {}
     weights = checksum(folder.model) if folder.model.is_file() else ""
     for page in (f"../{FOLDER}/{PAGE}", f"{FOLDER}/{PAGE}"):
         file = (folder.path / page).with_name(FIGURES)
@@ -58,5 +58,5 @@ def found_in_analyses(folder: RunFolder) -> tuple[Found, ...]:
             sentences = [networks[name]["sentence"] for name in own if name in networks]
             before = newest.get(explanation)
             if sentences and (before is None or before.created <= created):
-                newest[explanation] = Found(explanation, sentences[0], page, created)
+                newest[explanation] = Told(explanation, sentences[0], page, created)
     return tuple(newest.values())

@@ -12,7 +12,7 @@ from toughen.evaluation.records.evaluations import Evaluations
 from toughen.evaluation.records.verdicts import Verdicts
 from toughen.reading.files import readable
 from toughen.reading.run_images import RunImages
-from toughen.reports.explained import Found, found_in_analyses
+from toughen.reports.explained import Told, told_by_analyses
 from toughen.run import RunFolder
 from toughen.run.manifest import check
 from toughen.training.guards.events import read_events
@@ -63,7 +63,7 @@ class RunData:
     images: RunImages | None = None
     before: StartEvaluation | None = None
     record: Record = field(default_factory=Record)
-    explained: tuple[Found, ...] = ()
+    explained: tuple[Told, ...] = ()
 
     def class_title(self, label: int) -> str:
         """Name of a class, or its number where the result does not name it; below 0 is no prediction."""
@@ -95,7 +95,7 @@ def read_run(folder: RunFolder) -> RunData:
         images=folder.read_data(),
         before=_read_start(RunFolder(folder.before)),
         record=read_record(folder),
-        explained=found_in_analyses(folder) if folder.path == folder.run else (),
+        explained=told_by_analyses(folder) if folder.path == folder.run else (),
     )
 
 
