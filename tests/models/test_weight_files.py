@@ -5,6 +5,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,24 +104,32 @@ def test_a_librarys_own_file_fits_our_class_for_it(tmp_path: Path, in_front: boo
 @pytest.mark.filterwarnings("ignore::toughen.errors.ToughenWarning")
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_run_from_every_kind_of_file(writer: str, tmp_path: Path) -> None:
-    """Trained from it at a rate of next to nothing, resumed, evaluated: as right as the file itself, but for what the
-    statistics of BatchNorm moved.
+    """Trained from it at a rate of next to nothing, resumed, evaluated: the file's weights, and its verdicts once it
+    has the run's statistics of BatchNorm, which two epochs have replaced.
     """
-    network_of_its_own = nn.Sequential(*network()[:-1], nn.Linear(108, 10))
-    trained = toughen.train(
-        Digits(), network_of_its_own, Standard(), epochs=3, budget="none", trackers=[], out=str(tmp_path / "first")
-    ).model
-    WRITERS[writer](trained.cpu(), tmp_path / "w.pt")
-    begun: dict[str, Any] = {"optimizer": partial(SGD, lr=1e-9), "schedule": Constant(), "trackers": []}
-    begun |= {"budget": "none", "out": str(tmp_path / "run")}
-    toughen.train(Digits(), network_of_its_own, Standard(), epochs=1, init=str(tmp_path / "w.pt"), **begun)
-    toughen.train(model=network_of_its_own, resume=str(tmp_path / "run"), epochs=2, trust=["code"])
-    asked = {"budget": "quick", "test_images": 200, "device": "cpu", "checks": False}
-    run = toughen.evaluate(str(tmp_path / "run"), trust=["code"], **asked).result["figures"]["clean"]
-    alone = toughen.evaluate(
-        model=network_of_its_own, weights=str(tmp_path / "w.pt"), data=Digits(), out=str(tmp_path / "out"), **asked
-    ).result["figures"]["clean"]
-    assert run["held"] > 150 and abs(run["held"] - alone["held"]) <= 15
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        own = nn.Sequential(*network()[:-1], nn.Linear(108, 10))
+    file, quiet = tmp_path / "w.pt", {"trackers": [], "budget": "none", "device": "cpu"}
+    trained = toughen.train(Digits(), own, Standard(), epochs=3, out=str(tmp_path / "first"), **quiet).model
+    WRITERS[writer](trained, file)
+    begun: dict[str, Any] = {"optimizer": partial(SGD, lr=1e-9), "schedule": Constant(), **quiet}
+    toughen.train(Digits(), own, Standard(), epochs=1, init=str(file), out=str(tmp_path / "run"), **begun)
+    after = toughen.train(model=own, resume=str(tmp_path / "run"), epochs=2, trust=["code"]).model.state_dict()
+    read = load_weights(deepcopy(own), file)
+    for name, weight in read.named_parameters():
+        torch.testing.assert_close(after[name], weight.detach(), rtol=0, atol=1e-6)
+
+    def held(*subject: str, **given: Any) -> int:
+        asked: dict[str, Any] = {"budget": "quick", "test_images": 200, "device": "cpu", "checks": False}
+        return toughen.evaluate(*subject, **given, **asked).result["figures"]["clean"]["held"]
+
+    elsewhere: dict[str, Any] = {"data": Digits(), "out": str(tmp_path / "out")}
+    alone = held(model=own, weights=str(file), **elsewhere)
+    assert alone > 150
+    assert alone == held(model=read, overwrite=True, **elsewhere)
+    read.load_state_dict({name: each for name, each in after.items() if "running" in name}, strict=False)
+    assert abs(held(str(tmp_path / "run"), trust=["code"]) - held(model=read, overwrite=True, **elsewhere)) <= 1
 
 
 def test_what_was_taken_is_said(tmp_path: Path) -> None:
