@@ -112,12 +112,11 @@ class ShortAutoAttack(AutoAttack):
         self.square.n_queries = 100
 
 
-@pytest.fixture(scope="module")
-def short_autoattack() -> Iterator[type[AutoAttack]]:
-    """While a test of the module runs, AutoAttack is short."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pyautoattack.AutoAttack", ShortAutoAttack)
-        yield ShortAutoAttack
+@pytest.fixture
+def short_autoattack(monkeypatch: pytest.MonkeyPatch) -> type[AutoAttack]:
+    """While the test runs, AutoAttack is short."""
+    monkeypatch.setattr("pyautoattack.AutoAttack", ShortAutoAttack)
+    return ShortAutoAttack
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,12 @@
 
 import copy
 import sys
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import numpy as np
+import pyautoattack
 import pytest
 import torch
 from pyautoattack import AutoAttack
@@ -30,7 +32,7 @@ def auto_attack(model: nn.Module, images: Tensor, labels: Tensor, threat: Threat
 def called_directly(network: nn.Module, batch: tuple[Tensor, Tensor], threat: ThreatModel, seed: int = SEED):
     norm = LIBRARY_NORM[threat.norm]
     # A copy, because FAB leaves gradients in the parameters.
-    attack = AutoAttack(
+    attack = pyautoattack.AutoAttack(
         copy.deepcopy(network), norm=norm, eps=threat.radius, seed=seed, version="standard", device="cpu"
     )
     with torch.random.fork_rng(devices=[]):
@@ -38,13 +40,15 @@ def called_directly(network: nn.Module, batch: tuple[Tensor, Tensor], threat: Th
     return images, predictions == batch[1]
 
 
-@pytest.fixture(
-    scope="module",
-    # All iterations for l-inf; l2 and l1 have them in the nightly tests, and fewer of them below.
-    params=[pytest.param(case, marks=pytest.mark.nightly if case[0] != "linf" else ()) for case in SETTINGS],
-    ids=[norm for norm, _ in SETTINGS],
-)
-def attacked(request: pytest.FixtureRequest, robust_network, batch) -> tuple[ThreatModel, AttackResult]:
+@pytest.fixture(params=["short", pytest.param("whole", marks=pytest.mark.nightly)])
+def length(request: pytest.FixtureRequest) -> None:
+    """A tenth of AutoAttack's iterations, which `test_the_iterations_are_the_librarys` counts, and all of them."""
+    if request.param == "short":
+        request.getfixturevalue("short_autoattack")
+
+
+@pytest.fixture(params=SETTINGS, ids=[norm for norm, _ in SETTINGS])
+def attacked(request: pytest.FixtureRequest, length: None, robust_network, batch) -> tuple[ThreatModel, AttackResult]:
     """A threat model and what AutoAttack made of the batch under it; the model is an adversarially trained one."""
     threat = ThreatModel(*request.param)
     return threat, auto_attack(robust_network, *batch, threat, seed=SEED, num_classes=10)
@@ -56,6 +60,37 @@ def test_ten_classes_are_autoattack_standard_bit_for_bit(robust_network, batch, 
     assert torch.equal(result.adversarial, images)
     assert torch.equal(result.held, held)
     assert 0 < held.sum() < len(held), "the comparison needs images of both kinds"
+
+
+@pytest.mark.parametrize("norm", LIBRARY_NORM)
+def test_the_iterations_are_the_librarys(monkeypatch: pytest.MonkeyPatch, network, batch, norm: Norm):
+    """And its restarts, targets and queries: what each component is set to when it is about to attack."""
+    told: list[dict[str, dict[str, Any]]] = []
+
+    class Told(AutoAttack):
+        """Every component says how it is set, and finds nothing."""
+
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **settings)
+            self.asked: dict[str, dict[str, Any]] = {}
+            for name in ("apgd", "apgd_targeted", "fab", "square"):
+                component = getattr(self, name)
+                component.perturb = partial(self.tell, name, component)
+            told.append(self.asked)
+
+        def tell(self, name: str, component: Any, images: Tensor, labels: Tensor) -> Tensor:
+            kinds = (bool, int, float, str)
+            found = {key: value for key, value in vars(component).items() if isinstance(value, kinds)}
+            self.asked[name] = {**found, "device": str(component.device)}
+            return images
+
+    monkeypatch.setattr("pyautoattack.AutoAttack", Told)
+    threat = ThreatModel(norm, 0.1)
+    auto_attack(network, *batch, threat, seed=SEED, num_classes=10)
+    called_directly(network, batch, threat)
+    ours, librarys = told
+    assert list(ours) == list(librarys) == ["apgd", "apgd_targeted", "fab", "square"]
+    assert ours == librarys
 
 
 @pytest.mark.nightly
@@ -97,7 +132,9 @@ def test_the_component_that_broke_an_image_is_named(robust_network, batch, attac
     """The first component alone breaks exactly the images that it is named for."""
     threat, result = attacked
     settings = {"n_restarts": 5, "use_largereps": True} if threat.norm == "l1" else {"n_restarts": 1}
-    attack = AutoAttack(copy.deepcopy(robust_network), norm=LIBRARY_NORM[threat.norm], eps=threat.radius, seed=SEED)
+    attack = pyautoattack.AutoAttack(
+        copy.deepcopy(robust_network), norm=LIBRARY_NORM[threat.norm], eps=threat.radius, seed=SEED
+    )
     attack.attacks_to_run = ["apgd-ce"]
     vars(attack.apgd).update(settings)
     with torch.random.fork_rng(devices=[]):
