@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from safetensors.torch import load_file
 
 from toughen.attacks import GradientAttack
 from toughen.commands.train import train
+from toughen.evaluation.records.batches import BatchResult
+from toughen.evaluation.records.store import VerdictStore
 from toughen.methods import TRADES
 from toughen.models import SmallCNN
 
@@ -132,18 +135,28 @@ def test_train_evaluate_and_compare(toughen: Toughen, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("out", ["", "mine"])
-def test_stopped_in_the_final_evaluation(toughen: Toughen, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
-    def stop(*arguments: object, **settings: object) -> None:
-        raise KeyboardInterrupt
+def test_stopped_in_the_final_evaluation(
+    toughen: Toughen, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, out: str
+) -> None:
+    """By a real signal, once the first verdicts are on the disk."""
+    write = VerdictStore.write
+
+    def stop(store: VerdictStore, result: BatchResult) -> None:
+        write(store, result)
+        signal.raise_signal(signal.SIGTERM)
 
     place = ["--test_images", "20", *(["--out", out] if out else [])]
     with monkeypatch.context() as patch:
-        patch.setattr("toughen.commands.carry_out.evaluate_into", stop)
+        patch.setattr(VerdictStore, "write", stop)
         answer = toughen("train", *[word if word != "none" else "quick" for word in QUICK], *place)
     command = f"toughen train --resume {out or 'runs/digits-smallcnn-trades'}"
     assert answer.status == 130
     assert answer.err == f"toughen: stopped; go on with: {command}\n"
+    run = tmp_path / command.split()[-1]
+    assert len(list((run / "verdicts").glob("*/*.parquet"))) == 1
     assert toughen(*command.split()[1:]).status == 0
+    assert (run / "report.html").is_file()
+    assert [path for path in run.rglob(".*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize("line", ["train --out runs/x", "evaluate runs/x --budget quick"])

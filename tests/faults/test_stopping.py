@@ -13,11 +13,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from toughen.cli import main
 from toughen.data.loader import killed_worker
+from toughen.signals import stop_requests
 
 TRAIN = [
-    *("train", "--epochs", "3", "--batch_size", "16", "--method.attack.steps", "2", "--checkpoint_every", "7"),
-    *("--device", "cpu", "--trackers", "[]", "--out", "run"),
+    *("train", "--epochs", "2", "--batch_size", "16", "--method.attack.steps", "2", "--checkpoint_every", "7"),
+    *("--train_images", "480", "--device", "cpu", "--trackers", "[]", "--out", "run"),
 ]
 ALONE = [*TRAIN, "--budget", "none"]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -61,21 +63,44 @@ def left_overs(folder: Path) -> list[Path]:
         *(pytest.param(each, marks=pytest.mark.nightly) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)),
     ],
 )
-def test_a_signal_saves_and_says_how_to_go_on(start: Start, tmp_path: Path, number: int) -> None:
+def test_a_signal_saves_and_says_how_to_go_on(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     asked = start(*ALONE)
     wait_for(tmp_path / "run/checkpoints/last/state.json", asked)
     asked.send_signal(number)
     out, err = asked.communicate(timeout=120)
     assert asked.returncode == 130, err
     assert "Traceback" not in out + err
-    assert err.rstrip("\n").partition("go on with: ")[2] == "toughen train --resume run"
-    assert start("train", "--resume", "run").wait(120) == 0
+    command = err.rstrip("\n").partition("go on with: ")[2]
+    assert command == "toughen train --resume run"
+    assert len(epochs(tmp_path / "run")) < 2
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()[1:]) == 0
+    assert epochs(tmp_path / "run") == ["1", "2"]
 
 
-@pytest.mark.parametrize(
-    "number",
-    [signal.SIGTERM, *(pytest.param(each, marks=pytest.mark.nightly) for each in (signal.SIGHUP, signal.SIGUSR1))],
-)
+def epochs(run: Path) -> list[str]:
+    """The epochs that metrics.csv has."""
+    file = run / "metrics.csv"
+    return [line.partition(",")[0] for line in file.read_text().splitlines()[1:]] if file.exists() else []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_each_of_the_signals_asks(number: signal.Signals) -> None:
+    usual = signal.signal(number, signal.SIG_DFL)  # not ignored, as SIGHUP is under nohup
+    try:
+        with stop_requests() as asked:
+            assert not asked()
+            signal.raise_signal(number)
+            assert asked()
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, usual)
+
+
+@pytest.mark.nightly  # in this process: tests/cli/test_runs.py
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_in_the_final_evaluation(start: Start, tmp_path: Path, number: int) -> None:
     asked = start(*_with(TRAIN, "--epochs", "1"), "--budget", "quick", "--test_images", "200")
     wait_for(tmp_path / "run/model.safetensors", asked)
@@ -138,7 +163,7 @@ def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
     ],
 )
 def test_a_training_ends_whoever_reads_its_output(tmp_path: Path, reader: str) -> None:
-    line = " ".join([sys.executable, "-m", "toughen", *_with(ALONE, "--epochs", "2")])
+    line = " ".join([sys.executable, "-m", "toughen", *ALONE])
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {line} {reader}"],
@@ -153,8 +178,7 @@ def test_a_training_ends_whoever_reads_its_output(tmp_path: Path, reader: str) -
     assert ended.returncode == (0 if reader == ">&-" else 141), ended.stderr
     if reader == "> /dev/full":
         assert ended.stderr == "toughen: cannot write to standard output: No space left on device\n"
-    epochs = (tmp_path / "run/metrics.csv").read_text().splitlines()[1:]
-    assert [line.partition(",")[0] for line in epochs] == ["1", "2"]
+    assert epochs(tmp_path / "run") == ["1", "2"]
 
 
 @pytest.mark.nightly
