@@ -21,11 +21,13 @@ types: $(VENV)/.test$(HERE)
 	$(BIN)/mypy
 
 # One thread a process: the networks of the tests are small, and two processes use both cores. xdist needs one hash seed.
+PYTEST := PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
 unit: $(VENV)/.test$(HERE)
-	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not nightly"
+	$(PYTEST) -m "not nightly"
 
 nightly: $(VENV)/.test$(HERE)
-	$(BIN)/python -m pytest -q -m nightly
+	$(PYTEST) -m nightly --durations 20
 
 # Figures of speed, one line each in the end: all (hours), or figure 1 in small (some minutes on two cores).
 bench: $(VENV)/.user$(HERE)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from toughen.data import Digits, ImageSet
 from toughen.data.source import Decoded
 from toughen.evaluation import Evaluation, evaluate_model
 from toughen.evaluation.checks.reattack import SelfChecks
+from toughen.hardware.speed import matmul_peak
 from toughen.threat import ThreatModel
 
 torch.set_num_threads(1)
@@ -32,6 +34,23 @@ def no_wait_for_the_disk() -> Iterator[None]:
     """What a test writes need not survive a loss of power; the processes that it starts do wait."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_processors_peak_is_measured_once() -> Iterator[None]:
+    """A run takes a fifth of a second for it, longer than many a run of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toughen.training.cost.matmul_peak", cache(matmul_peak))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plots_are_painted_but_not_written(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The SVG of a page's plots, half the time of a short evaluation, where pages are not what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name not in ("reports", "docs", "analysis"):
+            patch.setattr("toughen.reports.svg._written", lambda figure: '<svg viewBox="0 0 1 1"></svg>')
         yield
 
 

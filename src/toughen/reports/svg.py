@@ -8,6 +8,7 @@ from html import escape
 import matplotlib.style
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 # Matplotlib needs literal colours; each of these stands for a CSS variable of the page, so that one drawing
@@ -57,9 +58,15 @@ def draw(name: str, label: str, size: tuple[float, float], paint: Callable[[Axes
     with matplotlib.style.context(["default", _STYLE]):
         figure = Figure(figsize=(size[0] / 72, size[1] / 72), layout="constrained", facecolor="none")
         paint(figure.subplots())
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    return Markup(_inline(buffer.getvalue(), name, label))
+        svg = _written(figure)
+    return Markup(_inline(svg, name, label))
+
+
+def _written(figure: Figure) -> str:
+    """The figure as SVG; `savefig` draws it once more before, to lay it out, which drawing does by itself."""
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return buffer.getvalue()
 
 
 def _inline(svg: str, name: str, label: str) -> str:
