@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from toughen.run import RunFolder
 from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
-Launch = Callable[..., "subprocess.CompletedProcess[str]"]
 WORDS = ["--budget", "quick", "--test_images", "20", "--batch_size", "8", "--device", "cpu"]
 
 
@@ -46,29 +44,9 @@ def torchrun(folder: RunFolder, processes: int, *words: str) -> "subprocess.Comp
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
-FORKED = """
-import sys
-sys.path.insert(0, sys.argv.pop(1))
-import toughen.commands.evaluate
-from killed import run
-ended = run(sys.argv[1:], processes=2)
-print(ended.said)
-sys.exit(max(ended.statuses))
-"""
-
-
-def forked(folder: RunFolder, processes: int, *words: str) -> "subprocess.CompletedProcess[str]":
-    """As torchrun starts them, but as forks of one process: torch is loaded once, and not three times."""
-    place = str(Path(__file__).parents[1] / "faults")
-    command = [sys.executable, "-c", FORKED, place, "evaluate", str(folder.path), *WORDS, *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-
-
-@pytest.mark.parametrize("launch", [forked, pytest.param(torchrun, marks=pytest.mark.nightly)])
-def test_processes_share_the_evaluation(run: RunFolder, tmp_path: Path, launch: Launch):
+def test_processes_share_the_evaluation(run: RunFolder, tmp_path: Path):
     whole = evaluate(str(run.path), budget="quick", test_images=20, batch_size=8, device="cpu", out=str(tmp_path / "w"))
-    answer = launch(run, 2, "--out", str(tmp_path / "shared"))
+    answer = torchrun(run, 2, "--out", str(tmp_path / "shared"))
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("all together") == 1, "only the first process speaks"
     shared = Evaluation.load(RunFolder(tmp_path / "shared"))

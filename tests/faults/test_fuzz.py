@@ -6,6 +6,7 @@ seeds give the same inputs.
 
 import json
 import signal
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -131,8 +132,9 @@ def test_a_few_mutated_files(name: str, here: Path) -> None:
 def test_many_mutated_files(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     began = process_time()
     counts = fuzz(name, MANY, here)
-    with capsys.disabled():
-        print(f"\n{name}: {counts.total():,} inputs, {dict(counts)}, {process_time() - began:.0f} s")
+    with capsys.disabled():  # on stderr, which xdist's workers share with it
+        seconds = process_time() - began
+        print(f"\n{name}: {counts.total():,} inputs, {dict(counts)}, {seconds:.0f} s", file=sys.stderr)
     assert min(counts["read"], counts["refused"]) > 0
 
 
