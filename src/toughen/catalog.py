@@ -48,6 +48,9 @@ LIBRARIES = {
 }
 """What stands before the name of a library's network, as in `timm:resnet18`, with the class that makes it."""
 
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+"""Endings of tables of images."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -110,13 +113,18 @@ def find(kind: str, name: str, flag: str) -> str:
     >>> find("methods", "trades", "--method")
     'toughen.methods.trades.TRADES'
     """
+    if kind == "data" and ("/" in name or name.endswith(TABLES)) and ":" not in name:
+        raise InputError(
+            f"{flag}: no file or folder at {name}; expected a folder of images, a table of them, or shards"
+        )
     if "." in name:
         return name
     name = FORMER.get(folded(name), name)
     known = {folded(entry.name): entry for entry in classes(kind).values()}
     if folded(name) not in known:
         known_names = did_you_mean(name, classes(kind))
-        raise InputError(f"{flag}: unknown name {name!r}; {known_names}; or an import path: package.module.Name")
+        path = ", or the path of your own images" if kind == "data" else ""
+        raise InputError(f"{flag}: unknown name {name!r}; {known_names}; or an import path: package.module.Name{path}")
     return known[folded(name)].path
 
 
@@ -137,6 +145,28 @@ def of_library(name: str) -> dict[str, Any] | None:
     if library == "robustbench" and rest.count("/") == 2:
         settings = dict(zip(("dataset", "threat_model", "name"), rest.split("/"), strict=True))
     return {"class_path": LIBRARIES[library], "init_args": settings}
+
+
+def images_at(path: str) -> dict[str, Any] | None:
+    """Class and settings of the data source that reads the images at a path; None where that is a name, or not there.
+
+    >>> images_at("digits") is None
+    True
+    """
+    place = Path(path).expanduser()
+    if folded(path) in map(folded, classes("data")) or not (_is_file(place) or _is_folder(place)):
+        return None
+    if _is_file(place):
+        reader = "manifest.Manifest"
+    elif any((place / each).is_file() for each in ("dataset_dict.json", "dataset_info.json")):
+        reader = "hugging_face.HuggingFace"
+    elif any(place.glob("*.tar")):
+        reader = "webdataset.WebDataset"
+    elif any(place.glob("*.parquet")) or any(place.glob("data/*.parquet")):
+        reader = "parquet.Parquet"
+    else:
+        reader = "image_folder.ImageFolder"
+    return {"class_path": f"toughen.data.{reader}", "init_args": {"path": path}}
 
 
 def find_recipe(name: str) -> Path:
@@ -164,6 +194,13 @@ def _is_file(path: Path) -> bool:
     """Whether there is such a file; no system has one whose name is too long or holds a null."""
     try:
         return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
     except (OSError, ValueError):
         return False
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from toughen.commands.train import train
 from toughen.data import Digits
+from toughen.errors import InputError
 from toughen.evaluation.records.verdicts import Verdicts
 from toughen.models import SmallCNN, load_weights
 from toughen.models.build import build_model
@@ -48,10 +49,16 @@ def test_the_start_is_evaluated_on_the_same_images_and_changes_nothing(start: Pa
     images, labels = Digits().load("test").subset(torch.tensor(indices))
     assert before["figures"]["clean"]["held"] == int((network.eval()(images).argmax(1) == labels).sum())
     assert "Before and after training" in run.folder.report.read_text()
-    plain = train(**{**TINY, "init": str(start), "budget": "none", "out": str(tmp_path / "b")})
+    less = {"init": str(start), "budget": "quick", "before": "none", "test_images": 4}
+    plain = train(**{**TINY, **less, "out": str(tmp_path / "b")})
     assert not plain.folder.before.exists()
     weights = load_file(plain.folder.model)
     assert all(torch.equal(weights[name], each) for name, each in load_file(run.folder.model).items())
+
+
+def test_an_unknown_budget_is_said_before_anything_is_done(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--before: unknown 'fast'; .*none, quick, standard"):
+        train(**{**TINY, "before": "fast", "out": str(tmp_path / "a")})
 
 
 def test_a_network_that_knows_nothing_has_no_before(tmp_path: Path) -> None:

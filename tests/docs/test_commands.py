@@ -40,8 +40,9 @@ def commands() -> list[str]:
 def test_a_command_is_understood(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_package.py").write_text(MY_PACKAGE)
     monkeypatch.syspath_prepend(tmp_path)
-    if ".py:" in line:
+    if ".py:" in line or "--data photos" in line:
         monkeypatch.chdir(tmp_path)
+        (tmp_path / "photos").mkdir()
     command, *arguments = shlex.split(line)
     module = importlib.import_module(f"toughen.cli.{command.replace('-', '_')}")
     if command == "list":

@@ -15,7 +15,7 @@ from PIL import Image
 
 import toughen
 from toughen.cli.predict import run
-from toughen.errors import DataError, InputError, RunError
+from toughen.errors import DataError, InputError, RunError, ToughenWarning
 from toughen.run import RunFolder
 
 Make = Callable[[str], RunFolder]
@@ -67,6 +67,23 @@ def test_table_json_and_csv(make_run: Make, tmp_path: Path, capsys: pytest.Captu
     assert row == {"path": each.path, "label": each.label, "probability": str(each.probability)}
     assert run(words) == 0
     assert capsys.readouterr().out.split() == [*each.path.split(), each.label, f"{each.probability:.1%}"]
+
+
+def test_all_files_that_cannot_be_read_are_said_or_left_out(make_run: Make, tmp_path: Path) -> None:
+    folder, photos = str(make_run("own class").path), tmp_path / "photos"
+    photos.mkdir()
+    good = str(picture(photos / "good.png", 32, 32))
+    (photos / "cut.png").write_bytes((photos / "good.png").read_bytes()[:200])
+    (photos / "page.jpg").write_text("<html>404</html>")
+    with pytest.raises(
+        DataError, match=r"2 images that cannot be read\n .*cut.png .*\n .*page.jpg .*\n--skip_bad true"
+    ):
+        toughen.predict(folder, [str(photos)], trust=TRUST)
+    with pytest.warns(ToughenWarning, match="left out: 2 images"):
+        found = toughen.predict(folder, [str(photos), good], skip_bad=True, trust=TRUST)
+    assert [each.path for each in found] == [good, good]
+    with pytest.raises(DataError, match=r"page.jpg is not a readable image"):
+        toughen.predict(folder, [str(photos / "page.jpg")], skip_bad=True, trust=TRUST)
 
 
 def test_what_cannot_be_predicted(make_run: Make, tmp_path: Path) -> None:

@@ -10,15 +10,20 @@ import timm
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.export import Dim
 from transformers import ViTConfig, ViTForImageClassification
 
+from toughen import train
 from toughen.errors import InputError
+from toughen.methods import Standard
 from toughen.models import SmallCNN
 from toughen.models.by_name import from_description
 from toughen.models.instances import described
+from toughen.models.mode import has_eval_mode_alone
 from toughen.models.outputs import logits_in
 from toughen.run import RunFolder
 from toughen.settings.own_files import sources
+from toughen.training import Constant
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 SIZES: dict[str, Any] = {
@@ -38,6 +43,13 @@ class Lost(Kept):
     def __init__(self, size: int) -> None:
         super().__init__(size)
         del self.width
+
+
+class Hidden(nn.Sequential):
+    """Nor does this one."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(nn.Flatten(), nn.BatchNorm1d(size), nn.Dropout(0.2), nn.Linear(size, 10))
 
 
 class Branches(Lost):
@@ -102,6 +114,21 @@ def test_an_exported_program_can_be_attacked() -> None:
     images = torch.rand(3, 3, 32, 32, requires_grad=True)
     rebuilt.train().eval()(images).square().sum().backward()
     assert images.grad is not None and images.grad.flatten(1).norm(dim=1).min() > 0
+
+
+def test_an_exported_program_is_not_trained_but_the_network_that_it_is_of(tmp_path: Path) -> None:
+    network = Hidden(64)
+    program = torch.export.export(network.eval(), (torch.rand(2, 1, 8, 8),), dynamic_shapes=({0: Dim("batch")},))
+    traced = torch.fx.symbolic_trace(network)
+    assert [has_eval_mode_alone(each) for each in (network, traced, program.module())] == [False, False, True]
+    small: dict[str, Any] = {"epochs": 1, "budget": "none", "trackers": [], "train_images": 100, "method": Standard()}
+    with pytest.raises(InputError, match="torch.export, which has eval mode alone and cannot be trained"):
+        train(model=program.module(), out=str(tmp_path / "a"), **small)
+    assert not (tmp_path / "a").exists()
+    run = str(train(model=network, out=str(tmp_path / "b"), schedule=Constant(), **small).folder.path)
+    with pytest.raises(InputError, match="give the network that it was exported from: .*resume=RUN"):
+        train(resume=run, epochs=2, trust=["code"])
+    assert train(model=network, resume=run, epochs=2).folder.read_config()["epochs"] == 2
 
 
 def test_what_cannot_be_traced_is_refused() -> None:

@@ -12,6 +12,7 @@ from toughen.settings.signature import settings_of
 EXAMPLES = """examples:
   toughen train
   toughen train --data cifar10 --model resnet18 --method.beta 6 --threat.eps 8/255
+  toughen train --data photos --data.size 64 --model timm:resnet18.a1_in1k
   toughen train --method ARR --method.attack FGSM --out runs/arr
   toughen train --config my.yaml --seed 1
   toughen train --method my_package.MyMethod --method.strength 2
@@ -28,7 +29,7 @@ GROUPS = {
         "extra", "attack_steps", "image_size", "attack_eps", "normalize",
     ),
     "which weights are reported": ("val_images", "select"),
-    "final evaluation": ("budget", "test_images", "sample"),
+    "final evaluation": ("budget", "before", "test_images", "sample"),
     "the run": (
         "out", "overwrite", "resume", "trust", "seed", "seeds", "checkpoint_every", "log_every", "guards", "trackers",
         "trace",

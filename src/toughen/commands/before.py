@@ -16,8 +16,8 @@ from toughen.run import RunFolder
 def evaluate_start(asked: RunRequest, network: nn.Module, test_set: ImageSet, device: torch.device) -> None:
     """Attack the network on the images of the final evaluation, and keep what was found in the run's `before/`.
 
-    By the quick budget: what it leaves of an untreated network, stronger attacks leave less of. Nothing of the training
-    is chosen by it, and what is there already is not computed again.
+    By the quick budget unless `before` says another: what that leaves of an untreated network, stronger attacks leave
+    less of. Nothing of the training is chosen by it, and what is there already is not computed again.
     """
     settings, progress = asked.settings, asked.given["progress"] or usual_progress()
     with own_random_state(), Processes.from_environment() as processes:
@@ -27,7 +27,7 @@ def evaluate_start(asked: RunRequest, network: nn.Module, test_set: ImageSet, de
             test_set,
             settings["threat"],
             EvaluationSettings(
-                budget="quick",
+                budget=settings["before"],
                 test_images=min(settings["test_images"] or len(test_set), len(test_set)),
                 sample=settings["sample"],
                 seed=settings["seed"],

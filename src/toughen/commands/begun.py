@@ -12,7 +12,10 @@ from toughen.settings.description import describe
 from toughen.settings.signature import Setting
 from toughen.training.checkpoint import begun_with
 
-MAY_CHANGE = ("device", "workers", "trackers", "log_every", "checkpoint_every", "budget", "test_images", "sample")
+MAY_CHANGE = (
+    *("device", "workers", "trackers", "log_every", "checkpoint_every"),
+    *("budget", "before", "test_images", "sample"),
+)
 """Settings that decide nothing of the weights, and `epochs` where a run may be extended."""
 
 

@@ -1,7 +1,7 @@
 """A training from its request to its report: images, network, trainer, the loop, the evaluation."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from toughen.run.lock import Lock, at_work
 from toughen.settings.own_files import sources
 from toughen.training import Observer, Silent, Trainer, make_accelerator, own_randomness
 from toughen.training.checkpoint import checkpoints
-from toughen.training.trackers import begin_trackers, end_trackers
+from toughen.training.trackers import begin_trackers, end_trackers, ended_if_it_fails
 
 
 def carry_out(asked: RunRequest) -> Trained:
@@ -51,16 +51,19 @@ def carry_out(asked: RunRequest) -> Trained:
         found = _images(asked, watcher)
         images = found.sets
         asked = replace(asked, settings=with_data_facts(asked.settings, images["train"]))
-        with own_randomness(asked.settings["seed"]):
-            trainer = _trainer(asked, found, device, watcher, lock)
-            trainer.fit()
-        # The first process writes the weights that all read now.
-        trainer.accelerator.wait_for_everyone()
-        network = _reported(asked, images["train"], trainer.accelerator.device)
-        evaluation = _evaluate(asked, network, images.get("test"), trainer.accelerator.device)
-        accuracies = {} if evaluation is None else {**evaluation.accuracies, "robust": evaluation.robust_accuracy}
-        end_trackers(trainer.accelerator, folder, accuracies, trainer.place)
-        trainer.accelerator.end_training()
+        with ExitStack() as begun:
+            with own_randomness(asked.settings["seed"]):
+                trainer = _trainer(asked, found, device, watcher, lock)
+                accelerator = trainer.accelerator
+                begun.enter_context(ended_if_it_fails(accelerator))
+                trainer.fit()
+            # The first process writes the weights that all read now.
+            accelerator.wait_for_everyone()
+            network = _reported(asked, images["train"], accelerator.device)
+            evaluation = _evaluate(asked, network, images.get("test"), accelerator.device)
+            accuracies = {} if evaluation is None else {**evaluation.accuracies, "robust": evaluation.robust_accuracy}
+            end_trackers(accelerator, folder, accuracies, trainer.place)
+        accelerator.end_training()
     return Trained(folder, network, evaluation)
 
 
@@ -105,17 +108,17 @@ def _trainer(asked: RunRequest, found: Survey, device: torch.device, watcher: Ob
             folder.write_shape(training_set.shape)
             keep_images(folder, settings["data"], found)
         accelerator.wait_for_everyone()
-        if is_trained and "test" in found.sets:
+        if is_trained and "test" in found.sets and settings["before"] != "none":
             evaluate_start(asked, network, found.sets["test"], accelerator.device)
         trainer = assemble(folder, settings, training_set, network, accelerator, watcher)
         trainer.at.begun = {"config": folder.read_config(), "data": summary}
-        if not resumes:
+        if resumes:
+            trainer.saving.resume()
+        else:
             trainer.updates.check_rates()
-        begin_trackers(accelerator, folder)
-    if resumes:
-        trainer.saving.resume()
-        if writes:
+        if resumes and writes:
             _extend(folder, settings)
+        begin_trackers(accelerator, folder)
     return trainer
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from toughen.commands.train import train
 from toughen.commands.trained import Trained
 from toughen.contracts import check_arguments
-from toughen.data import DataSource, ImageFolder
+from toughen.data import DataSource, images_at
 from toughen.errors import InputError
 from toughen.methods import Method
 from toughen.methods.trades import TRADES
@@ -35,7 +35,7 @@ def harden(
     Args:
         model: the network with its weights, as it sees images in [0, 1] (a normalisation inside); it stays as it is.
             Or a class of networks, with `init` its file of weights.
-        data: a source of images, or the folder of one's own (a folder a class).
+        data: a source of images, or the path of one's own: a folder a class, a table, shards.
         method: how it is trained.
         epochs: passes over the training images.
         optimizer: its learning rate is a fifth of that for training from scratch.
@@ -55,7 +55,7 @@ def harden(
         "method": method,
         "attack_eps": attack_eps,
     }
-    source = ImageFolder(data) if isinstance(data, str | Path) else data
+    source = images_at(data) if isinstance(data, str | Path) else data
     check_arguments(train, given | {"data": source})
     if not isinstance(model, nn.Module) and settings.get("init") in (None, "random"):
         raise InputError(

@@ -16,6 +16,7 @@ from toughen.methods import Method
 from toughen.models import build_model, check_outputs, forward_flops
 from toughen.models.build import behind
 from toughen.models.instances import described
+from toughen.models.mode import has_eval_mode_alone
 from toughen.models.outputs import giving_logits
 from toughen.models.published import publisher
 from toughen.models.start import better_than_guessing, doubt_of_normalisation, start_from
@@ -122,6 +123,11 @@ def check_fit(network: nn.Module, method: Method, images: ImageSet, settings: di
         InputError: naming the network's output, or the option.
     """
     first = images.subset(torch.arange(2))[0]
+    if has_eval_mode_alone(network):
+        raise InputError(
+            "the network is a program of torch.export, which has eval mode alone and cannot be trained; give the "
+            "network that it was exported from: toughen.train(model=NETWORK, ...), with resume=RUN too"
+        )
     extra_as_text(network)  # while nothing is lost yet
     check_outputs(network, first, len(images.classes))
     for name in ("attack_steps", "attack_eps"):

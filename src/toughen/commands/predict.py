@@ -1,5 +1,6 @@
 """What a run's network says of image files."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from toughen.contracts import check_arguments
 from toughen.data.decode import MODES, decode
-from toughen.data.kinds import IMAGES, is_image, visible_files
-from toughen.errors import DataError, InputError
+from toughen.data.kinds import IMAGES, is_image, listed, visible_files
+from toughen.errors import DataError, InputError, ToughenWarning
 from toughen.exports.images import shape_of_images
 from toughen.hardware.device import find_device
 from toughen.models.inference import NO_PREDICTION, classify, frozen
@@ -37,7 +38,9 @@ class Prediction:
 
 
 @obeying_trust
-def predict(run: str, images: list[str], *, device: str = "cpu", trust: Sequence[str] = ()) -> list[Prediction]:
+def predict(
+    run: str, images: list[str], *, skip_bad: bool = False, device: str = "cpu", trust: Sequence[str] = ()
+) -> list[Prediction]:
     """Say the class of each image, and how sure the network is.
 
     An image is brought to the size of the training's: the shorter side resized, the middle cut out. The probability is
@@ -46,6 +49,7 @@ def predict(run: str, images: list[str], *, device: str = "cpu", trust: Sequence
     Args:
         run: the run's folder, a file of `toughen export --format safetensors`, or hf:ORG/NAME on the hub.
         images: image files, and folders of them.
+        skip_bad: leave out files that cannot be read, and say which.
         device: cpu, cuda, cuda:1, or auto.
         trust: what the run's files may name beside this package's classes and its libraries' networks, such as
             my_package.Net or my_package; their code is run.
@@ -55,23 +59,40 @@ def predict(run: str, images: list[str], *, device: str = "cpu", trust: Sequence
 
     Raises:
         RunError: no such run, or one that does not say what images its network takes.
-        DataError: a file that is missing, or no image.
+        DataError: files that are missing or no images, all that cannot be read at once.
     """
     images = [images] if isinstance(images, str | Path) else images
     check_arguments(predict, {"run": run, "device": device})
     classifier = load(run, trust=trust)
     shape = classifier.shape or shape_of_images(classifier, run_folder(run))
-    place, found = find_device(device), []
+    place, found, bad = find_device(device), list[Prediction](), list[DataError]()
     with frozen(classifier, place) as network:
         paths = [path for given in images for path in _files(str(given))]
         for first in range(0, len(paths), _AT_ONCE):
-            some = paths[first : first + _AT_ONCE]
-            batch = torch.stack([_pixels(path, shape) for path in some]).to(place)
-            labels, sure = (each.tolist() for each in classify(network, batch))
-            found += [
-                Prediction(*each) for each in zip(some, (_name(classifier, one) for one in labels), sure, strict=True)
-            ]
+            read: list[tuple[str, Tensor]] = []
+            for path in paths[first : first + _AT_ONCE]:
+                try:
+                    read.append((path, _pixels(path, shape)))
+                except DataError as error:
+                    bad.append(error)
+            if not read:
+                continue
+            some, pixels = zip(*read, strict=True)
+            labels, sure = (each.tolist() for each in classify(network, torch.stack(pixels).to(place)))
+            names = [_name(classifier, label) for label in labels]
+            found += [Prediction(*each) for each in zip(some, names, sure, strict=True)]
+    _say(bad, skip_bad and bool(found))
     return found
+
+
+def _say(bad: Sequence[DataError], left_out: bool) -> None:
+    """Raise where files cannot be read, or warn where they are left out."""
+    if not bad:
+        return
+    text = str(bad[0]) if len(bad) == 1 else listed(f"{len(bad):,} images that cannot be read", bad)
+    if not left_out:
+        raise DataError(f"{text}\n--skip_bad true leaves out what cannot be read" if len(bad) > 1 else text)
+    warnings.warn(f"left out: {text}", ToughenWarning, stacklevel=3)
 
 
 def _files(given: str) -> list[str]:

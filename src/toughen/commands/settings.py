@@ -126,6 +126,7 @@ def _check_counts(settings: dict[str, Any]) -> None:
 def _check_options(settings: dict[str, Any]) -> None:
     for name, known in (
         ("budget", (*get_args(Budget), "none")),
+        ("before", (*get_args(Budget), "none")),
         ("sample", get_args(Sample)),
         ("class_weight", ("none", "balanced")),
     ):

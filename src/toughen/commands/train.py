@@ -82,6 +82,7 @@ def train(
     trackers: list[Tracker] = ["tensorboard"],  # noqa: B006 - never changed
     trace: list[Traced] = [],  # noqa: B006 - never changed
     budget: Budget | Literal["none"] = "standard",
+    before: Budget | Literal["none"] = "quick",
     test_images: int | None = 1000,
     sample: Sample = "by_class",
     out: str | None = None,
@@ -94,7 +95,8 @@ def train(
     """Train an image classifier to withstand adversarial examples, evaluate it, and write its report.
 
     Args:
-        data: the images: digits, cifar10, image_folder, parquet, ... or your own class.
+        data: the images: the path of your own (a folder a class, a table, shards), digits, cifar10, ... or your own
+            class.
         model: the network: small_cnn, resnet18, ..., timm:NAME, torchvision:NAME, hf:ORG/NAME, file.py:NAME, or a
             torch.nn.Module of your own.
         method: how it is trained: TRADES, PGDAT, ARR, Standard, ... or your own class.
@@ -141,6 +143,8 @@ def train(
         trace: what the training records of itself, which changes nothing of it: gradients (conflict between the terms
             of the loss), weights (what each image counts).
         budget: attacks of the final evaluation: quick, fast (estimates AutoAttack), standard (with it) or none.
+        before: attacks on the network as the run finds it, where that tells the classes apart already; the report shows
+            it beside the trained one. None without a final evaluation.
         test_images: largest number of test images in the final evaluation; null for all.
         sample: which of them: by_class (like the whole set, the same for every seed), first, or random (by the seed).
         out: the run's folder; default runs/<data>-<model>-<method>.

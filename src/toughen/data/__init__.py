@@ -6,6 +6,7 @@ from toughen.lazy import lazy_names
 
 if TYPE_CHECKING:
     from toughen.data.arrays import Arrays
+    from toughen.data.at_path import images_at
     from toughen.data.augment import Augment
     from toughen.data.digits import Digits
     from toughen.data.encoded import Encoded
@@ -53,6 +54,7 @@ __all__ = [
     "epoch_order",
     "hold",
     "image_set",
+    "images_at",
     "order_by_class",
     "sample_by_class",
     "soften",

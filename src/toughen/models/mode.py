@@ -47,6 +47,16 @@ def buffers_kept(model: nn.Module, but: Collection[str] = ()) -> Iterator[None]:
                 buffer.copy_(value)
 
 
+def has_eval_mode_alone(model: nn.Module) -> bool:
+    """Whether a part of it is a program of `torch.export`, which computes what the network did in eval mode then."""
+    return any(
+        isinstance(target, torch._ops.OpOverload)  # where a network that is only traced calls functions and modules
+        for module in model.modules()
+        if isinstance(module, torch.fx.GraphModule)
+        for target in (node.target for node in module.graph.nodes)
+    )
+
+
 Mode = Literal["eval", "train"]
 
 

@@ -45,8 +45,9 @@ def choose(setting: Setting, given: list[Given], path: Names) -> Choice:
     """The class that a setting ends with. A layer that names another class drops the settings of those before it."""
     base, default, option = setting.base, setting.default, f"--{'.'.join(path)}"
     given = _opened(given, len(path))
-    if base is not None and catalog.kind_of(base) == "models":
-        given = _of_libraries(given, len(path))
+    meant = _MEANT.get(catalog.kind_of(base) or "") if base is not None else None
+    if meant is not None:
+        given = _as_classes(given, len(path), meant)
     usual = None if default in (None, REQUIRED) else default if setting.is_factory else type(default)
     called, template, place, since, is_null = usual, default, option, 0, False
     for each in (each for each in given if len(each.path) == len(path)):
@@ -95,14 +96,18 @@ def _opened(given: list[Given], depth: int) -> list[Given]:
     return found
 
 
-def _of_libraries(given: list[Given], depth: int) -> list[Given]:
-    """The same, with each name of a library's network, such as timm:resnet18, as a class and its settings."""
+_MEANT = {"models": catalog.of_library, "data": catalog.images_at}
+"""What makes a class and its settings of a short form: of timm:resnet18, or of the folder of one's images."""
+
+
+def _as_classes(given: list[Given], depth: int, meant: Callable[[str], dict[str, Any] | None]) -> list[Given]:
+    """The same, with each short form as a class and its settings."""
     found = []
     for each in given:
         named = len(each.path) == depth and isinstance(each.value, str)
-        network = catalog.of_library(each.value) if named else None
-        found.append(each if network is None else replace(each, value=network["class_path"]))
-        found += [] if network is None else each.within(network["init_args"])
+        described = meant(each.value) if named else None
+        found.append(each if described is None else replace(each, value=described["class_path"]))
+        found += [] if described is None else each.within(described["init_args"])
     return found
 
 

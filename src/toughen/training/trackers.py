@@ -1,7 +1,8 @@
 """Trackers: what they are told of a run beside the figures of its epochs, which Accelerate passes on."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -17,6 +18,7 @@ from toughen.reading.schema import UnfitError
 from toughen.run import RunFolder
 from toughen.run.files import atomic
 from toughen.training.log import Row
+from toughen.training.stopping import Interrupted
 
 Tracker = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 
@@ -109,6 +111,27 @@ def end_trackers(accelerator: Accelerator, folder: RunFolder, accuracies: Mappin
             for file in files:
                 artifact.add_file(str(file))
             tracker.tracker.log_artifact(artifact)
+
+
+@contextmanager
+def ended_if_it_fails(accelerator: Accelerator) -> Iterator[None]:
+    """End the run in each tracker where it fails inside: as failed, or as killed where it was stopped or asked to.
+
+    A process that goes on, such as a notebook's, would leave it running for ever, and write the next run into it.
+    """
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, (Interrupted, KeyboardInterrupt, SystemExit))
+        for tracker in accelerator.trackers if accelerator.is_main_process else ():
+            with suppress(Exception):  # of a server that has gone, perhaps: what failed first is to be said
+                if tracker.name == "mlflow":
+                    library("mlflow", "mlflow").end_run("KILLED" if stopped else "FAILED")
+                elif tracker.name == "wandb":
+                    tracker.tracker.finish(exit_code=130 if stopped else 1)
+                else:
+                    tracker.finish()
+        raise
 
 
 def hyperparameters(config: Mapping[str, Any], inside: str = "") -> dict[str, bool | int | float | str]:
