@@ -147,10 +147,10 @@ def of_library(name: str) -> dict[str, Any] | None:
     return {"class_path": LIBRARIES[library], "init_args": settings}
 
 
-def images_at(path: str) -> dict[str, Any] | None:
+def reader_at(path: str) -> dict[str, Any] | None:
     """Class and settings of the data source that reads the images at a path; None where that is a name, or not there.
 
-    >>> images_at("digits") is None
+    >>> reader_at("digits") is None
     True
     """
     place = Path(path).expanduser()

@@ -96,7 +96,7 @@ def _opened(given: list[Given], depth: int) -> list[Given]:
     return found
 
 
-_MEANT = {"models": catalog.of_library, "data": catalog.images_at}
+_MEANT = {"models": catalog.of_library, "data": catalog.reader_at}
 """What makes a class and its settings of a short form: of timm:resnet18, or of the folder of one's images."""
 
 
