@@ -40,6 +40,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        channels, height, width = self.images.shape[1:]
+        return f"Batch({len(self)} images of {channels} x {height} x {width})"
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
         indices = None if self.indices is None else self.indices.to(device)

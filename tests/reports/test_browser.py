@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sweeps import sweep_record
 
 from toughen.analysis import Explained, Insight
 from toughen.analysis.black_box import with_transfers
@@ -28,6 +29,7 @@ from toughen.reports import write_report
 from toughen.reports.analysis_page import write_analysis
 from toughen.reports.comparison import compare_runs
 from toughen.reports.comparison_page import write_comparison
+from toughen.reports.sweep_page import write_sweep
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
@@ -88,7 +90,9 @@ def probe(page: Path, profile: Path, width: int, scheme: str = LIGHT, media: str
 
 @pytest.fixture
 def pages(make_run: MakeRun, make_studies: Callable[..., dict[str, Any]]) -> Pages:
-    """A report with everything, one of many classes, one of an evaluated model, and a comparison with everything."""
+    """A report with everything, one of many classes, one of an evaluated model; a comparison and a sweep with
+    everything.
+    """
     full = make_run("digits-smallcnn-trades", studied=True, warnings=["the model's logits saturate"])
     many = make_run("many-classes", seed=3, strength=0.9, **make_studies(num_classes=200, failed=()))
     bare = make_run("weights", epochs=0, seed=1, strength=0.6)
@@ -112,7 +116,10 @@ def pages(make_run: MakeRun, make_studies: Callable[..., dict[str, Any]]) -> Pag
     names = tuple(run.name for run in comparison.runs)
     matrix = TransferMatrix(names, np.ones((4, 200), dtype=bool), held, {"attack": "PGD", "steps": 50})
     page = write_comparison(replace(comparison, transfer=matrix), full.path.parent / "compare.html")
-    return {**reports, "comparison": page, "analysis": analysis(full.path.parent / "analysis")}
+    trial = make_run("sweep/trials/007", seed=4)
+    write_report(trial)
+    sweep = write_sweep(sweep_record(trial.path.parent.parent, trial.name))
+    return {**reports, "comparison": page, "analysis": analysis(full.path.parent / "analysis"), "sweep": sweep}
 
 
 def analysis(folder: Path) -> Path:
@@ -133,8 +140,8 @@ def analysis(folder: Path) -> Path:
     return write_analysis(Explanations(found, in_common(networks), 60, "PGD"), explanations, folder)
 
 
-KINDS = pytest.mark.parametrize("kind", ["full", "one", "many", "evaluated", "comparison", "analysis"])
-SECTIONS = {"full": 14, "one": 13, "many": 13, "evaluated": 4, "comparison": 5, "analysis": 9}
+KINDS = pytest.mark.parametrize("kind", ["full", "one", "many", "evaluated", "comparison", "analysis", "sweep"])
+SECTIONS = {"full": 14, "one": 13, "many": 13, "evaluated": 4, "comparison": 5, "analysis": 9, "sweep": 5}
 
 
 @KINDS
@@ -146,7 +153,9 @@ def test_layout(pages: Pages, tmp_path: Path, kind: str, width: int) -> None:
     assert layout["outside"] == []
     assert layout["broken"] == 0
     assert layout["overlapping"] == []
-    assert layout["images"] == {"comparison": 0, "analysis": pages[kind].read_text().count("<img ")}.get(kind, 24)
+    assert layout["images"] == {"comparison": 0, "sweep": 0, "analysis": pages[kind].read_text().count("<img ")}.get(
+        kind, 24
+    )
     assert layout["reachable"] == [True] * SECTIONS[kind]
     assert layout["nowhere"] == []
     assert layout["navigation"] < 60
@@ -195,12 +204,15 @@ TEXT = 4.5
 
 
 @pytest.mark.parametrize("scheme", [LIGHT, DARK])
-@pytest.mark.parametrize("kind", ["full", "comparison"])
+@pytest.mark.parametrize("kind", ["full", "comparison", "sweep"])
 def test_contrast_in_both_schemes(pages: Pages, tmp_path: Path, kind: str, scheme: str) -> None:
     layout = probe(pages[kind], tmp_path / "profile", 1280, scheme)
     background = luminance(layout["background"])
     assert (background < 0.1) == (scheme == DARK)
-    for color, behind in (("ink", background), ("tick", background), ("badge", luminance(layout["badge_paper"]))):
+    pairs = [("ink", background), ("tick", background)]
+    if kind != "sweep":
+        pairs.append(("badge", luminance(layout["badge_paper"])))
+    for color, behind in pairs:
         assert contrast(luminance(layout[color]), behind) >= TEXT, color
     for paper, ink in layout["heat"]:
         assert contrast(luminance(ink), luminance(paper)) >= TEXT

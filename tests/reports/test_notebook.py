@@ -5,13 +5,19 @@ from typing import Any
 
 import nbformat
 import pytest
+import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from nbclient import NotebookClient
 
+from toughen.data import Arrays, Digits, ImageFolder, Loader
 from toughen.evaluation.progress import Step
+from toughen.methods import TRADES
+from toughen.models import SmallCNN
+from toughen.models.load import LoadedClassifier
 from toughen.reports.comparison import compare_runs
 from toughen.reports.notebook import NotebookEvaluation, NotebookTraining, in_notebook, usual_observer
+from toughen.threat import ThreatModel
 from toughen.training import Silent
 
 CELL = """
@@ -45,6 +51,21 @@ def test_a_comparison_says_itself_in_a_line(make_run: Any) -> None:
     found = compare_runs([make_run("a<b>"), make_run("weak", strength=0.5)])
     assert len(repr(found)) < 200 and "a<b> " in repr(found)
     assert "a&lt;b&gt;" in found._repr_html_()
+
+
+def test_what_a_cell_may_end_with_is_a_line() -> None:
+    images = Digits().load("test")
+    facts = {"figures": {"clean": {"accuracy": 0.9}}, "robust_accuracy": {"accuracy": 0.456}}
+    loaded = LoadedClassifier(SmallCNN(10, 1), images.classes, images.shape, ThreatModel("linf", 0.1), facts)
+    said = {
+        "TRADES(beta=2.0)": TRADES(beta=2.0),
+        "ImageFolder(path='photos', size=64)": ImageFolder(Path("photos"), size=64),
+        "Arrays()": Arrays(torch.zeros(4, 1, 8, 8), torch.tensor([0, 1, 0, 1])),
+        "ImageSet(digits: 360 images of 10 classes)": images,
+        "Batch(16 images of 1 x 8 x 8)": next(iter(Loader(images, None, 16, device="cpu"))),
+        "LoadedClassifier(SmallCNN, 10 classes, linf 0.1, clean 90.0%, robust 45.6%)": loaded,
+    }
+    assert {text: repr(each) for text, each in said.items()} == {text: text for text in said}
 
 
 @pytest.mark.nightly

@@ -39,6 +39,9 @@ class Exported:
     format: Format
     agreement: Agreement
 
+    def __repr__(self) -> str:
+        return f"Exported({self.path}; {self.agreement})"
+
 
 @obeying_trust
 def export(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from toughen.data.order import sample_by_class
 from toughen.errors import InputError
+from toughen.settings.description import changed
 from toughen.threat import ThreatModel
 
 Split = Literal["train", "test"]
@@ -73,6 +74,9 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"ImageSet({self.name}: {len(self):,} images of {len(self.classes):,} classes)"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -148,6 +152,9 @@ class DataSource(ABC):
     """What a run withstands where nothing else is asked for: the data's customary threat model."""
     in_memory: ClassVar[bool] = False
     """Whether only the program has the images, so that they are given again where a run goes on."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({changed(self)})"
 
     @abstractmethod
     def load(self, split: Split) -> ImageSet:

@@ -12,6 +12,7 @@ from toughen.batch import Batch
 from toughen.contracts import check_image_form, check_labels, check_model, of_kind
 from toughen.errors import InputError
 from toughen.numbers import Number
+from toughen.settings.description import changed
 from toughen.threat import Norm, ThreatModel, as_threat
 
 
@@ -91,6 +92,10 @@ class Method(nn.Module, ABC):
     """How its regulariser weighs the images, where it does and that is one of the published ways."""
     memories: tuple[str, ...] = ()
     """Buffers of a row for every training image. The method keeps them equal in all processes; the loop does not."""
+
+    def extra_repr(self) -> str:
+        """Its settings that are not their defaults."""
+        return changed(self)
 
     def under(
         self,

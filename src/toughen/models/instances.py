@@ -83,10 +83,15 @@ def _of_torchvision(network: nn.Module, images: Tensor) -> list[Any]:
 
 
 def _is_like(built: nn.Module, network: nn.Module, images: Tensor) -> bool:
-    if repr(built) != repr(network) or _shapes(built) != _shapes(network):
+    if _layers(built) != _layers(network) or _shapes(built) != _shapes(network):
         return False
     built.load_state_dict(network.state_dict())
     return _agree(built.to(images.device), network, images)
+
+
+def _layers(network: nn.Module) -> list[tuple[str, type, str]]:
+    """Each layer's name, class and what it says of itself, such as a rate of dropout."""
+    return [(name, type(each), each.extra_repr()) for name, each in network.named_modules()]
 
 
 def _shapes(network: nn.Module) -> dict[str, torch.Size]:

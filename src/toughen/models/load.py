@@ -79,6 +79,16 @@ class LoadedClassifier(nn.Module):
         robust = {"robust": result["robust_accuracy"]} if "robust_accuracy" in result else {}
         self.figures: dict[str, dict[str, Any]] = {**result.get("figures", {}), **robust}
 
+    def __repr__(self) -> str:
+        """In a line; `network` shows its layers."""
+        facts = [type(getattr(self.network, "network", self.network)).__name__]
+        facts += [] if self.classes is None else [f"{len(self.classes)} classes"]
+        facts += [] if self.threat is None else [str(self.threat)]
+        facts += [
+            f"{name} {figure['accuracy']:.1%}" for name, figure in self.figures.items() if name in ("clean", "robust")
+        ]
+        return f"LoadedClassifier({', '.join(facts)})"
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits, N x K."""
         return self.network(images)

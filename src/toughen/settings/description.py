@@ -44,6 +44,25 @@ def describe(value: Any, inside: tuple[int, ...] = ()) -> Any:
     return {"class_path": path_of(type(value)), "init_args": arguments}
 
 
+def changed(value: Any) -> str:
+    """The plain settings of an object that are not their defaults, for its short representation.
+
+    >>> from toughen.methods import TRADES
+    >>> changed(TRADES(beta=3.0))
+    'beta=3.0'
+    """
+    given = [
+        (name, getattr(value, name), parameter.default)
+        for name, parameter in inspect.signature(type(value)).parameters.items()
+        if hasattr(value, name)
+    ]
+    return ", ".join(
+        f"{name}={str(now)!r}" if hasattr(now, "__fspath__") else f"{name}={now!r}"
+        for name, now, default in given
+        if (now is None or isinstance(now, bool | int | float | str) or hasattr(now, "__fspath__")) and now != default
+    )
+
+
 def arguments_of(waiting: partial[Any]) -> dict[str, Any]:
     """The arguments that a partial already holds, all by name.
 
