@@ -108,9 +108,15 @@ def test_files_that_are_there_stay_unless_asked(make_run: Make, hub: StandIn) ->
     assert hub.repos["me/mine"]["main"]["README.md"] == b"my own words"
     assert b"model-index" in hub.repos["me/mine"]["v2"]["README.md"]
     assert hub.private == set()  # it was there, and public
+    commit = oid(hub.repos["me/mine"]["main"])
+    hub.repos["me/mine"]["v3"] = dict(hub.repos["me/mine"]["main"])  # where that commit stays
     toughen.push(str(folder.path), "me/mine", overwrite=True)
     assert b"model-index" in hub.repos["me/mine"]["main"]["README.md"]
+    hub.repos["me/mine"]["main"]["classes.json"] = b'["one", "two", "three"]'
     assert toughen.load("hf:me/mine@v2", trust=TRUST).classes == CLASSES
+    assert toughen.load(f"hf:me/mine@{commit}", trust=TRUST).classes == CLASSES
+    with pytest.raises(RunError, match="classes.json"):  # it is not what the manifest beside it knows
+        toughen.load("hf:me/mine", trust=TRUST)
 
 
 def test_a_dry_run_asks_nothing(make_run: Make, hub: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
