@@ -57,8 +57,8 @@ def test_the_start_is_evaluated_on_the_same_images_and_changes_nothing(start: Pa
 
 
 def test_an_unknown_budget_is_said_before_anything_is_done(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--before: unknown 'fast'; .*none, quick, standard"):
-        train(**{**TINY, "before": "fast", "out": str(tmp_path / "a")})
+    with pytest.raises(InputError, match="--before: unknown 'strong'; .*none, quick, standard"):
+        train(**{**TINY, "before": "strong", "out": str(tmp_path / "a")})
 
 
 def test_a_network_that_knows_nothing_has_no_before(tmp_path: Path) -> None:

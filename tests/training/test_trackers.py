@@ -1,6 +1,9 @@
 """What a user finds in TensorBoard: the figures of metrics.csv, settings, and the evaluation, in one run."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,7 +19,8 @@ from toughen.models import SmallCNN
 from toughen.run import RunFolder
 from toughen.training import Constant, read_rows
 from toughen.training.setup import make_accelerator
-from toughen.training.trackers import begin_trackers
+from toughen.training.stopping import Interrupted
+from toughen.training.trackers import begin_trackers, ended_if_it_fails
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,28 @@ def test_settings_are_there_as_text_and_as_hyperparameters(run: Trained, seen: E
     assert settings["method"].string_value == "PGDAT"
     assert settings["method.attack.steps"].number_value == 1
     assert settings["batch_size"].number_value == 64
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [(ValueError("mine"), "FAILED", 1), (Interrupted("saved"), "KILLED", 130), (KeyboardInterrupt(), "KILLED", 130)],
+)
+def test_a_run_that_fails_is_ended_in_each_tracker(
+    error: BaseException, status: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow and W&B are stood in for; what they make of it was looked at with the real ones."""
+    mlflow, wandb, broken, other = Mock(), Mock(), Mock(), Mock()
+    for name, tracker in {"mlflow": mlflow, "wandb": wandb, "trackio": broken, "tensorboard": other}.items():
+        tracker.name = name
+    broken.finish.side_effect = ConnectionError("its server has gone")
+    monkeypatch.setattr("toughen.training.trackers.library", lambda *_: mlflow)
+    accelerator: Any = SimpleNamespace(trackers=[mlflow, wandb, broken, other], is_main_process=True)
+    with pytest.raises(type(error)) as caught, ended_if_it_fails(accelerator):
+        raise error
+    assert caught.value is error
+    mlflow.end_run.assert_called_once_with(status)
+    wandb.tracker.finish.assert_called_once_with(exit_code=code)
+    other.finish.assert_called_once_with()
 
 
 def test_a_tracker_that_cannot_begin_is_a_sentence(tmp_path: Path) -> None:
