@@ -54,6 +54,7 @@ def test_runs_beside_each_other_are_explained_and_left_as_they_are(
     assert main(["analyze", *map(str, runs), *few]) == 0
     assert [digest(run) for run in runs] == before
     said = capsys.readouterr().out
+    assert re.match(r"4 explanations of 2 networks take about \d+ s\n", said)
     assert "conflict (TRADES)" in said and "With split BatchNorm" in said and "With joint BatchNorm" in said
     found = json.loads((out / "analysis.json").read_text())
     assert found["images"] == 40

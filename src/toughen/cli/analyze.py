@@ -27,8 +27,15 @@ def run(arguments: list[str]) -> int:
         return 0
     console = Terminal()
     with console.status("analyzing") as status:
-        progress = {"progress": lambda text: status.update(Text(text))}
-        done = command.function(**request.settings, **progress)
+        told: list[str] = []
+
+        def progress(text: str) -> None:
+            if not told:  # how long it takes comes first, and stays
+                console.print(text)
+            told.append(text)
+            status.update(Text(text))
+
+        done = command.function(**request.settings, progress=progress)
     for name, insights in done.explanations.insights.items():
         for network, insight in insights.items():
             console.print(f"{name} ({network}): {insight.sentence}", soft_wrap=True)
