@@ -165,7 +165,7 @@ def test_message(toughen: Toughen, line: str, message: str) -> None:
         ),
         (f"train --method.beta {'9' * 400}", "--method.beta: expected a float, got '999"),
         (f"train --threat.eps {'9' * 400}", "threat.eps: expected "),
-        ("train --budget quik", "--budget: expected one of quick, standard, "),
+        ("train --budget quik", "--budget: expected one of quick, fast, standard, "),
         ("train --method TRADE", "--method: unknown name 'TRADE'; did you mean 'TRADES'? Known: "),
         ("train --data cifr10", "--data: unknown name 'cifr10'; did you mean 'CIFAR10'? Known: "),
         ("train --method.attack PDG", "--method.attack: unknown name 'PDG'; did you mean 'PGD'? Known: "),

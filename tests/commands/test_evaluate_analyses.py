@@ -45,7 +45,7 @@ def test_more_analyses_join_a_finished_evaluation_without_attacks(run: str, monk
     assert [step.attack for step in steps] == ["fgsm", "pgd20_margin", "eps_curve", ""]
     before = RunFolder(run).verdicts.read_bytes()
     # Attacks are judged through this name, analyses through their own.
-    monkeypatch.delattr("toughen.evaluation.runner.judge")
+    monkeypatch.delattr("toughen.evaluation.unit.judge")
     second = evaluate(run, analyses=[OtherNorms(images=4, steps=2)], **QUICK)
     assert list(second.result["analyses"]) == ["eps_curve", "other_norms"]
     assert second.result["analyses"]["eps_curve"] == first.result["analyses"]["eps_curve"]

@@ -68,7 +68,7 @@ def test_the_walk_meets_every_setting() -> None:
         "workers", "seed", "checkpoint_every", "log_every", "test_images", "layer_decay", "body_rate",
     }  # fmt: skip
     assert {name for function, name in SETTINGS if function is evaluate} == {
-        "eps", "test_images", "seed", "batch_size", "eot", "time_limit",
+        "eps", "test_images", "seed", "batch_size", "eot", "time_limit", "width", "audit",
     }  # fmt: skip
 
 

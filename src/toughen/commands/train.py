@@ -81,8 +81,8 @@ def train(
     guards: Guards | None = Guards(),
     trackers: list[Tracker] = ["tensorboard"],  # noqa: B006 - never changed
     trace: list[Traced] = [],  # noqa: B006 - never changed
-    budget: Budget | Literal["none"] = "standard",
-    before: Budget | Literal["none"] = "quick",
+    budget: Budget = "standard",
+    before: Budget = "quick",
     test_images: int | None = 1000,
     sample: Sample = "by_class",
     out: str | None = None,

@@ -40,8 +40,8 @@ class Cost:
 def passes_of(settings: Mapping[str, Any]) -> Passes | None:
     """Passes that an attack of these settings takes for an image that holds; None where the settings do not say.
 
-    >>> passes_of({"attack": "PGD", "steps": 20, "keep_best": True}), passes_of({"attack": "Square", "queries": 1000})
-    ((21, 20), (1001, 0))
+    >>> passes_of({"attack": "PGD", "steps": 20, "keep_best": True}), passes_of({"attack": "SPSA"})
+    ((21, 20), None)
     """
     kind = settings["attack"]
     times = settings.get("eot", 1)

@@ -48,8 +48,8 @@ class Condition:
         """
         figure = result["robust_accuracy"] if self.figure == "robust" else result["figures"][self.figure]
         n = int(figure["n"])
-        low, high = _interval(self.figure, figure, result)
-        said = f"{self.figure} {figure['accuracy']:.4f}, exact 95 % interval {low:.4f} to {high:.4f} (n = {n:,})"
+        share, low, high = _estimate(self.figure, figure, result)
+        said = f"{self.figure} {share:.4f}, exact 95 % interval {low:.4f} to {high:.4f} (n = {n:,})"
         if self.sign in (">=", ">"):
             met = low >= self.bound if self.sign == ">=" else low > self.bound
             end = f"lower end {low:.4f} {'>=' if met else 'below'} {self.bound:g}"
@@ -62,12 +62,13 @@ class Condition:
         return RequirementResult(met, f"{self}: {said}: {end}{few}")
 
 
-def _interval(name: str, figure: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[float, float]:
-    """The exact interval; of an audit's estimate that which allows for both samples."""
+def _estimate(name: str, figure: Mapping[str, Any], result: Mapping[str, Any]) -> tuple[float, float, float]:
+    """A share with its exact interval; of an audit's estimate that which allows for both samples."""
+    held, n = int(figure["held"]), int(figure["n"])
     if name not in ("robust", AUDIT) or not is_estimate(result):
-        return clopper_pearson(int(figure["held"]), int(figure["n"]))
+        return (held / n, *clopper_pearson(held, n))
     left, audited, broken = (int(result["audit"][each]) for each in ("left", "audited", "broken"))
-    return interval_beyond(int(figure["n"]), left, audited, broken, clopper_pearson)
+    return (figure["accuracy"], *interval_beyond(n, left, audited, broken, clopper_pearson))
 
 
 class Checks:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import betabinom
+import scipy
 
 from toughen.errors import InputError
 
@@ -117,7 +117,7 @@ def bounds_while_drawing(population: int, drawn: int, found: int, confidence: fl
         raise InputError(f"confidence: expected a number between 0 and 1 such as 0.95, got {confidence}")
     a, b = _PRIOR
     possible = np.arange(found, population - drawn + found + 1)
-    prior = betabinom.logpmf(possible, population, a, b)
-    posterior = betabinom.logpmf(possible - found, population - drawn, a + found, b + drawn - found)
+    prior = scipy.stats.betabinom.logpmf(possible, population, a, b)
+    posterior = scipy.stats.betabinom.logpmf(possible - found, population - drawn, a + found, b + drawn - found)
     held = possible[prior - posterior < -np.log(1 - confidence)]
     return int(held[0]), int(held[-1])
