@@ -65,9 +65,7 @@ class LossSurface(Explanation):
         )
         grid = {"values": mean.tolist(), "rows": [f"{f:g}" for f in factors], "columns": [f"{f:g}" for f in factors]}
         low, high = float(mean.min()), float(mean.max())
-        sees = (
-            f"From {low:.2g} nats (light) to {high:.2g} (dark); the image is the middle, its adversarial example at 1."
-        )
+        sees = f"{low:.2g} to {high:.2g} nats, more in stronger colour; the image is the middle, its attack at 1."
         axes = ("random direction", "adversarial direction")
         picture = Picture("grid", "Mean loss on the plane", sees, grid, axes)
         arrays = {"linearity_error": torch.cat(errors).tolist(), "curvature": torch.cat(curvatures).tolist()}
