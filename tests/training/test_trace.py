@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from toughen import train
 from toughen.attacks import PGD, GradientAttack
 from toughen.batch import Batch
-from toughen.errors import RunError, ToughenWarning
+from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.methods import ARAT, MART, PGDAT, TRADES, ARoW, Method, Perturbed, RegMix, Term, Terms
 from toughen.models import SmallCNN
 from toughen.run import RunFolder
@@ -164,6 +164,12 @@ def test_looks_are_as_far_apart_as_pays_for_them() -> None:
     assert due == [1, 30, 60, 90, 120, 150, 180]
     trace.flops = 1.0  # cheap: eight an epoch
     assert [place for place in range(100, 200) if (trace.aim(place, 1000.0), trace.due)[1]] == list(range(104, 200, 13))
+
+
+@pytest.mark.parametrize("trace", [["grad"], "gradients"])
+def test_what_is_not_recorded_is_said(trace: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="trace: expected one of gradients, weights, got"):
+        train(**SMALL, trace=trace, out=str(tmp_path / "a"))
 
 
 def test_a_loss_of_one_term_is_said_once(tmp_path: Path) -> None:

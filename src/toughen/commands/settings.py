@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from toughen.commands.network import told_by_images
+from toughen.contracts import check_choice
 from toughen.data import Augment, ImageSet
 from toughen.errors import InputError, did_you_mean
 from toughen.evaluation import Budget, Sample
@@ -19,6 +20,7 @@ from toughen.settings.description import describe
 from toughen.settings.signature import Setting
 from toughen.settings.stored import stored_settings
 from toughen.training.optimizer import trial, with_defaults
+from toughen.training.trace.trace import Traced
 from toughen.training.trackers import check_trackers
 
 
@@ -102,6 +104,8 @@ def check_settings(settings: dict[str, Any]) -> None:
         InputError: naming the option.
     """
     check_trackers(settings["trackers"])
+    for each in settings["trace"]:
+        check_choice("trace", each, Traced)
     _check_counts(settings)
     _check_options(settings)
 
