@@ -52,9 +52,23 @@ def check_attack(self, model, place):
 
 Watch.check_attack = check_attack
 """
+MEMORY = """
+import torch
+from toughen.training.updates import Updates
+
+take = Updates.take
+
+def limited(self, batch, epoch, place, *given):
+    if (epoch, place) == (1, 0) and not self.thrift.chosen:
+        raise torch.OutOfMemoryError("for this test")
+    return take(self, batch, epoch, place, *given)
+
+Updates.take = limited
+"""
 ROLLBACKS = {
     "finite": (["--method", "Standard", "--optimizer.lr", "1e30", "--guards.lr_factor", "1e-31"], ""),
     "collapse": (["--method", "FGSMRS"], COLLAPSE),
+    "memory": (PGD, MEMORY),
 }
 Found = list[dict[str, Any]]
 Killed = Callable[..., Found]
@@ -134,10 +148,12 @@ def test_killed_with_averages_and_options(killed: Killed, line: list[str]) -> No
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(("line", "script"), ROLLBACKS.values(), ids=ROLLBACKS)
-def test_killed_around_a_rollback(killed: Killed, tmp_path: Path, line: list[str], script: str) -> None:
+def test_killed_around_a_rollback(
+    killed: Killed, tmp_path: Path, request: pytest.FixtureRequest, line: list[str], script: str
+) -> None:
     check(killed("events", 10, [*SHORT, "--budget", "none", *line], script=script), 10)
     events = json.loads((tmp_path / "first" / "whole" / "events.json").read_text())
-    assert [event["rolled_back"] for event in events] == [True]
+    assert [(event["guard"], event["rolled_back"]) for event in events] == [(request.node.callspec.id, True)]
 
 
 @pytest.mark.nightly
