@@ -74,6 +74,12 @@ def payloads(place: Path) -> dict[str, tuple[str, dict[str, Any]]]:
         "argument": ("timm.models.resnet.resnet18", {"pretrained": True, "pretrained_cfg": {"file": bomb}}),
         "passed on": ("toughen.models.Timm", {"name": "resnet18", "arguments": {"checkpoint_path": bomb}}),
         "hub name": ("timm.models.resnet.resnet18", {"pretrained_cfg": {"x": 1}, "x": "hf-hub:some/one"}),
+        "kernel": ("transformers.ViTConfig", {"attn_implementation": "some/kernel"}),
+        "inner kernel": (
+            "toughen.models.Transformers",
+            {"name": "x", "config": {"model_type": "vit", "text_config": {"_attn_implementation": "some/kernel"}}},
+        ),
+        "backbone": ("transformers.ViTConfig", {"use_pretrained_backbone": True, "backbone": "some/one"}),
         "within": ("toughen.models.SmallCNN", {"width": described("os.system", {"command": shell})}),
         "deep": ("torch.nn.Linear", {"in_features": 2, "device": [{"a": described("os.system", {"command": shell})}]}),
     }

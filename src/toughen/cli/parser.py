@@ -119,6 +119,8 @@ class Parser:
                 what = f"unknown option {each.place}" if is_option else f"{each.place}: unknown setting"
                 hint = f"did you mean {'--' if is_option else ''}{near}?" if near else ""
                 raise InputError(f"{what}; {hint or f'`toughen {self.name} --help` lists them all'}")
+            if each.path[0] == "overwrite" and each.file is not None and each.value is not False:
+                raise InputError(f"{each.place}: a file cannot say what is replaced; give --overwrite yourself")
         return given
 
     def _free(self, free: list[str]) -> list[tuple[str, Any]]:

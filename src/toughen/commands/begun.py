@@ -18,6 +18,9 @@ MAY_CHANGE = (
 )
 """Settings that decide nothing of the weights, and `epochs` where a run may be extended."""
 
+MOST = 12
+"""Settings that one warning names."""
+
 
 def unchanged(
     folder: RunFolder, known: Mapping[str, Setting], defaults: Mapping[str, Any], but: tuple[str, ...] = ()
@@ -65,9 +68,10 @@ def unchanged(
         if name not in {*_flat(config)} and default != "{}" and not name.startswith("model.init_args.")
     ]
     if silent:
+        more = f" and {len(silent) - MOST:,} more" if len(silent) > MOST else ""
         warnings.warn(
-            f"{folder.config} does not have {', '.join(silent)}: the version that began the run had no such setting; "
-            "it goes on with this one's default",
+            f"{folder.config} does not have {', '.join(silent[:MOST])}{more}: the version that began the run had no "
+            "such setting; it goes on with this one's default",
             ToughenWarning,
             stacklevel=2,
         )

@@ -31,7 +31,7 @@ from toughen.evaluation.runner import analyse
 from toughen.evaluation.settings import EvaluationSettings
 from toughen.reports.page import write_reports
 from toughen.run import EVALUATIONS, RunFolder
-from toughen.run.files import clean_up
+from toughen.run.files import check_links, clean_up
 from toughen.run.lock import Lock
 from toughen.threat import ThreatModel
 
@@ -197,9 +197,10 @@ def check_place(folder: RunFolder, own: bool) -> None:
         own: whether it is the folder of the evaluated run.
 
     Raises:
-        RunError: a training run of its own, a folder without an evaluation in it, or a read-only one.
+        RunError: a training run of its own, a folder without an evaluation in it, a read-only one, or one with links.
     """
     path = folder.path
+    check_links(folder.run)
     if not own and (folder.model.exists() or folder.checkpoint.exists()):
         raise RunError(f"{path} is a training run of its own; give another folder with --out")
     if not path.exists():

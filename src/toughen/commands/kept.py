@@ -86,7 +86,10 @@ def check_same_split(folders: Sequence[RunFolder]) -> None:
     Raises:
         InputError: naming the first that has.
     """
-    sums = [checksum(folder.images) if folder.images.exists() else None for folder in folders]
+    sums = []
+    for folder in folders:
+        with readable(folder.images, "restore it from a copy"):
+            sums.append(checksum(folder.images) if folder.images.exists() else None)
     for folder, each in zip(folders, sums, strict=True):
         if each != sums[0]:
             raise InputError(

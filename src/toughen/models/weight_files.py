@@ -15,7 +15,7 @@ from torch import Tensor
 
 from toughen.errors import RunError
 from toughen.models.normalisation import Statistics
-from toughen.reading.files import check_file, readable
+from toughen.reading.files import check_file, check_unpacked, readable
 from toughen.reading.tensors import read_tensors_and_texts
 from toughen.run.manifest import check
 
@@ -120,7 +120,10 @@ def _of_torch(path: Path) -> WeightFile:
         ) from error
     except Exception as error:  # whatever a reader of pickles meets in damaged bytes
         raise RunError(f"cannot read weights from {path}: {' '.join(str(error).split())[:200]}; {EXPECTED}") from error
-    return _unwrapped(content, path)
+    found = _unwrapped(content, path)
+    with readable(f"weights from {path}", EXPECTED):
+        check_unpacked(path.stat().st_size, sum(tensor.nbytes for tensor in found.state.values()))
+    return found
 
 
 def _check_archive(path: Path) -> None:
@@ -180,5 +183,10 @@ def _is_state(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and bool(value)
-        and all(isinstance(name, str) and isinstance(each, Tensor) for name, each in value.items())
+        and all(isinstance(name, str) and isinstance(each, Tensor) and _is_plain(each) for name, each in value.items())
     )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor has a value at each place, and no layout of its own: a small sparse one may be a large one."""
+    return tensor.layout is torch.strided and not (tensor.is_nested or tensor.is_quantized or tensor.is_meta)

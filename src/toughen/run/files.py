@@ -71,6 +71,26 @@ def temporary_beside(path: Path) -> Path:
     return writable(path.parent) / f".{path.name}.{secrets.token_hex(4)}"
 
 
+_OURS = ("analysis", "before", "checkpoints", "code", "evaluations", "verdicts")
+"""The folders in a run's in which files are written and deleted."""
+
+
+def check_links(run: Path) -> None:
+    """Raise where a folder in a run's is a link: what is written and deleted there would be so elsewhere.
+
+    Raises:
+        RunError: naming the link.
+    """
+    for name in _OURS:
+        for place, folders, _ in os.walk(run / name):
+            for each in (Path(place), *(Path(place, folder) for folder in folders)):
+                if each.is_symlink():
+                    raise RunError(
+                        f"{each} is a link to {each.readlink()}, where files would be written and deleted; put a "
+                        "folder in its place"
+                    )
+
+
 LOCK = ".lock"
 _LEFT = re.compile(r"\.(.+)\.([0-9a-f]{8}|old)")
 

@@ -16,7 +16,7 @@ from toughen.reading.result import Some, check_result
 from toughen.reading.run_images import RunImages
 from toughen.reading.schema import UnfitError, check_kind, shown
 from toughen.reading.yaml_text import read_yaml
-from toughen.run.files import atomic, clean_up
+from toughen.run.files import atomic, check_links, clean_up
 from toughen.run.making import check_free, making_run
 from toughen.run.manifest import NAME as MANIFEST
 from toughen.run.manifest import check, recorded
@@ -100,6 +100,7 @@ class RunFolder:
         """
         if not self.path.is_dir():
             raise RunError(f"no run folder at {self.path}; expected a folder made by `toughen train`")
+        check_links(self.run)
         for path in paths:
             if not path.exists():
                 if path in (self.result, self.verdicts, self.gallery, self.report):
@@ -147,7 +148,7 @@ class RunFolder:
         """
         for name, source in sources.items():
             kept = self.run / name
-            if kept.exists() and kept.read_bytes() != source:
+            if kept.exists() and (not kept.is_file() or kept.read_bytes() != source):
                 raise InputError(
                     f"{Path(name).name} is not what the run in {self.path} was begun with, {kept}; take that back, or "
                     "begin another run with --out"

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
 
 
 class InUse(RunError):
@@ -54,8 +57,9 @@ class Lock:
         try:
             while not self._holds_what_is_there():
                 self.folder.mkdir(parents=True, exist_ok=True)
-                handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+                handle = os.open(self.path, os.O_RDWR | os.O_CREAT | _NO_LINKS, 0o666)
                 try:
+                    self._check_own(handle)
                     self._take(handle)
                 except BaseException:
                     os.close(handle)
@@ -65,7 +69,18 @@ class Lock:
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, json.dumps(me).encode(), 0)
         except OSError as error:
+            if self.path.is_symlink():
+                raise self._leads_elsewhere() from error
             raise cannot_write(self.path, error) from error
+
+    def _check_own(self, handle: int) -> None:
+        """Raise where another file has this name too, which writing who holds the lock would destroy."""
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise self._leads_elsewhere()
+
+    def _leads_elsewhere(self) -> RunError:
+        return RunError(f"{self.path} is no lock but leads to something else, which it would overwrite; delete it")
 
     def _holds_what_is_there(self) -> bool:
         """Whether the file of this name is held: whoever held it before may have deleted it meanwhile."""

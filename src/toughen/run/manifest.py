@@ -6,13 +6,23 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypedDict
 
 from toughen.errors import RunError, ToughenWarning
+from toughen.reading.files import check_file, read_json
+from toughen.reading.schema import UnfitError
 from toughen.run.files import atomic
 
 NAME = "manifest.json"
 Sums = dict[str, list[str]]
 """The SHA-256 of each file by its name; two while the file is being replaced."""
+
+
+class _Document(TypedDict):
+    """What manifest.json holds."""
+
+    own: str
+    sha256: Sums
 
 
 @contextmanager
@@ -54,8 +64,8 @@ def check(path: Path, advice: str) -> None:
         return
     try:
         found = checksum(path)
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {error.strerror or error}; {advice}") from error
+    except (OSError, UnfitError) as error:
+        raise RunError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}; {advice}") from error
     if found not in known:
         raise RunError(
             f"cannot read {path}: it is damaged (SHA-256 {found[:12]}, expected {known[0][:12]}); {advice}; if you "
@@ -78,11 +88,11 @@ def read(folder: Path) -> Sums:
     if not path.exists():
         return {}
     try:
-        document = json.loads(path.read_text())
-        sums: Sums = {str(name): [str(each) for each in sums] for name, sums in document["sha256"].items()}
+        document = read_json(path, _Document)
+        sums: Sums = document["sha256"]
         if document["own"] != _own(sums):
-            raise ValueError("its own checksum is another")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise UnfitError("its own checksum is another")
+    except (OSError, UnfitError) as error:
         warnings.warn(
             f"{path} is damaged ({error}): the files beside it are not checked; delete it", ToughenWarning, stacklevel=2
         )
@@ -91,7 +101,13 @@ def read(folder: Path) -> Sums:
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        UnfitError: it is a pipe or a device, which may never end.
+    """
+    check_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -24,8 +24,13 @@ from toughen.settings.trust import LIBRARIES, is_known, is_trusted
 
 FORMER = {"toughen.attacks.ascent.Ascent": "toughen.attacks.gradient.GradientAttack"}
 """Paths that configurations of earlier versions name, with what is there now."""
-LOADING = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "trust_remote_code")
+LOADING = (
+    *("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "trust_remote_code"),
+    "use_pretrained_backbone",
+)
 """Arguments by which a network of a library reads files or runs code of somebody's choice."""
+KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
+"""Arguments by which transformers, where they have the name of a repository, runs code from there."""
 
 _FILE: ContextVar[str | None] = ContextVar("file", default=None)
 
@@ -129,7 +134,7 @@ def _builds_networks(found: Any, home: str) -> bool:
 
 def _loads(value: Any, name: str = "") -> str | None:
     """The first of these arguments, as text, that leads a library's network to somebody's file; None without one."""
-    if value is not None and name in LOADING:
+    if value not in (None, False) and (name in LOADING or (name in KERNELS and "/" in str(value))):
         return f"{name}={_short(value)}"
     if isinstance(value, str) and re.match(r"(?i)[a-z][a-z0-9+_-]+:", value) and not re.match(r"(cuda|mps):\d", value):
         return f"{name}={_short(value)}"

@@ -111,9 +111,9 @@ def checkpoints(folder: Path) -> list[Path]:
 def begun_with(folder: Path) -> dict[str, Any]:
     """What the run was begun with, from its newest whole checkpoint; nothing where that does not say it."""
     for place in checkpoints(folder):
-        with suppress(RunError, OSError, ValueError, KeyError, TypeError):
+        with suppress(RunError, OSError, UnfitError, ValueError, KeyError, TypeError):
             check(place / "state.json", "")
-            begun = dict(json.loads((place / "state.json").read_text())["items"]).get("begun")
+            begun = dict(read_json(place / "state.json", State)["items"]).get("begun")
             return {} if begun is None else _restore(begun, {})
     return {}
 

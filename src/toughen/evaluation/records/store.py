@@ -6,6 +6,7 @@
 """
 
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -118,12 +119,12 @@ class VerdictStore:
 
     def note(self, name: str, facts: Mapping[str, Any]) -> None:
         """Keep the result of an analysis."""
-        with atomic(self.path / f"analysis-{name}.json") as path:
+        with atomic(self._file(f"analysis-{name}.json")) as path:
             path.write_text(json.dumps(facts))
 
     def noted(self, name: str) -> dict[str, Any] | None:
         """The result of an analysis, or None where it has not been computed, or is damaged, which a warning says."""
-        path = self.path / f"analysis-{name}.json"
+        path = self._file(f"analysis-{name}.json")
         if not path.exists():
             return None
         try:
@@ -194,7 +195,17 @@ class VerdictStore:
             self.path.parent.rmdir()
 
     def _of(self, batch: int, name: str) -> Path:
-        return self.path / f"{batch:05d}-{name}.parquet"
+        return self._file(f"{batch:05d}-{name}.parquet")
+
+    def _file(self, name: str) -> Path:
+        """A file in the folder, of which a stranger's result may have named what it holds.
+
+        Raises:
+            RunError: the name leads elsewhere.
+        """
+        if not re.fullmatch(r"[^/\\\0]+", name):
+            raise RunError(f"{self.path}: {name!r} cannot be the name of a file; was the result written by toughen?")
+        return self.path / name
 
 
 def _say_damaged(path: Path, error: Exception) -> None:
