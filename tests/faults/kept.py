@@ -11,7 +11,7 @@ TIMES = {
     *("seconds", "created", "images_per_second", "flops_per_second", "share_of_peak"),
     *("peak_memory_bytes", "device_hours", "device_seconds"),
 }
-_IN_REPORTS = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.+]+|(&lt; )?[\d,.]+ (s|min|h|images a second)\b")
+_IN_REPORTS = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.+]+|(&lt; )?[\d,.]+ (s|min|h|images a second)\b|[0-9a-f]{64} -->")
 
 
 def without_times(value: Any) -> Any:

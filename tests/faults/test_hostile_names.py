@@ -121,6 +121,7 @@ def command(way: str, place: Path, path: str, arguments: dict[str, Any]) -> list
     model = described(path, arguments)
     config = yaml.safe_load((place / "bad/config.yaml").read_text())
     (place / "bad/config.yaml").write_text(yaml.safe_dump({**config, "model": model}))
+    (place / "bad/manifest.json").unlink(missing_ok=True)  # a stranger's has the right checksums
     (place / "recipe.yaml").write_text(yaml.safe_dump({"model": model}))
     guided = {"method": described("D2R", {"guide": {"network": path, "settings": arguments}})}
     (place / "guided.yaml").write_text(yaml.safe_dump(guided))
@@ -272,6 +273,7 @@ def test_own_classes_work_once_they_are_trusted(place: Path, capsys: pytest.Capt
     config = yaml.safe_load((place / "bad/config.yaml").read_text())
     config["model"]["class_path"] = "mine_trusted.Net"
     (place / "bad/config.yaml").write_text(yaml.safe_dump(config))
+    (place / "bad/manifest.json").unlink()
     try:
         assert main(["evaluate", "bad", *QUICK]) == 2
         said = capsys.readouterr().err

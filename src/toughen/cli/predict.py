@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from toughen.cli.console import say
 from toughen.cli.parser import Parser
 from toughen.errors import InputError
+from toughen.printable import one_line
 from toughen.settings.signature import Setting
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def run(arguments: list[str]) -> int:
         )
         say(text.getvalue(), end="")
     else:
-        widths = [max(map(len, column)) for column in zip(*((each.path, each.label) for each in found), strict=True)]
-        for each in found:
-            say(f"{each.path:{widths[0]}}  {each.label:{widths[1]}}  {each.probability:.1%}")
+        rows = [(one_line(each.path), one_line(each.label), f"{each.probability:.1%}") for each in found]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for path, label, probability in rows:
+            say(f"{path:{widths[0]}}  {label:{widths[1]}}  {probability}")
     return 0

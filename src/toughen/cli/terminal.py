@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from toughen.cli.console import visible
+from toughen.printable import visible
 
 
 class Terminal(Console):

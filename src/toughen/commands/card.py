@@ -31,6 +31,7 @@ def card(
     if out is not None:
         check_free_file(Path(out), overwrite)
     text = model_card(RunFolder(run), repo, license)
+    RunFolder(run).warn_of_damage()
     if out is not None:
         with atomic(Path(out)) as path:
             path.write_text(text, encoding="utf-8")

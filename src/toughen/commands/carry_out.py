@@ -28,6 +28,7 @@ from toughen.models import load_weights
 from toughen.reports.notebook import usual_observer, usual_progress
 from toughen.run import RunFolder
 from toughen.run.lock import Lock, at_work
+from toughen.run.manifest import is_damaged
 from toughen.settings.own_files import sources
 from toughen.training import Observer, Silent, Trainer, make_accelerator, own_randomness
 from toughen.training.checkpoint import checkpoints
@@ -123,8 +124,11 @@ def _trainer(asked: RunRequest, found: Survey, device: torch.device, watcher: Ob
 
 
 def _extend(folder: RunFolder, settings: Mapping[str, Any]) -> None:
-    """Write down that a run goes on to more epochs than it had, where it does."""
+    """Write down that a run goes on to more epochs than it had, where it does, and with what was changed by hand."""
     config = folder.read_config()
+    if is_damaged(folder.config):  # what may change was changed by hand
+        folder.write_config(config)
+    folder.warn_of_damage(checkpoints=True)
     if settings["epochs"] != config["epochs"]:
         folder.write_config({**config, "epochs": settings["epochs"]})
         # They are of weights that are going to be replaced.

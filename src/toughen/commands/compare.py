@@ -59,6 +59,8 @@ def compare(
     if not folders:
         raise InputError("compare: expected at least one run folder, got none; for example `toughen compare runs/*`")
     comparison = compare_runs(folders)
+    for folder in folders:
+        folder.warn_of_damage()
     if transfer:
         matrix = matrix_of_runs(comparison.runs, transfer_images, device, progress)
         comparison = replace(comparison, transfer=matrix)

@@ -81,6 +81,7 @@ def push(
         raise InputError(f"repo: expected ORG/NAME, got {repo}@{at}; give the branch as --revision {at}")
     folder = RunFolder(run)
     card = model_card(folder, repo, license)
+    folder.warn_of_damage()
     for setting in paths_in(folder.read_config()):
         warnings.warn(f"config.yaml, which is uploaded, names a place on this machine: {setting}", ToughenWarning, 3)
     with TemporaryDirectory() as place:

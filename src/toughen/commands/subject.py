@@ -122,6 +122,8 @@ def subject_in_files(
         model = settled(model, images)
         loaded = weights if path is None else str(path)
         network, described = network_from(model, loaded, normalize, images), describe(model)
+    if source is not None:
+        source.warn_of_damage()
     return Subject(network, images, threat, folder, own, chosen, path or weights, described, source)
 
 

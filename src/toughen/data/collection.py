@@ -16,6 +16,7 @@ from toughen.data.splits import check_share, split_by_class
 from toughen.data.survey import survey
 from toughen.errors import DataError, ToughenWarning
 from toughen.numbers import check_seed
+from toughen.printable import is_name
 
 
 class Collection(DataSource, ABC):
@@ -126,6 +127,12 @@ class Splittable(Collection, ABC):
         """The images of these splits as they are found."""
         found = self.find(splits)
         undivided = found.parts.get(None)
+        odd = [name for name in found.classes if not is_name(name)]
+        if odd:
+            raise DataError(
+                f"{found.name}: the name of class {odd[0]!r} has a line break, or a character that a terminal obeys; "
+                "give it another"
+            )
         if len(found.classes) < 2:
             raise DataError(
                 f"{found.name} has images of one class, {', '.join(found.classes) or 'none'}; expected at least two "

@@ -4,10 +4,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup
+
 from toughen import catalog
 from toughen._version import __version__
 from toughen.evaluation.checks.doubts import reasons
 from toughen.extras import library
+from toughen.printable import visible
 from toughen.reports.page import environment
 from toughen.reports.run_data import RunData, read_run
 from toughen.reports.text import attack_title, class_name, flatten, model_name, threat_short
@@ -39,14 +42,14 @@ def model_card(folder: RunFolder, repo: str | None = None, license: str | None =
     run = read_run(folder)
     text = (
         environment()
-        .overlay(autoescape=False)
+        .overlay(autoescape=False, finalize=_filled_in)
         .get_template("card.md.j2")
         .render(
             **_known(folder, run),
             **_found(run.result),
-            metadata=_metadata(run, license),
+            metadata=Markup(_metadata(run, license)),
             title=repo.rpartition("/")[2] if repo else run.name,
-            repo=repo,
+            repo=repo and Markup(repo),
         )
     )
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
@@ -62,13 +65,13 @@ def _known(folder: RunFolder, run: RunData) -> dict[str, Any]:
     return {
         "model": model_name(config, run.result),
         "method": method,
-        "about_method": entry.summary if entry else f"{method}, a method of one's own.",
-        "classes": [_cell(name) for name in folder.read_classes() or run.result.get("data", {}).get("classes") or ()],
+        "about_method": Markup(entry.summary) if entry else f"{method}, a method of one's own.",
+        "classes": folder.read_classes() or run.result.get("data", {}).get("classes") or (),
         "shape": folder.read_shape(),
-        "source": class_name(config.get("data")),
+        "source": source if re.fullmatch(r"\w+", source := class_name(config.get("data"))) else "DATA",
         "threat": threat_short(threat) if threat else None,
         "allowed": described_threat(threat).sentence() if threat else "",
-        "settings": [(name, _cell(value)) for name, value in settings.items()],
+        "settings": list(settings.items()),
         "cost": in_words(rows) if rows and "device_hours" in rows[-1] else None,
         "version": __version__,
     }
@@ -101,7 +104,7 @@ def _found(result: Mapping[str, Any]) -> dict[str, Any]:
         "weakest": by_class[0] if len(by_class) > 1 else None,
         "strongest": by_class[-1] if len(by_class) > 1 else None,
         "analyses": [name.replace("_", " ") for name in result.get("analyses", {}) if name != "self_checks"],
-        "protocol": [(name, _cell(value)) for name, value in protocol.items()],
+        "protocol": list(protocol.items()),
     }
 
 
@@ -140,6 +143,8 @@ def _results(result: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _cell(text: Any) -> str:
-    """Text in a table: no mark of Markdown or HTML in it, and one line."""
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(str(text).split()))
+def _filled_in(value: Any) -> str:
+    """What a template is filled with: of text that is not ours no mark of Markdown or HTML, and one line."""
+    if isinstance(value, Markup):
+        return value
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", visible(" ".join(str(value).split())))

@@ -1,5 +1,6 @@
 """Pages from templates: each is one HTML file that loads nothing from anywhere."""
 
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,25 +8,29 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from toughen._version import __version__
-from toughen.errors import RunError
+from toughen.errors import RunError, ToughenWarning
 from toughen.numbers import as_text
+from toughen.printable import visible
 from toughen.reports import text
 from toughen.reports.run_data import RunData, read_run
 from toughen.reports.sections import all_sections
 from toughen.reports.text import moment
 from toughen.run import RunFolder, atomic
+from toughen.run.manifest import seal
 
 GENERATOR = '<meta name="generator" content="toughen'
 """How a page of ours is recognised before it is overwritten."""
+_SEAL = "\n<!-- SHA-256 of what stands above, as JSON: "
 
 
 @cache
 def environment() -> Environment:
-    """The templates' environment: everything that is filled in is escaped."""
+    """The templates' environment: everything that is filled in is escaped, and nothing turns the text around it."""
     templates = Environment(
         loader=PackageLoader("toughen.reports"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: visible(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -56,8 +61,16 @@ def write_page(path: Path, html: str) -> Path:
     if path.exists() and not is_ours(path):
         raise RunError(f"{path} exists and is not a page of toughen, so it stays; choose another name with --out")
     with atomic(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        temporary.write_text(f"{html}{_SEAL}{seal(html)} -->\n", encoding="utf-8")
     return path
+
+
+def is_as_written(path: Path) -> bool:
+    """Whether a page of ours, where there is one, is as this package wrote it; older versions' have no checksum."""
+    if not is_ours(path):
+        return True
+    html, found, rest = path.read_text(encoding="utf-8", errors="replace").rpartition(_SEAL)
+    return not found or rest == f"{seal(html)} -->\n"
 
 
 def write_report(folder: RunFolder) -> Path:
@@ -99,6 +112,13 @@ def write_reports(evaluation: RunFolder) -> Path:
     if _older(evaluation.report, evaluation.result):
         run = read_run(evaluation)
         _write(evaluation, run, shared or _sections(run))
+    for page in (folder.report, evaluation.report):
+        if not is_as_written(page):
+            warnings.warn(
+                f"{page} is damaged, or was changed: delete it, and `toughen evaluate {folder.path}` makes it again",
+                ToughenWarning,
+                stacklevel=2,
+            )
     return evaluation.report
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any, TypedDict
 
 import yaml
 
-from toughen.errors import InputError, RunError
+from toughen.errors import InputError, RunError, ToughenWarning
+from toughen.printable import is_name
 from toughen.reading.config import Config
 from toughen.reading.files import read_json, readable
 from toughen.reading.result import Some, check_result
@@ -18,11 +20,9 @@ from toughen.reading.schema import UnfitError, check_kind, shown
 from toughen.reading.yaml_text import read_yaml
 from toughen.run.files import atomic, check_links, clean_up
 from toughen.run.making import check_free, making_run
+from toughen.run.manifest import EVALUATIONS, check, damaged, note, read, recorded
 from toughen.run.manifest import NAME as MANIFEST
-from toughen.run.manifest import check, recorded
 from toughen.settings.trust import trust_option
-
-EVALUATIONS = "evaluations"
 
 
 class _Input(TypedDict):
@@ -129,9 +129,12 @@ class RunFolder:
         return config
 
     def write_config(self, config: dict[str, Any]) -> None:
-        """Write config.yaml."""
-        with atomic(self.config) as path:
+        """Write config.yaml, of a new run before any other file: what a kill leaves is a run, or nothing."""
+        new = not self.config.exists()
+        with (atomic if new else recorded)(self.config) as path:
             path.write_text(yaml.safe_dump(config, sort_keys=False))
+        if new:
+            note(self.run, self.config.name)
 
     def write_code(self, sources: Mapping[str, bytes]) -> None:
         """Keep the files that config.yaml names something in, by their paths here."""
@@ -139,6 +142,7 @@ class RunFolder:
             (self.run / name).parent.mkdir(exist_ok=True)
             with atomic(self.run / name) as path:
                 path.write_bytes(source)
+            note(self.run, name)
 
     def check_code(self, sources: Mapping[str, bytes]) -> None:
         """Raise unless the run was begun with these files.
@@ -154,6 +158,15 @@ class RunFolder:
                     "begin another run with --out"
                 )
 
+    def warn_of_damage(self, checkpoints: bool = False) -> None:
+        """Warn of what is no longer as it was written, although it may be read; see `manifest.damaged`."""
+        for file in damaged(self.run, checkpoints):
+            if file == self.config:
+                advice = "take back what was changed, or train another run with it: --config FILE --out ANOTHER"
+            else:
+                advice = f"restore it; if you changed it yourself, delete the {MANIFEST} that has its checksum"
+            warnings.warn(f"{file} is damaged, or was changed: {advice}", ToughenWarning, stacklevel=2)
+
     def read_classes(self) -> tuple[str, ...] | None:
         """The names of the classes in the order of the model's logits; None for a folder that does not keep them.
 
@@ -164,7 +177,10 @@ class RunFolder:
             return None
         check(self.classes, "restore it: a JSON list of the classes' names, in the order of the model's logits")
         with readable(self.classes, "expected a list of names; restore it"):
-            return tuple(read_json(self.classes, list[str]))
+            names = tuple(read_json(self.classes, list[str]))
+            if not all(map(is_name, names)):
+                raise UnfitError("the name of a class has a line break or a control character")
+            return names
 
     def write_classes(self, names: Sequence[str]) -> None:
         """Write classes.json."""
@@ -227,7 +243,7 @@ class RunFolder:
         return result
 
     def write_result(self, result: dict[str, Any]) -> None:
-        """Write result.json, which a manifest beside it knows from then on."""
-        writing = recorded if (self.path / MANIFEST).exists() else atomic
+        """Write result.json; a manifest beside it that knows it goes on knowing it."""
+        writing = recorded if self.result.name in read(self.path) else atomic
         with writing(self.result) as path:
             path.write_text(json.dumps(result, indent=2))

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from toughen.errors import RunError, ToughenWarning
 from toughen.reading.files import check_file, read_json
@@ -14,6 +14,8 @@ from toughen.reading.schema import UnfitError
 from toughen.run.files import atomic
 
 NAME = "manifest.json"
+EVALUATIONS = "evaluations"
+"""The folder in a run's that holds its evaluations."""
 Sums = dict[str, list[str]]
 """The SHA-256 of each file by its name; two while the file is being replaced."""
 
@@ -42,6 +44,15 @@ def recorded(path: Path) -> Iterator[Path]:
         _note(path.parent, path.name, [new])
 
 
+def note(folder: Path, name: str) -> None:
+    """Take in the checksum of a file of a folder, or of one in a folder within, that is whole already.
+
+    Raises:
+        RunError: the disk cannot be written.
+    """
+    _note(folder, name, [checksum(folder / name)])
+
+
 def write(folder: Path) -> None:
     """Write the manifest of all files of a folder that is not in use yet."""
     sums = {file.name: [checksum(file)] for file in sorted(folder.iterdir()) if file.is_file()}
@@ -59,7 +70,7 @@ def check(path: Path, advice: str) -> None:
         RunError: the file is missing or damaged.
     """
     # Copies of an evaluation lie in the run's folder; their checksums stay among the evaluations.
-    known = read(path.parent).get(path.name) or read(path.parent / "evaluations").get(path.name)
+    known = read(path.parent).get(path.name) or read(path.parent / EVALUATIONS).get(path.name)
     if known is None:
         return
     try:
@@ -71,6 +82,24 @@ def check(path: Path, advice: str) -> None:
             f"cannot read {path}: it is damaged (SHA-256 {found[:12]}, expected {known[0][:12]}); {advice}; if you "
             f"changed it yourself, delete {path.with_name(NAME)}"
         )
+
+
+def damaged(run: Path, checkpoints: bool = False) -> list[Path]:
+    """The files in a run's folder that are not as a manifest beside them says.
+
+    Weights, and the checkpoint that a run goes on from, are checked where they are read.
+
+    Args:
+        run: the folder.
+        checkpoints: look at the checkpoint before the last one too, which is large.
+    """
+    places = [run, *sorted((run / EVALUATIONS).glob("[!.]*/"))]
+    files = [place / name for place in places for name in read(place)]
+    files = [file for file in files if not (file.parent == run and file.suffix == ".safetensors")]
+    if checkpoints:
+        previous = run / "checkpoints" / "previous"
+        files += [previous / name for name in read(previous)]
+    return [file for file in files if file.exists() and is_damaged(file)]
 
 
 def is_damaged(path: Path) -> bool:
@@ -90,8 +119,8 @@ def read(folder: Path) -> Sums:
     try:
         document = read_json(path, _Document)
         sums: Sums = document["sha256"]
-        if document["own"] != _own(sums):
-            raise UnfitError("its own checksum is another")
+        if document["own"] != seal(sums):
+            raise UnfitError(UNSEALED)
     except (OSError, UnfitError) as error:
         warnings.warn(
             f"{path} is damaged ({error}): the files beside it are not checked; delete it", ToughenWarning, stacklevel=2
@@ -118,8 +147,12 @@ def _note(folder: Path, name: str, sums: list[str]) -> None:
 
 
 def _as_text(sums: Mapping[str, list[str]]) -> str:
-    return json.dumps({"schema": 1, "own": _own(sums), "sha256": sums}, indent=2)
+    return json.dumps({"schema": 1, "own": seal(sums), "sha256": sums}, indent=2)
 
 
-def _own(sums: Mapping[str, list[str]]) -> str:
-    return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
+UNSEALED = "its own checksum is another"
+
+
+def seal(facts: Any) -> str:
+    """The checksum of plain data, for a file that holds it beside them."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -30,6 +30,7 @@ from toughen.reading.files import read_json
 from toughen.reading.schema import UnfitError
 from toughen.run import EVALUATIONS, RunFolder, atomic
 from toughen.run.manifest import NAME as MANIFEST
+from toughen.run.manifest import UNSEALED, seal
 from toughen.run.manifest import write as write_manifest
 from toughen.threat import described_threat
 
@@ -42,6 +43,7 @@ class Own(TypedDict):
     evaluations: list[str]
     model: NotRequired[str]
     data: NotRequired[Any]
+    seal: NotRequired[str]
 
 
 class Evaluations:
@@ -183,13 +185,26 @@ class Evaluations:
         own = {"model": facts["model"]["sha256"], "data": self._config().get("data")}
         names = known["evaluations"] if own == {part: known.get(part) for part in own} else []
         if name not in names:
+            facts = {**own, "evaluations": [*names, name]}
             with atomic(self.path / "own.json") as path:
-                path.write_text(json.dumps({**own, "evaluations": [*names, name]}))
+                path.write_text(json.dumps({**facts, "seal": seal(facts)}))
 
     def _own(self) -> dict[str, Any]:
+        path = self.path / "own.json"
         try:
-            return read_json(self.path / "own.json", Own)
-        except (OSError, UnfitError):
+            facts = {**read_json(path, Own)}
+            if facts.pop("seal", seal(facts)) != seal(facts):  # those of older versions have none
+                raise UnfitError(UNSEALED)
+            return facts
+        except FileNotFoundError:
+            return {"evaluations": []}
+        except (OSError, UnfitError) as error:
+            warnings.warn(
+                f"{path} is damaged ({error}): which evaluations are of the run's own network and data is not known; "
+                f"`toughen evaluate {self.run.path}` says it again of its own",
+                ToughenWarning,
+                stacklevel=2,
+            )
             return {"evaluations": []}
 
     def _config(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NotRequired, TypedDict
 
 from toughen.reading.files import read_json, readable
 from toughen.reading.schema import Count
-from toughen.run import atomic
+from toughen.run.manifest import check, recorded
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Events:
 
     def write(self, path: Path) -> None:
         """Write events.json."""
-        with atomic(path) as temporary:
+        with recorded(path) as temporary:
             temporary.write_text(json.dumps(self.state_dict(), indent=2))
 
     def state_dict(self) -> list[dict[str, Any]]:
@@ -85,5 +85,7 @@ def read_events(path: Path) -> list[Event]:
     """
     if not path.exists():
         return []
-    with readable(path, "restore it, or move it away to leave it out"):
+    advice = "restore it, or move it away to leave it out"
+    check(path, advice)
+    with readable(path, advice):
         return [Event(**{name: each[name] for name in KEPT if name in each}) for each in read_json(path, list[Facts])]
