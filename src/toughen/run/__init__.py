@@ -13,7 +13,7 @@ checkpoints/last/    everything needed to go on (state.json + tensors.safetensor
 checkpoints/previous/  the one before it, which takes its place where it is damaged
 pseudo_labels.safetensors  labels that another run gave to extra images
 model.safetensors    the weights that are reported
-manifest.json        checksums of the files beside it that are read again
+manifest.json        checksums of the files beside it; pages and own.json hold theirs
 before/              the evaluation of the network that the run started from, where that was trained already
 evaluations/NAME/    one evaluation a folder, with the four files below; see `evaluation.records.evaluations`
 verdicts.parquet     one row a test image: what each attack achieved; of the headline evaluation, like the next two

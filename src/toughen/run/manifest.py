@@ -1,4 +1,4 @@
-"""Checksums of what a run reads again, in the manifest.json beside the files, so that a damaged one is named."""
+"""Checksums of a run's files, in the manifest.json beside them, so that one that is damaged or was changed is named."""
 
 import hashlib
 import json
