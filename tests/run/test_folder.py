@@ -266,7 +266,7 @@ def test_config_and_result_come_back(tmp_path: Path) -> None:
     assert run.read_config() == config
     assert run.read_result() == result | {"mine": config}
     assert list(run.read_config()) == list(config), "the order is the user's"
-    assert names(run.path) == ["config.yaml", "result.json"]
+    assert names(run.path) == ["config.yaml", "manifest.json", "result.json"]
 
 
 @pytest.mark.parametrize(
