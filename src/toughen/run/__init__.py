@@ -23,6 +23,7 @@ report.html          all of it, in one file that opens offline
 """
 
 from toughen.run.files import atomic
-from toughen.run.folder import EVALUATIONS, RunFolder
+from toughen.run.folder import RunFolder
+from toughen.run.manifest import EVALUATIONS
 
 __all__ = ["EVALUATIONS", "RunFolder", "atomic"]
