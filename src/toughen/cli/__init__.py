@@ -12,8 +12,8 @@ from typing import Any
 from toughen._version import __version__
 from toughen.cli.console import Output, say
 from toughen.errors import InputError, ToughenError, ToughenWarning, did_you_mean
-from toughen.printable import visible
 from toughen.hardware.lost import lost_process
+from toughen.printable import visible
 from toughen.settings.names import finding_own_code_in
 from toughen.signals import asked_to_stop, interrupt
 
