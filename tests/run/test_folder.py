@@ -1,6 +1,7 @@
 import errno
 import os
 import re
+import resource
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -129,6 +130,16 @@ def test_nothing_written_is_an_error(tmp_path: Path) -> None:
 def test_a_name_that_the_disk_refuses(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"cannot write .*x: File name too long"):
         replace(tmp_path / ("x" * 255), lambda file: file.write_text("new"))
+
+
+def test_what_a_disk_says_through_safetensors_is_said(tmp_path: Path) -> None:
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(RunError, match="cannot write .*weights: File too large; free space"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, usual[1]))
+            replace(tmp_path / "weights", lambda file: save_file({"x": torch.zeros(10_000)}, file))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
 
 def test_a_folder_below_a_file_cannot_be_written(tmp_path: Path) -> None:

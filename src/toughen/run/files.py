@@ -164,6 +164,8 @@ def _names_on_disk(folder: Path) -> None:
 def cannot_write(path: Path, error: Exception) -> RunError:
     """The error of a file that the disk does not take."""
     said = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    of_the_system = re.search(r"\(os error (\d+)\)", said)  # as safetensors quotes it
+    said = os.strerror(int(of_the_system[1])) if of_the_system else said
     return RunError(f"cannot write {path}: {said}; free space or choose another --out")
 
 
