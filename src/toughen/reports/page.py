@@ -112,7 +112,7 @@ def write_reports(evaluation: RunFolder) -> Path:
     if _older(evaluation.report, evaluation.result):
         run = read_run(evaluation)
         _write(evaluation, run, shared or _sections(run))
-    for page in (folder.report, evaluation.report):
+    for page in (folder.report, *sorted(folder.path.glob("evaluations/*/report.html"))):
         if not is_as_written(page):
             warnings.warn(
                 f"{page} is damaged, or was changed: delete it, and `toughen evaluate {folder.path}` makes it again",
