@@ -48,7 +48,8 @@ def test_pages_and_cards_show_a_strangers_names_as_text(tmp_path: Path, monkeypa
         assert not set(OBEYED) & set(text)
         assert text.count("\\u202eevil") > 3
     assert "<b>[red]" not in html and "\n# mine" not in card
-    assert "<b>" not in card.replace(r"\<b\>", "") and "![" not in card and "evaluate hf:me/mine --data DATA" in card
+    body = card.split("\n---\n", 1)[1]
+    assert "<b>" not in body and "![" not in body and "evaluate hf:me/mine --data DATA" in body
 
 
 def test_classes_whose_names_a_terminal_obeys_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

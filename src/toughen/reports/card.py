@@ -10,7 +10,7 @@ from toughen import catalog
 from toughen._version import __version__
 from toughen.evaluation.checks.doubts import reasons
 from toughen.extras import library
-from toughen.printable import visible
+from toughen.printable import one_line, visible
 from toughen.reports.page import environment
 from toughen.reports.run_data import RunData, read_run
 from toughen.reports.text import attack_title, class_name, flatten, model_name, threat_short
@@ -115,7 +115,7 @@ def _metadata(run: RunData, license: str | None) -> str:
     if license is not None:
         facts["license"] = license
     if run.result:
-        facts |= {"model_name": run.name, "eval_results": _results(run.result), "metrics": ["accuracy"]}
+        facts |= {"model_name": one_line(run.name), "eval_results": _results(run.result), "metrics": ["accuracy"]}
     return f"---\n{hub.ModelCardData(**facts).to_yaml()}\n---"
 
 
@@ -132,10 +132,10 @@ def _results(result: Mapping[str, Any]) -> list[Any]:
         hub.EvalResult(
             task_type="image-classification",
             dataset_type=re.sub(r"[^\w.-]+", "-", data["name"]).lower(),
-            dataset_name=data["name"],
-            dataset_split=data["split"],
+            dataset_name=one_line(data["name"]),
+            dataset_split=one_line(data["split"]),
             metric_type="accuracy",
-            metric_name=name,
+            metric_name=one_line(name),
             metric_value=round(figure["accuracy"], 4),
             metric_args={"interval": [round(each, 4) for each in figure["interval"]], "n": figure["n"]},
         )
