@@ -43,13 +43,13 @@ def test_pages_and_cards_show_a_strangers_names_as_text(tmp_path: Path, monkeypa
     folder.write_config(config)
     folder.result.write_text(json.dumps(result))
     shutil.rmtree(tmp_path / "run/evaluations")
-    html, card = write_report(folder).read_text(), model_card(folder, "me/mine")
+    html, card = write_report(folder).read_text(), model_card(folder, "me/net")
     for text in (html, card):
         assert not set(OBEYED) & set(text)
         assert text.count("\\u202eevil") > 3
     assert "<b>[red]" not in html and "\n# mine" not in card
     body = card.split("\n---\n", 1)[1]
-    assert "<b>" not in body and "![" not in body and "evaluate hf:me/mine --data DATA" in body
+    assert "<b>" not in body and "![" not in body and "evaluate hf:me/net --data DATA" in body
 
 
 def test_classes_whose_names_a_terminal_obeys_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
