@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -131,11 +132,24 @@ class ShortAutoAttack(AutoAttack):
         self.square.n_queries = 100
 
 
+@contextmanager
+def autoattack_is_short() -> Iterator[type[AutoAttack]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyautoattack.AutoAttack", ShortAutoAttack)
+        yield ShortAutoAttack
+
+
 @pytest.fixture
-def short_autoattack(monkeypatch: pytest.MonkeyPatch) -> type[AutoAttack]:
+def short_autoattack() -> Iterator[type[AutoAttack]]:
     """While the test runs, AutoAttack is short."""
-    monkeypatch.setattr("pyautoattack.AutoAttack", ShortAutoAttack)
-    return ShortAutoAttack
+    with autoattack_is_short() as short:
+        yield short
+
+
+@pytest.fixture(scope="session")
+def shortly() -> Callable[[], AbstractContextManager[type[AutoAttack]]]:
+    """For fixtures of a module: inside what this gives, AutoAttack is short."""
+    return autoattack_is_short
 
 
 @pytest.fixture(scope="module")

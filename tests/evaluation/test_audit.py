@@ -47,9 +47,10 @@ def fast(network: nn.Module, images: ImageSet, **settings: Any) -> Evaluation:
 
 
 @pytest.fixture(scope="module")
-def half(robust_network, images, short_autoattack) -> Evaluation:
+def half(robust_network, images, shortly, short_self_checks, short_further) -> Evaluation:
     """About half of what is left is audited, in two parts."""
-    return fast(robust_network, images, audit=0.7)
+    with shortly():
+        return fast(robust_network, images, audit=0.7)
 
 
 @pytest.fixture
