@@ -94,10 +94,9 @@ def test_all_that_is_left_audited_is_exact(robust_network, images) -> None:
 
 
 def test_it_stops_where_the_interval_is_as_narrow_as_asked(robust_network, images) -> None:
-    audit = fast(robust_network, images, audit=1, width=99).result["audit"]
-    assert audit["audited"] == 0
-    low, high = audit["interval"]
-    assert high - low < 0.99
+    unaudited = fast(robust_network, images, audit=1, width=99).result
+    assert unaudited["audit"]["audited"] == 0 and unaudited["complete"] and AUDIT not in unaudited["figures"]
+    assert unaudited["robust_accuracy"]["interval"][0] == 0, "nothing is known of what AutoAttack would leave"
     narrow = fast(robust_network, images, audit=1, width=30).result["audit"]
     assert SIZE <= narrow["audited"] < narrow["left"] and narrow["interval"][1] - narrow["interval"][0] <= 0.3
 
@@ -260,10 +259,10 @@ def test_the_audit_keeps_its_promise_in_a_simulation() -> None:
 
 @pytest.mark.nightly
 def test_the_audit_keeps_its_promise_over_many_cases() -> None:
-    cases = [(n, left, broken) for n in (60, 300) for left in (0.1, 0.5, 0.95) for broken in (0, 0.005, 0.02, 0.1, 0.5)]
-    for case, missed, above in simulate(cases, 1000):
-        assert missed <= 0.05 + 3 * (0.05 * 0.95 / 1000) ** 0.5, case
-        assert above <= 0.025 + 3 * (0.025 * 0.975 / 1000) ** 0.5, case
+    cases = [(n, left, broken) for n in (60, 300) for left in (0.2, 0.9) for broken in (0, 0.01, 0.1, 0.5)]
+    for case, missed, above in simulate(cases, 400):
+        assert missed <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5, case
+        assert above <= 0.025 + 3 * (0.025 * 0.975 / 400) ** 0.5, case
 
 
 def test_parts_do_not_depend_on_what_is_done() -> None:

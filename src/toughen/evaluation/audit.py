@@ -180,6 +180,10 @@ def said_of(facts: Mapping[str, Any]) -> str:
     if facts["audited"] == facts["left"]:
         blind = ", more than a sound network gives away so late" if facts["suspicious"] else ""
         return f"audit: AutoAttack was shown all of {left}, and broke {broke}{blind}"
+    if not facts["audited"]:
+        return (
+            f"audit: AutoAttack was shown none of {left}: the robust accuracy is an upper bound of what it would leave"
+        )
     low, high = (100 * end for end in facts["interval"])
     return (
         f"audit: the robust accuracy is an estimate. AutoAttack was shown {facts['audited']:,} of {left}, and broke "

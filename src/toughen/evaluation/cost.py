@@ -58,7 +58,7 @@ def passes_of(settings: Mapping[str, Any]) -> Passes | None:
         forward = settings["targets"] * (settings["steps"] + 1) + 1
         backward = forward + settings["candidates"] - 1
     elif kind == "Square":
-        forward, backward = settings["restarts"] * settings["queries"] + 1, 0
+        forward, backward = settings.get("restarts", 1) * settings["queries"] + 1, 0
     else:
         return None
     return forward * times, backward * times

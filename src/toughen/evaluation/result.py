@@ -166,10 +166,9 @@ def summarise(
     verdicts, audit, names = whole.verdicts, whole.audit, tuple(whole.attacks)
     missing = [name for name in whole.due if name not in names]
     complete = not missing and whole.due_of_audit is None and len(verdicts) == spec.n
-    audited = audit if AUDIT in names else None
     warnings = [
         *([] if complete else _incomplete(spec, missing, len(verdicts), reason, whole.due_of_audit)),
-        *([] if audited is None else [said_of(audited.facts())]),
+        *([] if audit is None or not audit.population else [said_of(audit.facts())]),
         *(f"not run ({reason}): {name}" for name in skipped),
         *spec.warnings,
         *([_followed(verdicts, whole.further)] if whole.further else []),
@@ -181,9 +180,9 @@ def summarise(
         "key": spec.key,
         "complete": complete,
         "planned": {"n": spec.n, "attacks": list(whole.due)},
-        "robust_accuracy": audited.headline(verdicts.robust()) if audited else verdicts.robust_accuracy(),
+        "robust_accuracy": verdicts.robust_accuracy() if audit is None else audit.headline(verdicts.robust()),
         "figures": {
-            name: audited.headline(verdicts.held(AUDIT)) if audited and name == AUDIT else verdicts.accuracy(name)
+            name: audit.headline(verdicts.held(AUDIT)) if audit and name == AUDIT else verdicts.accuracy(name)
             for name in ("clean", *names)
         },
         **{name: value for name, value in spec.protocol.items() if name != "audit"},
