@@ -118,11 +118,12 @@ def load(run: str | Path, *, trust: Sequence[str] = ()) -> LoadedClassifier:
         return _from_file(Path(run))
     folder = run_folder(run)
     network = load_model(folder).requires_grad_(False)
-    folder.warn_of_damage()
     config = folder.read_config()
     threat = stored_object(config, "threat", ThreatModel, folder.config) if "threat" in config else None
     result = folder.read_result() if folder.result.exists() else {}
-    return LoadedClassifier(network, folder.read_classes(), folder.read_shape(), threat, result).eval()
+    loaded = LoadedClassifier(network, folder.read_classes(), folder.read_shape(), threat, result).eval()
+    folder.warn_of_damage()  # of what was not needed
+    return loaded
 
 
 _Shape = tuple[Count, Count, Count]
