@@ -37,6 +37,10 @@ class Request:
     asked: frozenset[str]
 
 
+UNSAID = ("trust", "overwrite")
+"""Settings that only the command line gives: what may be run, and what may be replaced."""
+
+
 class Parser:
     """The command line of one function.
 
@@ -164,7 +168,7 @@ class Parser:
         names = {entry.path: name for kind in catalog.KINDS for name, entry in catalog.classes(kind).items()}
         only = [item.base for item in self.settings.values() if item.base and item.is_only]
         names.update({path_of(base): base.__name__ for base in only})
-        settings = {name: value for name, value in settings.items() if name != "trust"}
+        settings = {name: value for name, value in settings.items() if name not in UNSAID}
         content = yaml.safe_dump(describe(settings), sort_keys=False)
         short = re.sub(r"(?<=class_path: )\S+", lambda path: names.get(path[0], path[0]), content)
         return f"# toughen {self.name} --config THIS_FILE\n{short}"
