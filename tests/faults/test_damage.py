@@ -81,7 +81,7 @@ def test_no_file_of_a_run_is_forgotten(whole: Path, tmp_path: Path, capfd: pytes
     """Of every file that training and two evaluations leave: some command names it, or makes it again as it was."""
     rich = tmp_path / "rich"
     shutil.copytree(whole, rich)
-    assert main(["evaluate", str(rich), "--budget", "quick", "--test_images", "8", "--eps", "0.05"]) == 0
+    assert main(["evaluate", str(rich), "--budget", "quick", "--test_images", "8", "--threat.eps", "0.05"]) == 0
     silent = []
     for file in sorted(path.relative_to(rich) for path in rich.rglob("*") if path.is_file()):
         content = (rich / file).read_bytes()
