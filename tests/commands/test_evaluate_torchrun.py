@@ -44,6 +44,7 @@ def torchrun(folder: RunFolder, processes: int, *words: str) -> "subprocess.Comp
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.nightly  # in one process: tests/evaluation/test_resume.py, three shards
 def test_processes_share_the_evaluation(run: RunFolder, tmp_path: Path):
     whole = evaluate(str(run.path), budget="quick", test_images=20, batch_size=8, device="cpu", out=str(tmp_path / "w"))
     answer = torchrun(run, 2, "--out", str(tmp_path / "shared"))

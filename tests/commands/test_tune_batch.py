@@ -33,6 +33,7 @@ class Wasteful(nn.Module):
         return (logits[:, :, None] * self.scale).relu().mean(dim=2)
 
 
+@pytest.mark.nightly  # its search alone: tests/hardware/test_largest_batch.py
 def test_a_limit_of_memory_is_kept_to() -> None:
     room = 600e6
     asked = {**QUICK, "model": Wasteful, "batch_size": 4, "val_images": 143}

@@ -128,6 +128,7 @@ evaluate_model(
 """
 
 
+@pytest.mark.nightly  # at every change of the disk, in this process: tests/evaluation/records/test_evaluations.py
 def test_a_killed_process(tmp_path: Path, network, images, whole):
     """kill -9 after a few units, in the middle of things; the rest is computed here."""
     script = KILLED.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path / "run"), settings=SETTINGS)

@@ -65,6 +65,7 @@ print(json.dumps({"events": events, "far": far, "told": told}))
 """
 
 
+@pytest.mark.nightly  # what is tried before: the next test
 def test_a_step_that_does_not_fit_is_one_sentence(tmp_path: Path) -> None:
     ended = run(TRAINER + TRAIN, str(tmp_path / "a"))
     assert ended.returncode == 2, ended.stderr
