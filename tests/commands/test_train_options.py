@@ -17,10 +17,12 @@ from torch.nn import functional as F
 from toughen import train
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
+from toughen.commands.extra import hold_with_extra
 from toughen.data import Augment, CutMix, Digits, ExtraImages, Loader, split_validation
 from toughen.errors import DataError, InputError, RunError
 from toughen.methods import FGSMPGI, TRADES, ARoW, Method, Perturbed, Standard, Term, Terms
 from toughen.models import ResNet18, SmallCNN
+from toughen.run import RunFolder
 from toughen.training import AWP, SGD, Constant, Interrupted, Silent
 
 QUICK = {"epochs": 2, "budget": "none", "trackers": [], "device": "cpu", "batch_size": 256}
@@ -243,6 +245,18 @@ def test_pseudo_labels_are_those_of_the_other_run_and_given_once(
         train(**{**settings, "extra": ExtraImages(unlabelled, pseudo_labeller=tmp_path / "x")}, out=str(tmp_path / "b"))
     with pytest.raises(DataError, match=r"has no 'label'; give --extra\.pseudo_labeller"):
         train(**{**settings, "extra": ExtraImages(unlabelled)}, out=str(tmp_path / "c"))
+
+
+def test_giving_pseudo_labels_draws_nothing_of_the_runs(tmp_path: Path, unlabelled: Path) -> None:
+    """A run that was killed after them, before its first checkpoint, reads them, and goes on with the same draws."""
+    train(method=Standard(), out=str(tmp_path / "teacher"), **SMALL)
+    training_set, student = Digits().load("train"), RunFolder(tmp_path / "student")
+    student.create()
+    student.write_config({})
+    extra = ExtraImages(str(unlabelled), pseudo_labeller=str(tmp_path / "teacher"))
+    before = torch.get_rng_state()
+    hold_with_extra(extra, training_set, student, torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_pseudo_labeller_of_other_classes(tmp_path: Path, unlabelled: Path) -> None:

@@ -15,6 +15,7 @@ from toughen.models.build import check_outputs
 from toughen.models.inference import NO_PREDICTION, classes_of, frozen
 from toughen.models.load import load_model
 from toughen.models.outputs import giving_logits
+from toughen.random_state import seeded
 from toughen.reading.files import readable
 from toughen.reading.schema import UnfitError
 from toughen.reading.tensors import read_tensors
@@ -74,7 +75,8 @@ def _label_once(labeller: RunFolder, file: Path, classes: int, device: torch.dev
     """The labels in `file`, made by the labeller's model, in the first process, if it is not there yet."""
     processes = Processes.from_environment()
     if processes.first and not file.exists():
-        labels = pseudo_labels(load_model(labeller), images, classes, device)
+        with seeded(0):  # a run that goes on reads them, and must draw the same from there
+            labels = pseudo_labels(load_model(labeller), images, classes, device)
         with recorded(file) as path:
             save_file({"labels": labels}, path)
     processes.wait()
