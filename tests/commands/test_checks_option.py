@@ -1,41 +1,26 @@
 """`--checks` and `--require checks`: what is computed, kept and said."""
 
 import io
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-import torch
 from rich.console import Console
-from safetensors.torch import save_file
 
 from toughen import evaluate
 from toughen.attacks.budgets import FURTHER
 from toughen.cli import main
-from toughen.data import Digits
 from toughen.evaluation import Evaluation
 from toughen.evaluation.records.evaluations import Evaluations
-from toughen.models import SmallCNN, build_model
 from toughen.reports.terminal import show_result
 from toughen.run import RunFolder
-from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 QUICK = {"budget": "quick", "test_images": 40, "device": "cpu"}
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    """A run folder as training leaves it; the network is untrained."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build_model(partial(SmallCNN, width=3), num_classes=10, in_channels=1, mean=[0.3], std=[0.4])
-    folder = RunFolder(tmp_path / "run")
-    folder.create()
-    save_file(model.state_dict(), folder.model)
-    threat = describe(ThreatModel("linf", 0.05))
-    folder.write_config({"model": describe(SmallCNN(10, 1, width=3)), "data": describe(Digits()), "threat": threat})
-    return folder
+def run(untrained: Callable[[ThreatModel], RunFolder]) -> RunFolder:
+    return untrained(ThreatModel("linf", 0.05))
 
 
 def passed(evaluation: Evaluation) -> dict[str, bool | None]:

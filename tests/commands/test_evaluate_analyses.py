@@ -1,19 +1,16 @@
 """Analyses of a run: made with the evaluation, or added to one that is finished."""
 
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from toughen import evaluate
-from toughen.data import Digits
 from toughen.errors import InputError
 from toughen.evaluation import Analysis, AnalysisContext, Step
 from toughen.evaluation.analyses import EpsCurve, OtherNorms
-from toughen.models import SmallCNN, build_model
 from toughen.run import RunFolder
 from toughen.settings.description import describe
 from toughen.threat import ThreatModel
@@ -25,18 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::toughen.errors.ToughenWarning")
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> str:
-    """A run folder as training leaves it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        small = partial(SmallCNN, width=3)
-        model = build_model(small, num_classes=10, in_channels=1, mean=[0.3], std=[0.4]).eval()
-    folder = RunFolder(tmp_path / "mine")
-    folder.create()
-    save_file(model.state_dict(), folder.model)
-    threat = describe(ThreatModel("l2", 0.4))
-    folder.write_config({"model": describe(SmallCNN(10, 1, width=3)), "data": describe(Digits()), "threat": threat})
-    return str(folder.path)
+def run(untrained: Callable[[ThreatModel], RunFolder]) -> str:
+    return str(untrained(ThreatModel("l2", 0.4)).path)
 
 
 def test_more_analyses_join_a_finished_evaluation_without_attacks(run: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,36 +3,22 @@
 import os
 import subprocess
 import sys
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from toughen import evaluate
-from toughen.data import Digits
 from toughen.evaluation import Evaluation
-from toughen.models import SmallCNN, build_model
 from toughen.run import RunFolder
-from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 WORDS = ["--budget", "quick", "--test_images", "20", "--batch_size", "8", "--device", "cpu"]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    """A run folder as training leaves it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build_model(partial(SmallCNN, width=3), num_classes=10, in_channels=1, mean=[0.3], std=[0.4])
-    folder = RunFolder(tmp_path / "mine")
-    folder.create()
-    save_file(model.state_dict(), folder.model)
-    threat = describe(ThreatModel("l2", 0.4))
-    folder.write_config({"model": describe(SmallCNN(10, 1, width=3)), "data": describe(Digits()), "threat": threat})
-    return folder
+def run(untrained: Callable[[ThreatModel], RunFolder]) -> RunFolder:
+    return untrained(ThreatModel("l2", 0.4))
 
 
 def torchrun(folder: RunFolder, processes: int, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -5,21 +5,17 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from toughen import compare, evaluate
 from toughen.attacks.budgets import AUDIT
-from toughen.data import Digits
 from toughen.evaluation import Evaluation
-from toughen.models import SmallCNN, build_model
 from toughen.run import RunFolder
-from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 FAST: dict[str, Any] = {"budget": "fast", "audit": 0.4, "checks": False, "device": "cpu", "eps": 0.1}
@@ -58,17 +54,8 @@ def test_images_that_the_audit_broke_are_kept(network, images) -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    """A run folder as training leaves it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build_model(partial(SmallCNN, width=3), num_classes=10, in_channels=1, mean=[0.3], std=[0.4])
-    folder = RunFolder(tmp_path / "mine")
-    folder.create()
-    save_file(model.state_dict(), folder.model)
-    threat = describe(ThreatModel("l2", 0.02))
-    folder.write_config({"model": describe(SmallCNN(10, 1, width=3)), "data": describe(Digits()), "threat": threat})
-    return folder
+def run(untrained: Callable[[ThreatModel], RunFolder]) -> RunFolder:
+    return untrained(ThreatModel("l2", 0.02))
 
 
 def started(run: RunFolder, out: Path, *launch: str) -> "subprocess.Popen[str]":

@@ -1,20 +1,15 @@
 """`merge`: where it takes shards from, what it writes, and what it refuses."""
 
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from toughen import evaluate, merge
 from toughen.cli import main
-from toughen.data import Digits
 from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.evaluation.records.evaluations import Evaluations
-from toughen.models import SmallCNN, build_model
 from toughen.run import RunFolder
-from toughen.settings.description import describe
 from toughen.threat import ThreatModel
 
 pytestmark = pytest.mark.usefixtures("short_self_checks")
@@ -23,17 +18,8 @@ SETTINGS = {"budget": "quick", "test_images": 12, "batch_size": 4, "device": "cp
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    """A run folder as training leaves it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build_model(partial(SmallCNN, width=3), num_classes=10, in_channels=1, mean=[0.3], std=[0.4])
-    folder = RunFolder(tmp_path / "runs" / "mine")
-    folder.create()
-    save_file(model.state_dict(), folder.model)
-    threat = describe(ThreatModel("l2", 0.4))
-    folder.write_config({"model": describe(SmallCNN(10, 1, width=3)), "data": describe(Digits()), "threat": threat})
-    return folder
+def run(untrained: Callable[[ThreatModel], RunFolder]) -> RunFolder:
+    return untrained(ThreatModel("l2", 0.4))
 
 
 def test_shards_in_the_runs_folder(run: RunFolder, tmp_path: Path):

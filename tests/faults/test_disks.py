@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ TRAIN = [
     *("--val_images", "20", "--model", "SmallCNN", "--model.width", "4", "--device", "cpu", "--trackers", "[]"),
     *("--workers", "0", "--budget", "none", "--out"),
 ]
+Shortage = Callable[["subprocess.Popen[str]"], AbstractContextManager[None]]
 LIMIT = 4096
 """Bytes of a file that the disk takes while it is full; a configuration fits, a checkpoint does not."""
 
@@ -84,6 +85,16 @@ def limited(process: "subprocess.Popen[str]") -> Iterator[None]:
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, usual)
 
 
+def outlives(run: Path, shortage: Shortage, reason: str, expected: dict[str, Any]) -> None:
+    """A training says why it cannot write while there is a shortage, goes on, and ends as where there was none."""
+    with training(run) as process:
+        wait_for(run / "model.safetensors")
+        with shortage(process):
+            said(process, f"{reason}; free space or choose another --out. The training goes on")
+        assert process.wait(600) == 0
+    assert differing(expected, content(run)) == []
+
+
 @pytest.mark.nightly
 def test_a_file_system_that_is_full_for_a_while(tmp_path: Path, expected: dict[str, Any]) -> None:
     disk = tmp_path / "disk"
@@ -91,24 +102,14 @@ def test_a_file_system_that_is_full_for_a_while(tmp_path: Path, expected: dict[s
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("no file system may be mounted here; the next test limits files")
     try:
-        with training(disk / "run") as process:
-            wait_for(disk / "run" / "model.safetensors")
-            with filled(disk):
-                said(process, "No space left on device; free space or choose another --out. The training goes on")
-            assert process.wait(600) == 0
-        assert differing(expected, content(disk / "run")) == []
+        outlives(disk / "run", lambda process: filled(disk), "No space left on device", expected)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.nightly
 def test_files_that_may_not_grow_for_a_while(tmp_path: Path, expected: dict[str, Any]) -> None:
-    with training(tmp_path / "run") as process:
-        wait_for(tmp_path / "run" / "model.safetensors")
-        with limited(process):
-            said(process, "File too large; free space or choose another --out. The training goes on")
-        assert process.wait(600) == 0
-    assert differing(expected, content(tmp_path / "run")) == []
+    outlives(tmp_path / "run", limited, "File too large", expected)
 
 
 @pytest.mark.nightly

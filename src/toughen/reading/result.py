@@ -1,22 +1,11 @@
 """What result.json holds, as far as anything reads it. Keys beyond are kept and shown as they are."""
 
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
-from toughen.reading.schema import Amount, Between, Count, Share, UnfitError, check_kind
+from toughen.reading.analyses import AnalysesFacts, check_analyses
+from toughen.reading.figure import FigureFacts, Interval, Some
+from toughen.reading.schema import Amount, Count, Share, UnfitError, check_kind
 from toughen.threat import Norm
-
-Interval = tuple[Share, Share]
-Some = Annotated[int, Between(1, 2**53)]
-"""How many of something that is there."""
-
-
-class _Figure(TypedDict):
-    """A share of images that held."""
-
-    accuracy: Share
-    interval: Interval
-    held: Count
-    n: Some
 
 
 class _Threat(TypedDict):
@@ -77,8 +66,8 @@ class _OfClass(TypedDict):
     label: Count
     name: str
     n: Count
-    clean: _Figure
-    robust: _Figure
+    clean: FigureFacts
+    robust: FigureFacts
 
 
 class _Confusion(TypedDict):
@@ -119,111 +108,6 @@ class _Calibration(TypedDict):
     adversarial: NotRequired[_Reliability | None]
 
 
-class _Point(_Figure):
-    """A point of the curve over the radius."""
-
-    eps: Amount
-
-
-class _Curve(TypedDict):
-    """The analysis `EpsCurve`."""
-
-    settings: dict[str, Any]
-    attack: str
-    norm: str
-    points: list[_Point]
-    area: NotRequired[Share | None]
-    area_interval: NotRequired[Interval | None]
-
-
-class _Smallest(TypedDict):
-    """The analysis `MinimumNorm`."""
-
-    settings: dict[str, Any]
-    attack: str
-    norm: str
-    n: Count
-    median: NotRequired[Amount | None]
-    norms: list[Amount | None]
-    held_at_eps: NotRequired[_Figure | None]
-
-
-class _OtherNorm(_Figure):
-    """One row of the analysis `OtherNorms`."""
-
-    norm: str
-    eps: Amount
-    attack: str
-
-
-class _OtherNorms(TypedDict):
-    """The analysis `OtherNorms`."""
-
-    settings: dict[str, Any]
-    rows: list[_OtherNorm]
-
-
-class _DecisionBased(_Figure):
-    """The analysis `DecisionBased`."""
-
-    settings: dict[str, Any]
-    attack: str
-
-
-class _Corruption(_Figure):
-    """One corruption of one severity."""
-
-    corruption: str
-    severity: Count
-
-
-class _Mean(TypedDict):
-    """A mean of shares."""
-
-    accuracy: Share
-    interval: NotRequired[Interval | None]
-
-
-class _Corruptions(TypedDict):
-    """The analysis `Corruptions`."""
-
-    settings: dict[str, Any]
-    library: str
-    rows: list[_Corruption]
-    mean: _Mean
-    enlarged: NotRequired[Count]
-
-
-class _SelfCheckSettings(TypedDict):
-    """Those of `SelfChecks`."""
-
-    draws: Some
-    queries: Some
-
-
-class _SelfChecks(TypedDict):
-    """The analysis `SelfChecks`."""
-
-    settings: _SelfCheckSettings
-    indices: list[Count]
-    steps: Count
-    more_steps: Count
-    eps: Amount
-    double_eps: Amount
-    held: dict[str, str]
-
-
-class _Analyses(TypedDict):
-    """What the shipped analyses found; one's own stand beside them."""
-
-    eps_curve: NotRequired[_Curve]
-    minimum_norm: NotRequired[_Smallest]
-    other_norms: NotRequired[_OtherNorms]
-    decision_based: NotRequired[_DecisionBased]
-    corruptions: NotRequired[_Corruptions]
-    self_checks: NotRequired[_SelfChecks]
-
-
 class _Audit(TypedDict):
     """What AutoAttack says of a sample of what cheap attacks left; before it has begun, what was asked for."""
 
@@ -243,8 +127,8 @@ class Result(TypedDict):
     key: NotRequired[str]
     complete: NotRequired[bool]
     planned: NotRequired[_Planned]
-    robust_accuracy: _Figure
-    figures: dict[str, _Figure]
+    robust_accuracy: FigureFacts
+    figures: dict[str, FigureFacts]
     threat: _Threat
     attacks: dict[str, AttackSettings]
     further: NotRequired[list[str]]
@@ -264,7 +148,7 @@ class Result(TypedDict):
     per_class: NotRequired[list[_OfClass]]
     confusion: NotRequired[_Confusion | None]
     calibration: NotRequired[_Calibration]
-    analyses: NotRequired[_Analyses]
+    analyses: NotRequired[AnalysesFacts]
     warnings: list[str]
     created: NotRequired[str]
 
@@ -288,16 +172,3 @@ def check_result(value: Any) -> None:
     audit = value.get("audit", {"broken": 0, "audited": 0, "left": 0})
     if not audit["broken"] <= audit["audited"] <= audit["left"] <= value["n"]:
         raise UnfitError("audit: expected broken <= audited <= left <= n")
-
-
-def check_analyses(value: Any) -> None:
-    """Raise unless plain data is what analyses found, by name.
-
-    Raises:
-        UnfitError: naming the entry, what was expected and what came.
-    """
-    check_kind(value, dict[str, dict])
-    check_kind(value, _Analyses)
-    again = value.get("self_checks", {"held": {}, "indices": []})
-    if any(len(held) != len(again["indices"]) for held in again["held"].values()):
-        raise UnfitError("self_checks.held: expected a digit for each of the indices")

@@ -13,8 +13,9 @@ import yaml
 from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.printable import is_name
 from toughen.reading.config import Config
+from toughen.reading.figure import Some
 from toughen.reading.files import read_json, readable
-from toughen.reading.result import Some, check_result
+from toughen.reading.result import check_result
 from toughen.reading.run_images import RunImages
 from toughen.reading.schema import UnfitError, check_kind, shown
 from toughen.reading.yaml_text import read_yaml

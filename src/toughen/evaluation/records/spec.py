@@ -13,8 +13,9 @@ from typing import Any, NotRequired, TypedDict
 from toughen._version import __version__
 from toughen.evaluation.preflight import Finding
 from toughen.evaluation.records.verdicts import SCHEMA
+from toughen.reading.figure import Some
 from toughen.reading.files import read_json, readable
-from toughen.reading.result import AttackSettings, DataFacts, FindingFacts, ModelFacts, Some
+from toughen.reading.result import AttackSettings, DataFacts, FindingFacts, ModelFacts
 from toughen.reading.schema import Count, UnfitError
 from toughen.run import atomic
 

@@ -27,8 +27,8 @@ from toughen.evaluation.records.probe import what_changed
 from toughen.evaluation.records.shards import Shard
 from toughen.evaluation.records.spec import EvaluationSpec
 from toughen.evaluation.records.verdicts import CLEAN_FIELDS, Verdicts, attack_fields
+from toughen.reading.analyses import check_analyses
 from toughen.reading.files import read_json
-from toughen.reading.result import check_analyses
 from toughen.reading.schema import UnfitError
 from toughen.run import RunFolder, atomic
 
