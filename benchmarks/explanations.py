@@ -28,7 +28,6 @@ from toughen import methods
 from toughen.data import DataSource, Digits, Parquet
 from toughen.methods import D2R, Method
 from toughen.models import SmallCNN
-from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 
 FUNCTIONS = ["kl", "reverse_kl", "gap", "js", "mse"]
@@ -107,9 +106,8 @@ def folder_of(runs: Path, data: str, method: str, seed: int) -> Path:
 def train(setup: Setup, data: str, method: str, seed: int, runs: Path) -> None:
     """One run, begun, gone on with, or there already."""
     out = folder_of(runs, data, method, seed)
-    if not RunFolder(out).model.exists():
-        common = {"seed": seed, "select": "last", "budget": "none", "trackers": [], "device": "cpu", "resume": "auto"}
-        toughen.train(setup.data, SmallCNN, method_of(method), out=str(out), **common, **setup.settings)
+    common = {"seed": seed, "select": "last", "budget": "none", "trackers": [], "device": "cpu", "resume": "auto"}
+    toughen.train(setup.data, SmallCNN, method_of(method), out=str(out), **common, **setup.settings)
     print(f"{data} {method} {seed}: trained", flush=True)
 
 

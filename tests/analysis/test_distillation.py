@@ -35,13 +35,14 @@ def beside(network: nn.Module, guide: nn.Module) -> Explained:
 @pytest.mark.parametrize(("guide", "cosine"), [(3.0, 1.0), (-3.0, -1.0), (0.2, -1.0)])
 def test_label_and_guide_pull_a_single_weight_the_same_way_or_not(guide: float, cosine: float) -> None:
     """All labels say: raise a. A guide of larger a says so too, one of a smaller or negative a lowers it."""
-    found = Distillation().explain(beside(Scaled(1.0), Scaled(guide)))
+    explained = beside(Scaled(1.0), Scaled(guide))
+    found = Distillation().explain(explained)
     assert found is not None
     assert found.figures["cosine_weights"].value == pytest.approx(cosine)
     assert found.figures["conflicting"].value == (cosine < 0)
     # At an image the loss of the one falls where that of the other does, unless their signs differ.
     assert found.figures["cosine_inputs"].value == pytest.approx(1.0 if guide > 0 else -1.0)
-    assert all(not weight.requires_grad for weight in [next(iter(beside(Scaled(1.0), Scaled(1.0)).model.parameters()))])
+    assert not any(weight.requires_grad for weight in explained.model.parameters())
 
 
 def test_every_method_with_a_guide_shows_it(tmp_path: Path) -> None:

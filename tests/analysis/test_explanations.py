@@ -20,6 +20,8 @@ from toughen.analysis import (
     Training,
 )
 from toughen.analysis.conflict import gradients_in_training
+from toughen.analysis.explanation import resampled
+from toughen.analysis.measures.outputs import calibration_error
 from toughen.analysis.together import Explanations, in_common
 from toughen.attacks import PGD
 from toughen.batch import Batch
@@ -278,3 +280,30 @@ def test_a_network_beside_itself_does_not_differ():
     differences = found.differences("outputs")["other"]
     assert len(differences) == 16 and "calibration_error_clean" in differences  # which is no mean: by shared samples
     assert all(each.value == 0 and each.interval == pytest.approx((0, 0), abs=1e-12) for each in differences.values())
+
+
+def test_the_difference_of_two_calibration_errors_is_found_again() -> None:
+    """Of a calibrated network and one that is 0.25 too sure: bootstrap samples raise the first one's error alone."""
+    generator, covered = torch.Generator().manual_seed(0), 0
+    for _ in range(20):
+        right = torch.rand(300, generator=generator) * 0.4 + 0.55  # how often the first class is right
+        labels = (torch.rand(300, generator=generator) > right).long()
+        sound = torch.stack([right.log(), (1 - right).log()], dim=1)
+        sure = torch.full((300,), 0.999)
+        figures = [
+            resampled(
+                lambda rows, shown=shown, labels=labels: calibration_error(shown[rows], labels[rows]),
+                *(300, "", torch.Generator().manual_seed(1)), draws=60, reflected=True,
+            )
+            for shown in (sound, torch.stack([sure.log(), (1 - sure).log()], dim=1))
+        ]  # fmt: skip
+        found = figures[1].less(figures[0])
+        assert found is not None and found.interval is not None
+        covered += found.interval[0] <= 0.249 <= found.interval[1]
+    assert covered >= 12
+
+
+def test_an_infinite_figure_lies_in_its_interval() -> None:
+    sizes = torch.cat([torch.ones(80), torch.full((20,), torch.inf)])
+    high = resampled(lambda rows: float(sizes[rows].sort().values[-15]), 100, "", torch.Generator().manual_seed(0))
+    assert high.value == high.interval[1] == math.inf

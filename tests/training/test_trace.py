@@ -17,7 +17,7 @@ from toughen.methods import ARAT, MART, PGDAT, TRADES, ARoW, Method, Perturbed, 
 from toughen.models import SmallCNN
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
-from toughen.training import AWP
+from toughen.training import AWP, GrowingEps
 from toughen.training.checkpoint import load_state
 from toughen.training.trace.gradients import GradientTrace, term_cosines, term_gradients
 from toughen.training.trace.record import read_record
@@ -160,10 +160,19 @@ def test_looks_are_as_far_apart_as_pays_for_them() -> None:
         trace.aim(place, None if place == 0 else 1000.0)  # the first step is counted
         due += [place] if trace.due else []
         if trace.due:
-            trace.flops = 300.0  # 0.3 of a step: 30 steps pay for it
+            trace.cost = 0.3  # of a step: 30 steps pay for it
     assert due == [1, 30, 60, 90, 120, 150, 180]
-    trace.flops = 1.0  # cheap: eight an epoch
+    grown = [place for place in range(200) if (trace.aim(place, 4000.0), trace.due)[1]]
+    assert grown == list(range(0, 200, 30))  # larger images, and looks that cost more with them
+    trace.cost = 0.001  # cheap: eight an epoch
     assert [place for place in range(100, 200) if (trace.aim(place, 1000.0), trace.due)[1]] == list(range(104, 200, 13))
+
+
+def test_a_term_without_a_gradient_for_now_is_waited_for(tmp_path: Path) -> None:
+    """While images are clean, TRADES' distance to the clean output has none."""
+    growing = {"epochs": 8, "batch_size": 5, "attack_eps": GrowingEps(clean=0.25, until=0.5)}
+    train(**{**SMALL, **growing}, method=TRADES(attack=PGD(steps=1)), trace=["gradients"], out=str(tmp_path / "a"))
+    assert "cosine/" in (tmp_path / "a" / "trace.csv").read_text()
 
 
 @pytest.mark.parametrize("trace", [["grad"], "gradients"])

@@ -105,6 +105,7 @@ class Figure:
         better: which way is the better one, where there is one.
         over: what the values are of; only those of images are the same for every run.
         draws: the number over bootstrap samples of the images, which are the same for every run of as many images.
+        reflected: the interval is turned around the number, as its draws are biased; see `resampled`.
     """
 
     value: float
@@ -115,16 +116,19 @@ class Figure:
     better: Literal["high", "low"] | None = None
     over: str = "images"
     draws: NDArray[np.float64] | None = None
+    reflected: bool = False
 
     def less(self, other: "Figure") -> "Figure | None":
         """This figure less another network's, paired image by image; None where they have no images in common."""
-        if self.over != "images" or other.over != "images" or self.n != other.n:
+        if self.over != "images" or other.over != "images":
             return None
         if self.values is not None and other.values is not None and len(self.values) == len(other.values):
             return mean_of(self.values - other.values, self.says, self.better)
-        if self.draws is not None and other.draws is not None:
-            interval = _percentiles(self.draws - other.draws)
-            return Figure(self.value - other.value, self.says, interval, self.n, better=self.better)
+        if self.draws is not None and other.draws is not None and self.n == other.n:
+            value = self.value - other.value
+            with np.errstate(invalid="ignore"):  # infinite less infinite
+                interval = _around(value, _percentiles(self.draws - other.draws), self.reflected)
+            return Figure(value, self.says, interval, self.n, better=self.better)
         return None
 
     def plain(self) -> dict[str, Any]:
@@ -184,18 +188,23 @@ def resampled(
     """
     value = statistic(torch.arange(n))
     drawn = np.asarray([statistic(torch.randint(n, (n,), generator=generator)) for _ in range(draws)])
-    interval = _percentiles(drawn)
+    interval = _around(value, _percentiles(drawn), reflected)
     if reflected and interval is not None:
-        interval = (max(0.0, 2 * value - interval[1]), max(0.0, 2 * value - interval[0]))
-    return Figure(value, says, interval, n, better=better, draws=drawn)
+        interval = (max(0.0, interval[0]), max(0.0, interval[1]))
+    return Figure(value, says, interval, n, better=better, draws=drawn, reflected=reflected)
 
 
 def _percentiles(drawn: NDArray[np.float64]) -> tuple[float, float] | None:
-    known = drawn[np.isfinite(drawn)]
+    """Those of the draws that are numbers; an infinite one is, and is not interpolated."""
+    known = drawn[~np.isnan(drawn)]
     if not len(known):
         return None
-    low, high = np.quantile(known, [0.025, 0.975])
+    low, high = np.quantile(known, [0.025, 0.975], method="inverted_cdf")
     return float(low), float(high)
+
+
+def _around(value: float, interval: tuple[float, float] | None, reflected: bool) -> tuple[float, float] | None:
+    return (2 * value - interval[1], 2 * value - interval[0]) if reflected and interval is not None else interval
 
 
 @dataclass(frozen=True)

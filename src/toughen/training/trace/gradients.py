@@ -94,7 +94,7 @@ class GradientTrace:
         self, model: nn.Module, method: Method, per_epoch: int, autocast: Callable[[], AbstractContextManager[Any]]
     ) -> None:
         self.model, self.method, self.per_epoch, self.autocast = model, method, per_epoch, autocast
-        self.flops = 0.0
+        self.cost, self.step = 0.0, 1.0
         self.found: list[Cosines] = []
         self.due, self.alone = False, False
 
@@ -107,9 +107,10 @@ class GradientTrace:
         """
         self.due = False
         if flops is not None and not self.alone:
-            # The first look tells what a look costs.
-            spacing = max(math.ceil(self.per_epoch / AN_EPOCH), math.ceil(self.flops / (SHARE * max(flops, 1.0))))
-            self.due = not self.flops or place % spacing == 0
+            self.step = max(flops, 1.0)
+            # The first look tells what a look costs, in steps: images may grow.
+            spacing = max(math.ceil(self.per_epoch / AN_EPOCH), math.ceil(self.cost / SHARE))
+            self.due = not self.cost or place % spacing == 0
 
     def look(self, batch: Batch, perturbed: Perturbed) -> None:
         """Take the cosines of this step, if it is one of those that are looked at."""
@@ -119,11 +120,13 @@ class GradientTrace:
         watched = self.model.register_forward_pre_hook(lambda *_: None)
         try:
             with FlopCounter() as counter, self.autocast():
-                found = term_cosines(term_gradients(self.model, self.method, batch, perturbed))
+                gradients = term_gradients(self.model, self.method, batch, perturbed)
+                found = term_cosines(gradients)
         finally:
             watched.remove()
-        self.flops = self.flops or max(1.0, counter.flops / len(batch))
-        self.alone = not found
+        self.cost = self.cost or max(1e-9, counter.flops / len(batch) / self.step)
+        # A term may have no gradient for now, as a distance to the clean output where the attack has yet to begin.
+        self.alone = len(gradients) < 2
         if self.alone:
             warnings.warn(
                 f"--trace gradients: the loss of {type(self.method).__name__} has one term that reaches the network, "
@@ -131,7 +134,8 @@ class GradientTrace:
                 ToughenWarning,
                 stacklevel=2,
             )
-        self.found.append(found)
+        if found:
+            self.found.append(found)
 
     def end_epoch(self) -> Row:
         """The epoch's figures: mean cosine and share below 0 of each pair, mean by layers; nothing without a look."""
@@ -151,8 +155,8 @@ class GradientTrace:
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint."""
-        return {"flops": self.flops, "found": list(self.found), "alone": self.alone}
+        return {"cost": self.cost, "found": list(self.found), "alone": self.alone}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state from a checkpoint."""
-        self.flops, self.found, self.alone = state["flops"], list(state["found"]), state["alone"]
+        self.cost, self.found, self.alone = state["cost"], list(state["found"]), state["alone"]
