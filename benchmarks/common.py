@@ -8,17 +8,21 @@ a machine with nothing else to do; `wall` time for more, and on a GPU.
 import json
 import os
 import platform
+import re
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 import toughen
+from toughen.hardware.device import find_device
+from toughen.hardware.precision import choose_precision
 
 RESULTS = Path(os.environ.get("BENCHMARK_RESULTS", Path(__file__).parent / "results"))
 Clock = Literal["processor", "wall"]
@@ -129,11 +133,20 @@ def machine() -> dict[str, Any]:
         "load": [round(load, 2) for load in os.getloadavg()],
         **cpu_has,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "auto": choose_precision("auto", find_device("auto")),
         "platform": platform.platform(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "toughen": toughen.__version__,
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }
+
+
+def place_of(facts: dict[str, Any]) -> Path:
+    """The folder of a machine's figures: `results/amd-epyc-family-25-model-17-2-cores`, or of its GPU's name."""
+    name = facts["gpu"] or f"{facts['cpu']} {facts['cores']} cores"
+    words = re.findall("[a-z0-9]+", re.sub(r"\((r|tm)\)|\bprocessor\b", "", name.lower()))
+    return RESULTS / "-".join(words)
 
 
 def _cpu_name() -> str:
@@ -146,10 +159,10 @@ def _cpu_name() -> str:
 
 
 def finish(script: str, arguments: dict[str, Any], rows: list[dict[str, Any]], figures: list[Figure]) -> None:
-    """Write `results/<script>.json`, and print the machine and one line a figure."""
+    """Write `results/<machine>/<script>.json`, and print the machine and one line a figure."""
     facts = {"script": script, "arguments": arguments, "machine": machine()}
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{Path(script).stem}.json"
+    path = place_of(facts["machine"]) / f"{Path(script).stem}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     report = {**facts, "rows": rows, "figures": [figure.data() for figure in figures]}
     path.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(facts), file=sys.stderr)

@@ -10,7 +10,7 @@ runs AutoAttack on a batch, the check in fp32 included. The sides take their bat
 own, with the same seeds; the ratio is the median over the batches. That only images need a gradient is part of our
 side. Verdicts: the share of images that held under both or under neither. Targets: 2x with 99.9 % of the verdicts,
 and robust accuracies at most 0.1 points apart. The models are those of robust_models.py. Writes
-results/evaluation.json, with --cifar10 results/evaluation-cifar10.json.
+evaluation.json, with --cifar10 evaluation-cifar10.json.
 """
 
 import argparse

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 
 from explanations_claims import CLAIMS, METHODS, PUBLISHED, SEEDS, STUDIES, Claim, Judged, Verdict, judge
+from pages import with_tables
 
 
 def claim_row(report: Mapping[str, Any], data: str, claim: Claim) -> str:
@@ -191,9 +192,5 @@ def tables(report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def page_with(page: str, report: Mapping[str, Any]) -> str:
-    """The page with the tables between its marks, `<!-- NAME -->` and `<!-- end -->`, as the report has them."""
-    for name, table in tables(report).items():
-        before, mark, rest = page.partition(f"<!-- {name} -->\n")
-        if mark:
-            page = f"{before}{mark}{table}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
-    return page
+    """The page with the tables as the report has them."""
+    return with_tables(page, tables(report))

@@ -16,7 +16,7 @@ Digits also for three networks whose convolutions' weights are computed (spectra
 wrapped.py), with 10 epochs of PGD-AT, 5 steps, and `--budget quick`: a replica that folds BatchNorm into such a weight
 attacks another network, which once cost 26 to 45 points.
 
-Writes results/fast_against_plain.json, or with --only results/fast_against_plain-<only>.json; the runs stay in --runs,
+Writes fast_against_plain.json, or with --only fast_against_plain-<only>.json; the runs stay in --runs,
 so a stopped benchmark goes on where it was; delete them after a change.
 """
 

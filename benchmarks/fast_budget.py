@@ -15,7 +15,7 @@ thread, self-checks included.
 `error at full audit` is that of `fast` had it audited all that was left: the share of images that standard leaves and
 the fast attacks break, from both tables of verdicts.
 
-Each evaluation is kept in --runs, so a stopped benchmark goes on where it was. Writes results/fast_budget.json.
+Each evaluation is kept in --runs, so a stopped benchmark goes on where it was. Writes fast_budget.json.
 """
 
 import argparse

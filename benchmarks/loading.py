@@ -9,8 +9,8 @@ Measures: wall time of an epoch of TRADES on a small network, with all images de
 from their JPEG or PNG bytes as the loop asks for them (`--workers 0`), and with one process that decodes ahead; in turn
 within one run, torch on one thread, so that a second core is free to decode. Beside them the share of the epoch in
 which the loop waits for its next batch, how many processors are busy, and the loader alone, in images a second. Target:
-decoding ahead costs at most 5 % over images in memory. Writes results/loading.json, of photographs
-results/loading-photos-LAYOUT.json.
+decoding ahead costs at most 5 % over images in memory. Writes loading.json, of photographs
+loading-photos-LAYOUT.json.
 """
 
 import argparse

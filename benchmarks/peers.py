@@ -9,7 +9,7 @@ images (l-inf 8/255, steps of 2/255), theirs and ours in turn within one run. PG
 uniform start, TPGD the KL from the clean output. Ours is what training uses: the network's folded replica in
 channels-last, fp32, its making and refreshing included. The network has been trained for a few steps on noisy
 prototypes, so that there is a loss to climb. A peer that is not installed is left out, with a word on stderr.
-Targets: the loss of the peer to 1 %, sooner. Writes results/peers.json.
+Targets: the loss of the peer to 1 %, sooner. Writes peers.json.
 """
 
 import argparse

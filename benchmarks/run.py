@@ -3,9 +3,9 @@
     python benchmarks/run.py            # make bench: hours on two cores
     python benchmarks/run.py --quick    # make bench-quick: figures 1 (TRADES, ARoW) and 4, ten minutes on two cores
 
-Every script runs in a process of its own and writes its JSON into results/ (results/quick/ for the quick ones). A
-script that fails is named in the end; the others still run. Figure 2, the same on a GPU, is figure 1 on a machine
-that has one.
+Every script runs in a process of its own and writes its JSON into results/ (results/quick/ for the quick ones), in the
+machine's folder; `pages.py` brings them into docs/performance.md. A script that fails is named in the end; the others
+still run. Figure 2, the same on a GPU, is figure 1 on a machine that has one.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import Figure
+from common import Figure, machine, place_of
 
 HERE = Path(__file__).parent
 SCRIPTS: dict[str, list[str]] = {
@@ -47,7 +47,7 @@ QUICK: dict[str, list[str]] = {
 
 def lines_of(script: str, results: Path) -> list[str]:
     """A finished script's figures."""
-    report = json.loads((results / f"{Path(script).stem}.json").read_text())
+    report = json.loads((results / place_of(machine()).name / f"{Path(script).stem}.json").read_text())
     names = Figure.__dataclass_fields__
     return [Figure(**{name: row[name] for name in names}).line() for row in report["figures"]]
 

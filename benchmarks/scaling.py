@@ -7,7 +7,7 @@ steps and image size is doubled at a time, all sizes in turn within one run; and
 grows over a few steps, ours and the plain recipe's, at two batch sizes. The exponent is the slope of log time over
 log size: 1 where time is in proportion (batch, attack steps), 2 where it is to the square (width, image size). An
 exponent of at most 1.1 times that meets the target; a step has parts that do not grow, so smaller ones are usual.
-Writes results/scaling.json.
+Writes scaling.json.
 """
 
 import argparse

@@ -6,7 +6,7 @@
 `toughen.attacks` and of `toughen.evaluation`, torch included, over `import torch` alone; and the time from the start of
 `toughen train` to the end of its first step beyond that of `import torch` alone, all measured in turn in fresh
 processes. Seconds are processor time of the whole process, which is the wall time of a machine with nothing else to
-do, for each of these runs on one thread. Writes results/startup.json.
+do, for each of these runs on one thread. Writes startup.json.
 """
 
 import argparse

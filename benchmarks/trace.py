@@ -5,7 +5,7 @@
 
 Measures: seconds of a step, of a look at the gradients of its terms and of taking down its images' weights, in turn
 within one process, of one thread. A look is paid for by the steps up to the next one, whose number the run itself finds
-from counted operations. Target: at most 2 % of the steps' time, for each of the two. Writes results/trace.json.
+from counted operations. Target: at most 2 % of the steps' time, for each of the two. Writes trace.json.
 """
 
 import argparse

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import common
-from common import Figure, Timing, alternate, finish, ratio
+from common import Figure, Timing, alternate, finish, place_of, ratio
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,22 @@ def test_results_are_written_beside_the_lines(
 ) -> None:
     monkeypatch.setattr(common, "RESULTS", tmp_path)
     finish("speed.py", {"batch": 2}, [{"seconds": 1.0}], [Figure("speed", 2.0, 3.0)])
-    report = json.loads((tmp_path / "speed.json").read_text())
+    (path,) = tmp_path.glob("*/speed.json")
+    report = json.loads(path.read_text())
     assert report["rows"] == [{"seconds": 1.0}] and report["arguments"] == {"batch": 2}
     assert report["figures"][0]["met"] is False
-    assert {"cpu", "cores", "torch", "toughen"} <= report["machine"].keys()
+    assert {"cpu", "cores", "torch", "toughen", "date"} <= report["machine"].keys()
+    assert path.parent == place_of(report["machine"])
     assert capsys.readouterr().out == "speed  2.00x  >=3x  missed\n"
+
+
+@pytest.mark.parametrize(
+    ("cpu", "gpu", "folder"),
+    [
+        ("AMD EPYC, family 25 model 17", None, "amd-epyc-family-25-model-17-2-cores"),
+        ("Intel(R) Xeon(R) Processor, family 6 model 207", None, "intel-xeon-family-6-model-207-2-cores"),
+        ("AMD EPYC, family 25 model 17", "NVIDIA H100 80GB HBM3", "nvidia-h100-80gb-hbm3"),
+    ],
+)
+def test_a_folder_a_machine(cpu: str, gpu: str | None, folder: str) -> None:
+    assert place_of({"cpu": cpu, "cores": 2, "gpu": gpu}).name == folder
