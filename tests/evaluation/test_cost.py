@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import zoo
 from torch import Tensor, nn
 
 from toughen.attacks import FGSM, MALT, PGD, AutoAttack, Square
@@ -10,7 +11,7 @@ from toughen.attacks.base import Attack
 from toughen.evaluation.cost import cost_at_most, passes_of
 from toughen.evaluation.plan import prepare
 from toughen.evaluation.progress import Step
-from toughen.evaluation.runner import Runner
+from toughen.evaluation.runner import Runner, evaluate_model
 from toughen.models.inference import frozen
 from toughen.threat import ThreatModel
 
@@ -66,7 +67,7 @@ def test_the_cost_of_a_budget_is_told_before_its_first_attack(network, images) -
     for budget in ("quick", "fast", "standard"):
         plan = prepare(network, images, THREAT, budget=budget, **asked)
         cost[budget] = cost_at_most(plan)
-        assert cost[budget].seconds > 0 and not cost[budget].unknown
+        assert (cost[budget].seconds or 0) > 0 and not cost[budget].unknown
     assert cost["quick"].forward == 30 * (1 + 5 * 21)
     assert cost["fast"].forward < cost["standard"].forward / 5
     assert cost_at_most(plan, 10).backward * 3 == cost["standard"].backward
@@ -74,6 +75,23 @@ def test_the_cost_of_a_budget_is_told_before_its_first_attack(network, images) -
     Runner(prepare(network, images, THREAT, budget="quick", **asked), progress=steps.append).carry_out()
     assert steps[0].cost is not None and steps[0].cost.forward == cost["quick"].forward
     assert all(step.cost is None for step in steps[1:])
+
+
+class Uncopyable(zoo.Around):
+    def __deepcopy__(self, memo: dict) -> nn.Module:
+        raise TypeError("cannot pickle 'generator' object")
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
+
+
+@pytest.mark.filterwarnings("ignore:the model cannot be copied")
+def test_a_model_that_cannot_be_copied_is_evaluated_without_a_time(network, images) -> None:
+    steps: list[Step] = []
+    given = {"test_images": 8, "device": "cpu", "budget": "quick", "checks": False}
+    evaluation = evaluate_model(Uncopyable(network), images, THREAT, progress=steps.append, **given)
+    assert evaluation.result["complete"]
+    assert steps[0].cost is not None and steps[0].cost.forward == 8 * (1 + 5 * 21) and steps[0].cost.seconds is None
 
 
 def test_an_attack_of_ones_own_is_named(network, images) -> None:

@@ -27,13 +27,14 @@ class Cost:
     Attributes:
         forward: passes of one image.
         backward: the same.
-        seconds: on this device; what the projections of attacks take is not in it.
+        seconds: on this device; what the projections of attacks take is not in it. None where the model has no copy,
+            which alone may be asked.
         unknown: attacks that do not say how many passes they take; nothing else is missing.
     """
 
     forward: int
     backward: int
-    seconds: float
+    seconds: float | None
     unknown: tuple[str, ...] = ()
 
 
@@ -84,10 +85,13 @@ def cost_at_most(plan: EvaluationPlan, images: int | None = None) -> Cost:
             unknown.append(name)
         else:
             forward, backward = forward + images * passes[0], backward + images * passes[1]
+    seconds = None
     # A model that is asked may remember it; the copy is copied, so that it stays as it is.
-    with frozen(copy.deepcopy(plan.fresh or plan.model), plan.device) as model, seeded(0):
-        without, with_gradient = _seconds(plan, model)
-    return Cost(forward, backward, (forward - backward) * without + backward * with_gradient, tuple(unknown))
+    if plan.fresh is not None:
+        with frozen(copy.deepcopy(plan.fresh), plan.device) as model, seeded(0):
+            without, with_gradient = _seconds(plan, model)
+        seconds = (forward - backward) * without + backward * with_gradient
+    return Cost(forward, backward, seconds, tuple(unknown))
 
 
 def _component(name: str, settings: Mapping[str, Any]) -> Passes:

@@ -119,7 +119,7 @@ class EvaluationProgress:
 
     def __call__(self, step: Step) -> None:
         """Show that an attack begins on the images after the first `step.done`."""
-        if step.cost is not None and step.cost.seconds >= _A_MINUTE:
+        if step.cost is not None and (step.cost.seconds or 0) >= _A_MINUTE:
             self.console.print(cost_in_words(step.cost), highlight=False, soft_wrap=True)
         self.bar.start()
         ends = None if step.left is None else monotonic() + step.left
@@ -141,7 +141,7 @@ def cost_in_words(cost: Cost) -> str:
     """
     passes = f"{cost.forward / 1e6:.1f} million passes forward, {cost.backward / 1e6:.1f} backward"
     but = f", without {', '.join(cost.unknown)}" if cost.unknown else ""
-    return f"the attacks take at most about {duration(cost.seconds)} ({passes}): if every image held{but}"
+    return f"the attacks take at most about {duration(cost.seconds or 0)} ({passes}): if every image held{but}"
 
 
 _A_MINUTE = 60.0
