@@ -15,8 +15,7 @@ from pyautoattack import AutoAttack
 from torch import Tensor, nn
 
 from toughen.attacks import PGD, Square
-from toughen.attacks.base import PlannedAttack
-from toughen.attacks.budgets import FURTHER
+from toughen.attacks.base import FURTHER, PlannedAttack
 from toughen.attacks.spsa import SPSA
 from toughen.data import Digits, ImageSet
 from toughen.data.source import Decoded

@@ -99,7 +99,10 @@ def test_a_model_left_in_train_mode_is_judged_in_eval_mode(network, images):
     [
         ([PGD], r"attacks: expected what can be called as \(model, images, labels\), got <class"),
         ([PGD(), PGD(steps=5)], r"'pgd' is no name of a column, or is there twice; write attacks=\{'name'"),
-        ({"clean": PGD()}, "'clean' is no name of a column"),
+        ({"clean": PGD()}, "'clean' is a name of an evaluation's own .as are audit, further_spsa, further_square"),
+        ({"audit": PGD()}, "'audit' is a name of an evaluation's own"),
+        ({"further_square": PGD()}, "'further_square' is a name of an evaluation's own"),
+        ({"further_spsa": PGD()}, "'further_spsa' is a name of an evaluation's own"),
         ({1: PGD()}, "1 is no name of a column"),
         (PGD(), r"attacks: expected a list of attacks, or a dict by name, got PGD; write attacks=\["),
     ],

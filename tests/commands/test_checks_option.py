@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from toughen import evaluate
-from toughen.attacks.budgets import FURTHER
+from toughen.attacks.base import FURTHER
 from toughen.cli import main
 from toughen.evaluation import Evaluation
 from toughen.evaluation.records.evaluations import Evaluations

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from toughen import compare, evaluate
-from toughen.attacks.budgets import AUDIT
+from toughen.attacks.base import AUDIT
 from toughen.evaluation import Evaluation
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel

@@ -12,8 +12,8 @@ import zoo
 from torch import nn
 
 from toughen.attacks import FGSM, AutoAttack
-from toughen.attacks.base import PlannedAttack
-from toughen.attacks.budgets import AUDIT, attacks_of
+from toughen.attacks.base import AUDIT, PlannedAttack
+from toughen.attacks.budgets import attacks_of
 from toughen.data import ImageSet
 from toughen.errors import InputError
 from toughen.evaluation import (

@@ -12,7 +12,7 @@ from torch import nn
 
 from toughen import merge
 from toughen.attacks import PGD
-from toughen.attacks.budgets import FURTHER
+from toughen.attacks.base import FURTHER
 from toughen.attacks.spsa import Estimated
 from toughen.commands.into_folder import finished, run_in
 from toughen.data import ImageSet

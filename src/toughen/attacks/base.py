@@ -20,6 +20,15 @@ from toughen.threat import Norm, ThreatModel
 SURVIVORS = "what the attacks before it left"
 """In an attack's settings under `attacked`: its column then means held under it and under all attacks before it."""
 
+FURTHER = ("further_square", "further_spsa")
+"""Names of the attacks that follow where a figure is doubted: none of them asks the model for a gradient."""
+
+AUDIT = "audit"
+"""Name of the attack that shows, on a sample, what those of a cheap budget have left to AutoAttack."""
+
+RESERVED = frozenset(("clean", AUDIT, *FURTHER))
+"""Columns that an evaluation adds itself, whatever is attacked."""
+
 
 @dataclass(frozen=True)
 class AttackResult:
@@ -186,7 +195,12 @@ def own_attacks(attacks: OwnAttacks) -> tuple[PlannedAttack, ...]:
                 f"attacks: expected what can be called as (model, images, labels), got {attack!r}; "
                 "write for example attacks=[PGD(steps=50)], or attacks={'mine': my_function}"
             )
-        if not str(name).isidentifier() or name == "clean" or name in [each.name for each in planned]:
+        if name in RESERVED:
+            raise InputError(
+                f"attacks: {name!r} is a name of an evaluation's own (as are {', '.join(sorted(RESERVED - {name}))}); "
+                "name it otherwise, by attacks={'name': ...}"
+            )
+        if not str(name).isidentifier() or name in [each.name for each in planned]:
             raise InputError(
                 f"attacks: {name!r} is no name of a column, or is there twice; write attacks={{'name': ...}}"
             )

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from toughen.attacks.apgd import APGD, PGD_IS_WEAK
 from toughen.attacks.autoattack import AutoAttack
-from toughen.attacks.base import PlannedAttack
+from toughen.attacks.base import AUDIT, FURTHER, PlannedAttack
 from toughen.attacks.eot import in_the_mean
 from toughen.attacks.malt import MALT
 from toughen.attacks.pgd import FGSM, PGD
@@ -89,18 +89,10 @@ def search(norm: Norm, steps: int, restarts: int, survivors_only: bool = True) -
     return PlannedAttack(f"pgd{steps}_margin", attack, survivors_only)
 
 
-FURTHER = ("further_square", "further_spsa")
-"""Names of the attacks that follow where a figure is doubted: none of them asks the model for a gradient."""
-
-
 def further_attacks(protocol: Mapping[str, Any]) -> tuple[PlannedAttack, ...]:
     """What follows in an evaluation of this protocol, each on the images that all before it left."""
     attacks = (PlannedAttack(name, each, True) for name, each in zip(FURTHER, (Square(1000), SPSA()), strict=True))
     return in_the_mean(tuple(attacks), int(protocol["eot"]))
-
-
-AUDIT = "audit"
-"""Name of the attack that shows, on a sample, what those of a cheap budget have left to AutoAttack."""
 
 
 def audit_attack(num_classes: int) -> PlannedAttack:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from toughen.attacks.budgets import AUDIT
+from toughen.attacks.base import AUDIT
 from toughen.evaluation.records.batches import BatchResult
 from toughen.evaluation.records.spec import EvaluationSpec
 from toughen.evaluation.records.verdicts import Verdicts, attack_fields, figure

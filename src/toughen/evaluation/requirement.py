@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from toughen.attacks.budgets import AUDIT
+from toughen.attacks.base import AUDIT
 from toughen.errors import InputError, did_you_mean
 from toughen.evaluation.audit import is_estimate
 from toughen.evaluation.checks.doubts import reasons

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.torch import save_file
 from torch import Tensor
 
-from toughen.attacks.budgets import AUDIT
+from toughen.attacks.base import AUDIT
 from toughen.evaluation.audit import said_of
 from toughen.evaluation.checks.doubts import reasons
 from toughen.evaluation.gallery import gallery, read_gallery

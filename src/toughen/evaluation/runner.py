@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks.base import OwnAttacks, PlannedAttack
-from toughen.attacks.budgets import AUDIT, further_attacks
+from toughen.attacks.base import AUDIT, OwnAttacks, PlannedAttack
+from toughen.attacks.budgets import further_attacks
 from toughen.data.source import ImageSet, Split
 from toughen.evaluation.analyses.base import Analysis, AnalysisContext
 from toughen.evaluation.checks.doubts import reasons

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from toughen.attacks.budgets import AUDIT, FURTHER, further_attacks
+from toughen.attacks.base import AUDIT, FURTHER
+from toughen.attacks.budgets import further_attacks
 from toughen.errors import RunError
 from toughen.evaluation.audit import Audit
 from toughen.evaluation.checks import run_checks

@@ -14,7 +14,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from toughen.attacks.budgets import FURTHER
+from toughen.attacks.base import FURTHER
 from toughen.evaluation.checks.evidence import CheckResult, Evidence
 from toughen.evaluation.records.verdicts import Verdicts
 

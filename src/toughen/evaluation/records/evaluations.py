@@ -19,7 +19,7 @@ from filecmp import cmp
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from toughen.attacks.budgets import AUDIT
+from toughen.attacks.base import AUDIT
 from toughen.errors import RunError, ToughenWarning
 from toughen.evaluation.audit import is_estimate
 from toughen.evaluation.records.spec import EvaluationSpec

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toughen.attacks.budgets import FURTHER
+from toughen.attacks.base import FURTHER
 from toughen.errors import InputError, RunError
 from toughen.evaluation.records.batches import CLEAN, BatchResult
 from toughen.evaluation.records.probe import what_changed

@@ -18,7 +18,7 @@ from typing import Any, TypedDict
 import pyarrow.compute as pc
 from safetensors.torch import save_file
 
-from toughen.attacks.budgets import AUDIT
+from toughen.attacks.base import AUDIT
 from toughen.errors import RunError, ToughenWarning
 from toughen.evaluation.audit import is_of_audit, parts_of
 from toughen.evaluation.gallery import read_candidates
