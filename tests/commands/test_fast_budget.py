@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from toughen import compare, evaluate
 from toughen.attacks.base import AUDIT
@@ -21,19 +22,30 @@ from toughen.threat import ThreatModel
 FAST: dict[str, Any] = {"budget": "fast", "audit": 0.4, "checks": False, "device": "cpu", "eps": 0.1}
 
 
+class Wrong(nn.Module):
+    """Takes every image for what another network thinks least likely."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return -self.network(images)
+
+
 @pytest.mark.usefixtures("short_autoattack")
 def test_estimates_are_marked_and_ranked_without_a_paired_test(network, robust_network, images, tmp_path: Path) -> None:
     pairs = images.subset(torch.arange(20))
-    found = {
-        name: evaluate(each, *pairs, out=str(tmp_path / name), **FAST)
-        for name, each in {"weak": network, "strong": robust_network}.items()
-    }
+    networks = {"wrong": Wrong(robust_network), "weak": network, "strong": robust_network}
+    found = {name: evaluate(each, *pairs, out=str(tmp_path / name), **FAST) for name, each in networks.items()}
+    assert not found["wrong"].result["audit"]["left"], "there is nothing to audit; the protocol is the same"
     assert evaluate(robust_network, *pairs, out=str(tmp_path / "strong"), **FAST).reused
     page = found["strong"].report
     assert page is not None and "is an estimate" in page.read_text()
     comparison = compare([str(tmp_path / name) for name in found])
-    assert [run.name for run in comparison.ranked] == ["strong", "weak"]
-    assert all(run.estimated and run.paired is None for run in comparison.ranked)
+    assert [run.name for run in comparison.ranked] == ["strong", "weak", "wrong"]
+    assert [run.estimated for run in comparison.ranked] == [True, True, False]
+    assert all(run.paired is None for run in comparison.ranked)
     assert comparison.page is not None and "without a paired test: <strong>strong, weak" in comparison.page.read_text()
     whole = [
         str(evaluate(each, *pairs, out=str(tmp_path / "whole" / name), **{**FAST, "audit": 1, "width": 0}).report)

@@ -199,6 +199,12 @@ def is_estimate(result: Mapping[str, Any]) -> bool:
     return audit is not None and bool(audit["audited"] < audit["left"])
 
 
+def asked_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the audit of a result was asked for, its attack included, whatever came of it; empty where it has none."""
+    audit = result.get("audit") or {}
+    return {name: audit[name] for name in ("width", "share", "on_doubt", "attack") if name in audit}
+
+
 def is_of_audit(warning: str) -> bool:
     """Whether a warning is what `said_of` says, which the audit's next step makes another."""
     return warning.startswith("audit: ")

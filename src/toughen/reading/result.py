@@ -118,6 +118,7 @@ class _Audit(TypedDict):
     interval: Interval
     upper: Share
     suspicious: bool
+    attack: NotRequired[AttackSettings]
 
 
 class Result(TypedDict):

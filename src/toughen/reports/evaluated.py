@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from toughen.evaluation.audit import is_estimate
+from toughen.attacks.base import AUDIT
+from toughen.evaluation.audit import asked_of, is_estimate
 from toughen.evaluation.checks.doubts import reasons
 from toughen.reports.pairing import Paired
 from toughen.reports.text import class_name, flatten, model_name, threat_short
@@ -77,10 +78,12 @@ def _evaluated(name: str, folder: RunFolder) -> Evaluated:
 
 def _protocol(result: dict[str, Any]) -> dict[str, str]:
     data = result["data"]
+    known = {name: each for name, each in result["attacks"].items() if name not in result.get("further", [])}
+    if asked := asked_of(result):
+        known[AUDIT] = asked  # among the attacks it is only where it was shown an image
     attacks = {
         f"{attack} settings": ", ".join(f"{name}={value}" for name, value in flatten(settings).items())
-        for attack, settings in result["attacks"].items()
-        if attack not in result.get("further", [])
+        for attack, settings in known.items()
     }
     return {
         "data": f"{data['name']} ({data['split']})",

@@ -47,6 +47,9 @@ def other(found: Evaluation, number: int, **changes: Any) -> Evaluation:
 
 MANY = {"accuracy": 0.0, "interval": [0.0, 0.0], "held": 0, "n": 10_000}
 STANDARD = {"budget": "standard", "attacks": {"autoattack": {"standard": True}}}
+NOTHING_LEFT = {"left": 0, "audited": 0, "broken": 0, "estimate": 0.0, "interval": [0.0, 0.0], "upper": 0.0}
+AUDITED = {"budget": "fast", "audit": {**NOTHING_LEFT, "suspicious": False, "attack": {"standard": True}}}
+UNAUDITED = {**AUDITED, "audit": {**AUDITED["audit"], "left": 2}}
 BETTER: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"threat": {"norm": "l2", "eps": 0.5}, **STANDARD}),
     ({}, {"complete": False, **STANDARD}),
@@ -54,6 +57,9 @@ BETTER: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (STANDARD, {**STANDARD, "attacks": {"autoattack": {"standard": False}}, "robust_accuracy": MANY}),
     ({**STANDARD, "robust_accuracy": MANY}, {**STANDARD, "budget": "thorough"}),
     ({**STANDARD, "budget": "thorough"}, STANDARD),
+    (AUDITED, {"robust_accuracy": MANY}),
+    (AUDITED, UNAUDITED),
+    ({"robust_accuracy": MANY}, UNAUDITED),
     ({"created": "2026-01-02T00:00:00+00:00"}, {"created": "2026-01-01T00:00:00+00:00"}),
 ]
 

@@ -19,9 +19,8 @@ from filecmp import cmp
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from toughen.attacks.base import AUDIT
 from toughen.errors import RunError, ToughenWarning
-from toughen.evaluation.audit import is_estimate
+from toughen.evaluation.audit import asked_of, is_estimate
 from toughen.evaluation.records.spec import EvaluationSpec
 from toughen.evaluation.records.store import same_answers
 from toughen.evaluation.result import Evaluation
@@ -223,12 +222,13 @@ def _facts(evaluation: EvaluationSpec | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _rank(result: Mapping[str, Any], threat: Mapping[str, Any] | None) -> tuple[Any, ...]:
-    budgets, attacks = ("quick", "fast", "standard", "thorough"), result["attacks"]
-    attack = attacks.get("autoattack", attacks.get(AUDIT))
+    budgets, estimate = ("quick", "fast", "standard", "thorough"), is_estimate(result)
+    shown = not estimate or result["audit"]["audited"]  # else it is no more than an upper bound
+    attack = result["attacks"].get("autoattack", asked_of(result).get("attack") if shown else None)
     return (
         threat is None or result["threat"] == threat,
         result.get("complete", True),
-        0 if attack is None else 1 if is_estimate(result) else 2 + attack.get("standard", False),
+        0 if attack is None else 1 if estimate else 2 + attack.get("standard", False),
         result["robust_accuracy"]["n"],
         budgets.index(result["budget"]) if result["budget"] in budgets else -1,
         result.get("created", ""),
