@@ -12,7 +12,7 @@ import pytest
 
 import toughen
 from toughen.cli import main
-from toughen.errors import InputError, RunError
+from toughen.errors import InputError, ToughenWarning
 from toughen.reports import write_report
 from toughen.reports.explained import told_by_analyses
 from toughen.run import RunFolder
@@ -104,9 +104,12 @@ def test_a_run_s_report_tells_what_analyses_found(runs: list[Path], tmp_path: Pa
     weights = copies[0] / "model.safetensors"
     weights.write_bytes((copies[1] / "model.safetensors").read_bytes())
     assert not any(each.page.startswith("analysis") for each in told_by_analyses(RunFolder(copies[0])))
-    (copies[1].parent / "analysis" / "analysis.json").write_text("{")
-    with pytest.raises(RunError, match="make it again with `toughen analyze"):
-        told_by_analyses(RunFolder(copies[0]))
+    weights.write_bytes((runs[0] / "model.safetensors").read_bytes())
+    for text in ("{", "[]", '{"weights": 3}', '{"explanations": {"bound": {"TRADES": "text"}}}'):
+        (copies[1].parent / "analysis" / "analysis.json").write_text(text)
+        with pytest.warns(ToughenWarning, match="analysis/analysis.json"):
+            told = told_by_analyses(RunFolder(copies[0]))
+        assert [each.explanation for each in told] == ["mixture"]
 
 
 def test_runs_of_one_name_are_told_apart(runs: list[Path], tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """What analyses of a run found, in a sentence each."""
 
+import warnings
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from pathlib import Path
+from typing import TypedDict
 
+from toughen.errors import RunError, ToughenWarning
 from toughen.reading.files import read_json, readable
 from toughen.run import RunFolder
 from toughen.run.manifest import checksum
@@ -41,17 +44,13 @@ class Told:
 def told_by_analyses(folder: RunFolder) -> tuple[Told, ...]:
     """What the analyses in a run's folder and beside it say of the weights that the run has now; the newest of each.
 
-    Raises:
-        RunError: an analysis.json that cannot be read.
+    An analysis.json that cannot be read, such as that of another program beside the run, is left out with a
+    `ToughenWarning`.
     """
     newest: dict[str, Told] = {}
     weights = checksum(folder.model) if folder.model.is_file() else ""
     for page in (f"../{FOLDER}/{PAGE}", f"{FOLDER}/{PAGE}"):
-        file = (folder.path / page).with_name(FIGURES)
-        if not file.is_file() or not weights:
-            continue
-        with readable(file, f"make it again with `toughen analyze {folder.path} --overwrite`"):
-            analysis: Any = read_json(file, _Analysis)
+        analysis = _read((folder.path / page).with_name(FIGURES)) if weights else {}
         own = [name for name, known in analysis.get("weights", {}).items() if known == weights]
         created = analysis.get("created", "")
         for explanation, networks in analysis.get("explanations", {}).items():
@@ -60,3 +59,13 @@ def told_by_analyses(folder: RunFolder) -> tuple[Told, ...]:
             if sentences and (before is None or before.created <= created):
                 newest[explanation] = Told(explanation, sentences[0], page, created)
     return tuple(newest.values())
+
+
+def _read(file: Path) -> _Analysis:
+    try:
+        with readable(file, "reports are made without what it found"):
+            analysis: _Analysis = read_json(file, _Analysis) if file.is_file() else {}
+            return analysis
+    except RunError as error:
+        warnings.warn(str(error), ToughenWarning, stacklevel=2)
+        return {}
