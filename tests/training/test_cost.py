@@ -55,7 +55,10 @@ def test_steps_of_another_kind_are_counted_again(tmp_path: Path) -> None:
     rows = read_rows(tmp_path / "a/metrics.csv")
     step, update = FORWARD + TO_IMAGES, FORWARD + TO_WEIGHTS
     found = [row["flops_per_second"] / row["images_per_second"] for row in rows]
-    assert found == pytest.approx([step + update, 2 * step + 2 * update, 3 * step + 2 * update])
+    expected = [step + update, 2 * step + 2 * update, 3 * step + 2 * update]
+    assert found == pytest.approx(expected)
+    images = 1437 - QUICK["val_images"]  # scikit-learn's digits: 1,797, of which 360 are for testing
+    assert [row["flops"] for row in rows] == pytest.approx([images * sum(expected[:n]) for n in (1, 2, 3)])
 
 
 def test_smaller_images_cost_less(tmp_path: Path) -> None:
@@ -85,6 +88,20 @@ def test_device_hours_of_several_processes_and_across_a_pause() -> None:
     assert again.hours == pytest.approx(2, abs=0.01)
 
 
+def test_flops_of_several_processes_and_across_a_pause() -> None:
+    meter = Meter(CPU, torch.float32, processes=4)
+    meter.flops = {"a": 10.0}
+    meter.stepped("a", images=8)
+    again = Meter(CPU, torch.float32, processes=2)
+    again.load_state_dict(meter.state_dict())
+    again.stepped("a", images=3)
+    assert again.spent == 4 * 8 * 10 + 2 * 3 * 10
+    older = {name: value for name, value in meter.state_dict().items() if name != "spent"}
+    again.load_state_dict(older)
+    again.stepped("a", images=3)
+    assert "FLOPs" not in in_words([dict.fromkeys(COLUMNS, 1.0) | {"flops": again.spent}])
+
+
 def test_share_of_the_peak_is_of_all_processes() -> None:
     one, four = (Meter(CPU, torch.float32, processes) for processes in (1, 4))
     for meter in (one, four):
@@ -94,6 +111,6 @@ def test_share_of_the_peak_is_of_all_processes() -> None:
 
 
 def test_rows_without_a_cost_are_left_out_of_the_words() -> None:
-    row = dict(zip(COLUMNS, (900.0, 2.0, 3.1e10, 0.2, 4e8, 0.5), strict=True))
+    row = dict(zip(COLUMNS, (900.0, 2.0, 3.1e10, 0.2, 4e8, 0.5, 7e13), strict=True))
     assert in_words([{"epoch": 1.0}, row]) == in_words([row])
     assert in_words([{"epoch": 1.0}]) == in_words([]) == "not recorded"

@@ -1,5 +1,6 @@
 """The cost of a run: FLOPs, speed against the device's own limit, memory and device-hours."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ COLUMNS = (
     "share_of_peak",
     "peak_memory_bytes",
     "device_hours",
+    "flops",
 )
 """What `Meter.figures` adds to an epoch's row; these differ between runs with the same seed."""
 
@@ -27,7 +29,9 @@ class Meter:
     """Counts a run's FLOPs and its time.
 
     FLOPs are those of matrix products and convolutions, forward and backward, inner maximum included. They are counted
-    in one real step for each kind of step (an attack of so many steps on images of such a size).
+    in one real step for each kind of step (an attack of so many steps on images of such a size). `spent` is what all
+    steps of all processes took since the run's start, those of rollbacks too; validation and the guards' looks are not
+    in it. It is NaN in a run that a version without it began.
 
     Args:
         device: the one on which the run computes.
@@ -38,6 +42,7 @@ class Meter:
     def __init__(self, device: torch.device, dtype: torch.dtype, processes: int = 1) -> None:
         self.device, self.dtype, self.processes = device, dtype, processes
         self.flops: dict[str, float] = {}
+        self.spent = 0.0
         self.peak: float | None = None
         self._began, self._before = time.perf_counter(), 0.0
         if device.type == "cuda":
@@ -54,6 +59,10 @@ class Meter:
             yield
         self.flops[kind] = counter.flops / images
 
+    def stepped(self, kind: str, images: int) -> None:
+        """Add a step of this kind, on so many images of each process, to what the run has spent."""
+        self.spent += self.flops[kind] * images * self.processes
+
     def figures(self, kind: str, images: int, seconds: float) -> Row:
         """Values of an epoch's `COLUMNS`.
 
@@ -67,7 +76,7 @@ class Meter:
             self.peak = matmul_peak(self.device, self.dtype)
         speed = images / max(seconds, 1e-9)
         flops = speed * self.flops[kind]
-        values = (speed, seconds, flops, flops / (self.peak * self.processes), memory, self.hours)
+        values = (speed, seconds, flops, flops / (self.peak * self.processes), memory, self.hours, self.spent)
         return dict(zip(COLUMNS, values, strict=True))
 
     @property
@@ -77,11 +86,11 @@ class Meter:
 
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint."""
-        return {"flops": self.flops, "device_seconds": 3600 * self.hours}
+        return {"flops": self.flops, "spent": self.spent, "device_seconds": 3600 * self.hours}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state from a checkpoint."""
-        self.flops = dict(state["flops"])
+        self.flops, self.spent = dict(state["flops"]), state.get("spent", math.nan)
         self._began, self._before = time.perf_counter(), state["device_seconds"] / self.processes
 
 
@@ -90,15 +99,17 @@ def in_words(rows: list[Row]) -> str:
 
     Rows without these columns, as of an older version or edited, are left out.
 
-    >>> in_words([dict(zip(COLUMNS, (900.0, 2.0, 3.1e10, 0.2, 4e8, 0.5), strict=True))])
-    '0.5 device-hours, 900 images/s, 31 GFLOP/s (20 % of a large matrix product on this device), 0.40 GB at most'
+    >>> in_words([dict(zip(COLUMNS, (900.0, 2.0, 3.1e10, 0.2, 4e8, 0.5, 6.2e13), strict=True))])
+    '6.2e+13 FLOPs, 0.5 device-hours, 900 images/s, 31 GFLOP/s (20 % of a large matrix product here), 0.40 GB at most'
     """
-    rows = [row for row in rows if row.keys() >= set(COLUMNS)]
+    rows = [row for row in rows if row.keys() >= set(COLUMNS[:-1])]
     if not rows:
         return "not recorded"
     speed, flops, share = (median(row[name] for row in rows) for name in COLUMNS[:1] + COLUMNS[2:4])
     memory = max(row["peak_memory_bytes"] for row in rows)
+    spent = rows[-1].get("flops", math.nan)
     return (
-        f"{rows[-1]['device_hours']:.2g} device-hours, {speed:,.0f} images/s, {flops / 1e9:,.3g} GFLOP/s "
-        f"({100 * share:.0f} % of a large matrix product on this device), {memory / 1e9:.2f} GB at most"
+        f"{'' if math.isnan(spent) else f'{spent:.3g} FLOPs, '}{rows[-1]['device_hours']:.2g} device-hours, "
+        f"{speed:,.0f} images/s, {flops / 1e9:,.3g} GFLOP/s ({100 * share:.0f} % of a large matrix product here), "
+        f"{memory / 1e9:.2f} GB at most"
     )

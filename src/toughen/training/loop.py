@@ -196,6 +196,7 @@ class Trainer:
             stack.enter_context(self.growth.ball(self.method, done))
             clean = self.growth.clean(self.at.epoch)
             terms = self.updates.take(batch, self.at.epoch, self.at.batch, last, clean)
+        self.meter.stepped(self.kind, len(batch))
         self.at.sums.add(terms, len(batch), self.at.epoch * len(self.train) + self.at.batch + 1)
 
     @property
