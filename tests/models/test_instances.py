@@ -52,6 +52,13 @@ class Hidden(nn.Sequential):
         super().__init__(nn.Flatten(), nn.BatchNorm1d(size), nn.Dropout(0.2), nn.Linear(size, 10))
 
 
+class Skipping(nn.Sequential):
+    """StochasticDepth says its rate in `__repr__` alone."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), torchvision.ops.StochasticDepth(0.2, "row"), nn.Linear(3072, 4))
+
+
 class Branches(Lost):
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images if images.mean() > 0.5 else 1 - images)
@@ -103,10 +110,12 @@ def test_what_is_described_gives_the_same_logits(kind: str) -> None:
         torch.testing.assert_close(logits_in(rebuilt.eval()(images)), logits_in(network.eval()(images)))
 
 
-def test_another_rate_of_dropout_than_its_class_gives_is_kept() -> None:
-    network = Kept(3)
-    network[1] = nn.Dropout(0.1)
-    assert described(network, IMAGES)["class_path"] == "code/network.pt2:network"
+@pytest.mark.parametrize(
+    ("network", "layer"), [(Kept(3), nn.Dropout(0.1)), (Skipping(), torchvision.ops.StochasticDepth(0.9, "row"))]
+)
+def test_another_rate_of_dropout_than_its_class_gives_is_kept(network: nn.Sequential, layer: nn.Module) -> None:
+    network[1] = layer
+    assert described(network.eval(), IMAGES)["class_path"] == "code/network.pt2:network"
 
 
 def test_an_exported_program_can_be_attacked() -> None:

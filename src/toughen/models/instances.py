@@ -91,7 +91,12 @@ def _is_like(built: nn.Module, network: nn.Module, images: Tensor) -> bool:
 
 def _layers(network: nn.Module) -> list[tuple[str, type, str]]:
     """Each layer's name, class and what it says of itself, such as a rate of dropout."""
-    return [(name, type(each), each.extra_repr()) for name, each in network.named_modules()]
+
+    def said(each: nn.Module) -> str:
+        """All of it, where no layer lies in it: some define `__repr__` and leave `extra_repr` empty."""
+        return repr(each) if next(each.children(), None) is None else each.extra_repr()
+
+    return [(name, type(each), said(each)) for name, each in network.named_modules()]
 
 
 def _shapes(network: nn.Module) -> dict[str, torch.Size]:
