@@ -4,7 +4,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+import torchvision
 import yaml
 
 from toughen import load, train
@@ -51,3 +53,20 @@ def test_a_run_whose_network_is_not_that_of_its_weights_is_refused_at_once(tmp_p
 def test_a_whole_number_that_no_float_holds_is_no_setting() -> None:
     with pytest.raises(InputError, match="at most 9,007,199,254,740,992"):
         train(epochs=10**30)
+
+
+@pytest.mark.parametrize("given", [{"weights": "DEFAULT"}, {"weights": "IMAGENET1K_V2", "num_classes": 1000}])
+def test_weights_to_be_downloaded_do_not_switch_the_check_off(
+    given: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(*_: object, **__: object) -> None:
+        raise AssertionError("the shapes need no download")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
+    with pytest.raises(InputError, match="of memory are free"):
+        check_size(torchvision.models.resnet50, {"width_per_group": 128_000, **given})
+
+
+def test_nor_do_those_of_timm() -> None:
+    with pytest.raises(InputError, match="of memory are free"):
+        check_size(timm.models.resnet50, {"pretrained": True, "base_width": 128_000})

@@ -17,7 +17,7 @@ def check_size(network: Callable[..., Any], settings: Mapping[str, Any], weights
 
     A file may ask for any width. Of this package's networks and its libraries' the shapes are made first, on torch's
     meta device, which holds no values; a network of one's own is built once only. One that does not let itself be built
-    there is left to memory itself.
+    there is left to memory itself. Weights that are to be downloaded are not: their shapes are those of the network.
 
     Args:
         network: the class or function; anything but networks is left.
@@ -30,12 +30,12 @@ def check_size(network: Callable[..., Any], settings: Mapping[str, Any], weights
     import torch
     from torch import nn
 
-    downloads = settings.get("weights") or settings.get("pretrained")
-    if downloads or not is_known(path_of(network)) or not _gives_network(network):
+    if not is_known(path_of(network)) or not _gives_network(network):
         return
+    empty = {**settings, **{name: nothing for name, nothing in _DOWNLOADS.items() if name in settings}}
     try:
         with torch.device("meta"), _unfilled(), own_random_state():
-            built = network(**settings)
+            built = network(**empty)
     except Exception:  # what is wrong with the settings is said where it is built
         return
     if not isinstance(built, nn.Module):
@@ -71,6 +71,8 @@ def _gives_network(called: Callable[..., Any]) -> bool:
     return issubclass(called, nn.Module) if isinstance(called, type) else path_of(called).startswith(_BUILDERS)
 
 
+_DOWNLOADS = {"weights": None, "weights_backbone": None, "pretrained": False}
+"""Arguments by which a library's network is given weights from elsewhere, and what gives it none."""
 _NARROW = 8
 """A file may hold its numbers in a byte where the network has eight."""
 _LITTLE = 2**26
