@@ -73,7 +73,7 @@ def victim(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(
-    "name", ["checkpoints", "evaluations", "verdicts", "before", "code", "evaluations/x", "verdicts/0"]
+    "name", ["checkpoints", "evaluations", "verdicts", "before", "code", "tensorboard", "evaluations/x", "verdicts/0"]
 )
 def test_a_folder_that_is_a_link_is_refused(name: str, victim: Path, place: Path, capsys) -> None:
     link = place / "run" / name
@@ -83,6 +83,15 @@ def test_a_folder_that_is_a_link_is_refused(name: str, victim: Path, place: Path
     link.symlink_to(victim)
     for command in COMMANDS.values():
         assert f"run/{name} is a link to {victim}" in refused(capsys, command)
+
+
+def test_a_link_from_one_folder_of_a_run_to_another_is_none_of_those(place: Path) -> None:
+    """As wandb makes one."""
+    (place / "run/wandb/run-1").mkdir(parents=True)
+    (place / "run/wandb/latest-run").symlink_to("run-1")
+    (place / "linked").symlink_to("run")
+    for run in ("run", "linked"):
+        RunFolder(run).read_config()
 
 
 @pytest.mark.parametrize("linked", [Path.symlink_to, Path.hardlink_to])

@@ -200,13 +200,12 @@ def check_place(folder: RunFolder, own: bool) -> None:
         RunError: a training run of its own, a folder without an evaluation in it, a read-only one, or one with links.
     """
     path = folder.path
-    check_links(folder.run)
-    if not own and (folder.model.exists() or folder.checkpoint.exists()):
-        raise RunError(f"{path} is a training run of its own; give another folder with --out")
-    if not path.exists():
-        return
-    ours = own or folder.result.exists() or has_parts(folder) or (path / EVALUATIONS).is_dir()
-    if not ours and (not path.is_dir() or any(path.iterdir())):
+    trained = not own and (folder.model.exists() or folder.checkpoint.exists())
+    ours = own or trained or folder.result.exists() or has_parts(folder) or (path / EVALUATIONS).is_dir()
+    if path.exists() and not ours and (not path.is_dir() or any(path.iterdir())):
         raise RunError(f"{path} exists and holds no evaluation; give another folder with --out")
-    if not os.access(path, os.W_OK):
+    check_links(folder.run)
+    if trained:
+        raise RunError(f"{path} is a training run of its own; give another folder with --out")
+    if path.exists() and not os.access(path, os.W_OK):
         raise RunError(f"cannot write to {path}: permission denied; choose another folder with --out")

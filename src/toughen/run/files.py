@@ -71,24 +71,21 @@ def temporary_beside(path: Path) -> Path:
     return writable(path.parent) / f".{path.name}.{secrets.token_hex(4)}"
 
 
-_OURS = ("analysis", "before", "checkpoints", "code", "evaluations", "verdicts")
-"""The folders in a run's in which files are written and deleted."""
-
-
 def check_links(run: Path) -> None:
-    """Raise where a folder in a run's is a link: what is written and deleted there would be so elsewhere.
+    """Raise where a folder in a run's is a link out of it: what is written and deleted there would be so elsewhere.
+
+    The run's own folder may be one, and wandb links one within to another.
 
     Raises:
         RunError: naming the link.
     """
-    for name in _OURS:
-        for place, folders, _ in os.walk(run / name):
-            for each in (Path(place), *(Path(place, folder) for folder in folders)):
-                if each.is_symlink():
-                    raise RunError(
-                        f"{each} is a link to {each.readlink()}, where files would be written and deleted; put a "
-                        "folder in its place"
-                    )
+    for place, folders, _ in os.walk(run):
+        for each in (Path(place, folder) for folder in folders):
+            if each.is_symlink() and not each.resolve().is_relative_to(run.resolve()):
+                raise RunError(
+                    f"{each} is a link to {each.readlink()}, where files would be written and deleted; put a folder in "
+                    "its place"
+                )
 
 
 LOCK = ".lock"

@@ -101,7 +101,6 @@ class RunFolder:
         """
         if not self.path.is_dir():
             raise RunError(f"no run folder at {self.path}; expected a folder made by `toughen train`")
-        check_links(self.run)
         for path in paths:
             if not path.exists():
                 if path in (self.result, self.verdicts, self.gallery, self.report):
@@ -109,6 +108,7 @@ class RunFolder:
                 else:
                     command = f"train {'--resume' if self.checkpoint.exists() else '--out'} {self.path}"
                 raise RunError(f"{self.path} has no {path.name}; make it with `toughen {command}{self._trust()}`")
+        check_links(self.run)
 
     def _trust(self) -> str:
         """What a command on this run has to trust beside this package; empty where its configuration does not say."""
