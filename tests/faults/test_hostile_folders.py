@@ -1,5 +1,6 @@
 """A stranger's run folder whose links, pipes and names lead elsewhere: nothing outside it is touched, nothing hangs."""
 
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from toughen.evaluation import EvaluationSpec
 from toughen.evaluation.records.store import VerdictStore
 from toughen.run import RunFolder
 from toughen.run.lock import Lock
+from toughen.run.manifest import damaged, seal
 from toughen.training.checkpoint import begun_with, save_state
 
 EVALUATE = ("evaluate", "run", "--budget", "quick", "--test_images", "8", "--device", "cpu")
@@ -92,6 +94,17 @@ def test_a_link_from_one_folder_of_a_run_to_another_is_none_of_those(place: Path
     (place / "linked").symlink_to("run")
     for run in ("run", "linked"):
         RunFolder(run).read_config()
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "../mine", "/dev/null", "checkpoints/last/state.json", ".."])
+def test_a_manifest_that_names_what_is_no_file_of_its_folder(name: str, place: Path) -> None:
+    (place / "mine").write_text("mine")
+    sums = {name: ["0" * 64]}
+    document = {"schema": 1, "own": seal(sums), "sha256": sums}
+    for folder in (place / "run", place / "run/checkpoints/previous"):
+        folder.mkdir(exist_ok=True)
+        (folder / "manifest.json").write_text(json.dumps(document))
+    assert damaged(place / "run", checkpoints=True) == []
 
 
 @pytest.mark.parametrize("linked", [Path.symlink_to, Path.hardlink_to])

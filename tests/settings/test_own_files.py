@@ -15,7 +15,8 @@ import yaml
 import toughen
 from toughen.cli import main
 from toughen.data import Digits
-from toughen.errors import InputError
+from toughen.errors import InputError, RunError, ToughenWarning
+from toughen.run import RunFolder
 from toughen.settings.names import import_path
 
 NET = """
@@ -84,6 +85,28 @@ def test_a_run_goes_on_with_the_file_that_it_was_begun_with(folder: Path, capsys
     assert "net.py is not what the run in run was begun with, run/code/net.py" in capsys.readouterr().err
 
 
+def test_a_runs_copy_that_was_changed_is_not_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "--model", "net.py:Net", "--out", "run"]) == 0
+    copy = Path("run/code/net.py")
+    copy.write_text("open('it-ran', 'w')\n" + NET)
+    forget()
+    for command in (
+        ["evaluate", "run", "--budget", "quick", "--test_images", "16", "--trust", "code/net.py"],
+        ["train", "--resume", "run", "--trust", "code/net.py"],
+    ):
+        capsys.readouterr()
+        assert main(command) == 2
+        assert f"cannot read {copy}: it is damaged" in capsys.readouterr().err
+    with pytest.raises(RunError, match="if you changed it yourself, delete run/code/manifest.json"):
+        toughen.load("run", trust=["code/net.py"])
+    assert not Path("it-ran").exists()
+    with pytest.warns(ToughenWarning, match="net.py is damaged, or was changed"):
+        RunFolder("run").warn_of_damage()
+    Path("run/code/manifest.json").unlink()
+    toughen.load("run", trust=["code/net.py"])
+    assert Path("it-ran").exists()
+
+
 def test_a_recipes_own_file_lies_beside_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "recipes").mkdir()
     shutil.move("net.py", folder / "recipes/net.py")
@@ -130,6 +153,6 @@ def test_two_files_of_one_name_stay_apart(folder: Path) -> None:
     trained = toughen.train(
         Digits(), second, toughen.methods.Standard(), epochs=1, train_images=256, budget="none", out="run", trackers=[]
     )
-    kept = list((trained.folder.path / "code").iterdir())
+    kept = list((trained.folder.path / "code").glob("*.py"))
     assert [file.read_text() for file in kept] == [NET.replace("WIDTH = 4", "WIDTH = 5")]
     assert json.dumps(trained.folder.read_config()["model"]["class_path"]) == f'"code/{kept[0].name}:Net"'

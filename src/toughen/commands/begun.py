@@ -45,6 +45,7 @@ def unchanged(
         described = {name: value for name, value in config.items() if name not in but}
         return {**defaults, **restore(described, known, folder.config)}
 
+    folder.check_own_files()
     config = renamed(folder.read_config())
     settings = complete(config)
     whole = _whole(config, settings)

@@ -144,6 +144,7 @@ def _read(source: RunFolder | None, needed: list[str]) -> dict[str, Any]:
     """The run's config.yaml, with the sections that are needed from it."""
     if source is None:
         return {}
+    source.check_own_files()
     config = source.read_config()
     missing = [name for name in needed if not isinstance(config.get(name), dict)]
     if missing:

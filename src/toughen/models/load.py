@@ -35,9 +35,10 @@ def untrained(folder: RunFolder) -> nn.Module:
     """The network that a run's config.yaml describes, without its weights.
 
     Raises:
-        RunError: the configuration is missing or damaged, or names no model.
+        RunError: the configuration is missing or damaged, or names no model; a file of the user's own is damaged.
         InputError: the model cannot be built, or is of a class that only `--trust` lets a file name.
     """
+    folder.check_own_files()
     network: nn.Module = stored_object(
         folder.read_config(), "model", Callable[..., nn.Module], folder.config, folder.model
     )

@@ -23,6 +23,7 @@ from toughen.run.files import atomic, check_links, clean_up
 from toughen.run.making import check_free, making_run
 from toughen.run.manifest import EVALUATIONS, check, damaged, note, read, recorded
 from toughen.run.manifest import NAME as MANIFEST
+from toughen.settings.own_files import CODE
 from toughen.settings.trust import trust_option
 
 
@@ -141,9 +142,17 @@ class RunFolder:
         """Keep the files that config.yaml names something in, by their paths here."""
         for name, source in sources.items():
             (self.run / name).parent.mkdir(exist_ok=True)
-            with atomic(self.run / name) as path:
+            with recorded(self.run / name) as path:
                 path.write_bytes(source)
-            note(self.run, name)
+
+    def check_own_files(self) -> None:
+        """Raise where what `write_code` kept is not as it was written; to be asked before its code is run.
+
+        Raises:
+            RunError: naming the file.
+        """
+        for file in sorted((self.run / CODE).glob("*.*")):
+            check(file, "restore it")
 
     def check_code(self, sources: Mapping[str, bytes]) -> None:
         """Raise unless the run was begun with these files.

@@ -12,7 +12,7 @@ from toughen.run.folder import RunFolder
 PREFIX = "hf:"
 READ = (
     *("config.yaml", "classes.json", "input.json", "model.safetensors", "manifest.json"),
-    *("result.json", "verdicts.parquet", "metrics.csv", "events.json", "code/*.py"),
+    *("result.json", "verdicts.parquet", "metrics.csv", "events.json", "code/*.py", "code/manifest.json"),
 )
 """What is downloaded of a repository, where it has it: data, and what is run with `--trust` alone."""
 

@@ -12,6 +12,7 @@ from toughen.errors import RunError, ToughenWarning
 from toughen.reading.files import check_file, read_json
 from toughen.reading.schema import UnfitError
 from toughen.run.files import atomic
+from toughen.settings.own_files import CODE
 
 NAME = "manifest.json"
 EVALUATIONS = "evaluations"
@@ -45,7 +46,7 @@ def recorded(path: Path) -> Iterator[Path]:
 
 
 def note(folder: Path, name: str) -> None:
-    """Take in the checksum of a file of a folder, or of one in a folder within, that is whole already.
+    """Take in the checksum of a file of a folder that is whole already.
 
     Raises:
         RunError: the disk cannot be written.
@@ -93,13 +94,18 @@ def damaged(run: Path, checkpoints: bool = False) -> list[Path]:
         run: the folder.
         checkpoints: look at the checkpoint before the last one too, which is large.
     """
-    places = [run, *sorted((run / EVALUATIONS).glob("[!.]*/"))]
-    files = [place / name for place in places for name in read(place)]
+    places = [run, run / CODE, *sorted((run / EVALUATIONS).glob("[!.]*/"))]
+    files = [file for place in places for file in _known(place)]
     files = [file for file in files if not (file.parent == run and file.suffix == ".safetensors")]
     if checkpoints:
-        previous = run / "checkpoints" / "previous"
-        files += [previous / name for name in read(previous)]
+        files += _known(run / "checkpoints" / "previous")
     return [file for file in files if file.exists() and is_damaged(file)]
+
+
+def _known(folder: Path) -> list[Path]:
+    """The files in a folder that its manifest knows: what else is named there, as by a stranger, is not looked for."""
+    sums = read(folder)
+    return [file for file in sorted(folder.iterdir()) if file.name in sums] if sums else []
 
 
 def is_damaged(path: Path) -> bool:
