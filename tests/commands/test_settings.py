@@ -1,4 +1,5 @@
 import inspect
+import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -10,14 +11,18 @@ import torch
 from torch import nn
 
 from toughen import evaluate, train, tune_batch
+from toughen.attacks import GradientAttack
+from toughen.commands.begun import check_asked
 from toughen.commands.network import fresh_model
 from toughen.commands.settings import check_settings, restore
 from toughen.commands.train import DEFAULTS
 from toughen.data import Digits
 from toughen.errors import InputError
 from toughen.evaluation import EvaluationSettings
-from toughen.methods import Standard
+from toughen.methods import TRADES, Standard
 from toughen.models import SmallCNN
+from toughen.run import RunFolder
+from toughen.settings.description import describe
 from toughen.settings.signature import settings_of
 from toughen.training import AWP, SGD, Constant, Cosine, OneCycle, Schedule, own_randomness
 
@@ -26,6 +31,8 @@ NEEDED: dict[Callable[..., Any], dict[str, Any]] = {
     tune_batch: {"method": Standard()},
     evaluate: {"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), "data": Digits(), "budget": "quick"},
 }
+ASCENT = "toughen.attacks.ascent.Ascent"
+"""What an earlier version called `GradientAttack`."""
 
 
 class Still(Schedule):
@@ -122,6 +129,19 @@ def test_an_optimiser_of_a_configuration_from_before_there_were_others() -> None
     found = restore({"optimizer": written}, settings_of(train), Path("config.yaml"))
     assert found["decay_all"] is False
     assert (found["optimizer"].func, found["optimizer"].keywords) == (SGD, arguments)
+
+
+def test_a_run_of_an_earlier_version_goes_on_by_the_names_of_now(tmp_path: Path) -> None:
+    settings = {**DEFAULTS, "method": TRADES(attack=GradientAttack(steps=3)), "decay_all": False}
+    asked = {name: describe(value) for name, value in settings.items()}
+    before = json.loads(json.dumps(asked).replace("toughen.attacks.gradient.GradientAttack", ASCENT))
+    before["optimizer"]["init_args"]["decay_all"] = before.pop("decay_all")
+    folder = RunFolder(tmp_path)
+    folder.write_config(before)
+    assert ASCENT in folder.config.read_text()
+    check_asked(asked, folder, settings)
+    with pytest.raises(InputError, match=r"begun with other settings:\n  decay_all: false, now true\nGive"):
+        check_asked({**asked, "decay_all": True}, folder, settings)
 
 
 def test_decay_of_moved_weights_is_that_of_sgd() -> None:

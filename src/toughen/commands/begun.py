@@ -91,7 +91,7 @@ def check_asked(asked: Mapping[str, Any], folder: RunFolder, settings: Mapping[s
         InputError: with the differences.
     """
     left = () if asked["precision"] != "auto" else ("precision",)
-    config, now = folder.read_config(), _flat(asked)
+    config, now = renamed(folder.read_config()), _flat(asked)
     # What neither says has its default in both, such as the width of a network that was given as a class.
     said = {*_flat(config), *now}
     whole = {name: value for name, value in _whole(config, settings).items() if name in said}

@@ -17,6 +17,7 @@ from toughen.models import with_facts
 from toughen.models.published import completed, names_weights
 from toughen.numbers import check_number, check_seed
 from toughen.settings.description import describe
+from toughen.settings.door import renamed_classes
 from toughen.settings.signature import Setting
 from toughen.settings.stored import stored_settings
 from toughen.training.optimizer import trial, with_defaults
@@ -55,7 +56,8 @@ def restore(config: Mapping[str, Any], known: Mapping[str, Setting], file: Path)
 
 
 def renamed(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A configuration of an earlier version, with the names that its settings have now."""
+    """A configuration of an earlier version, with the names that its settings and classes have now."""
+    config = renamed_classes(config)
     optimizer = config.get("optimizer")
     if isinstance(optimizer, dict) and isinstance(arguments := optimizer.get("init_args"), dict):
         rest = {name: value for name, value in arguments.items() if name != "decay_all"}

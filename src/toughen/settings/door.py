@@ -45,6 +45,21 @@ def described_in(file: str | None) -> Iterator[None]:
         _FILE.reset(token)
 
 
+def renamed_classes(described: Any) -> Any:
+    """The same plain data, with what the classes of earlier versions are called now.
+
+    >>> renamed_classes([{"class_path": "toughen.attacks.ascent.Ascent", "init_args": {}}])
+    [{'class_path': 'toughen.attacks.gradient.GradientAttack', 'init_args': {}}]
+    """
+    if isinstance(described, list):
+        return [renamed_classes(each) for each in described]
+    if not isinstance(described, Mapping):
+        return described
+    path = described.get("class_path")
+    now = {"class_path": FORMER[path]} if isinstance(path, str) and path in FORMER else {}
+    return {**{name: renamed_classes(each) for name, each in described.items()}, **now}
+
+
 def describing_file() -> str | None:
     """The file that describes the object being built, for one that imports by name later on."""
     return _FILE.get()
