@@ -35,6 +35,10 @@ def test_each_layout_has_its_source() -> None:
         assert (type(source), source.path) == (kind, path)
         assert type(images_at(Path(path).absolute())) is kind
     assert isinstance(asked("digits"), Digits)  # a known name before a folder of that name
+    assert isinstance(images_at("digits"), Digits)
+    assert type(images_at(Path("digits"))) is ImageFolder
+    with pytest.raises(InputError, match="no file or folder at ./fashion_mnist"):
+        images_at(Path("fashion_mnist"))
 
 
 def test_settings_of_the_source_are_given_beside_the_path() -> None:

@@ -16,12 +16,13 @@ def images_at(path: str | Path, **settings: Any) -> DataSource:
     shards a `WebDataset` or a `Parquet`, and a table a `Manifest`.
 
     Args:
-        path: the folder or table.
+        path: the folder or table; text may also be the name of a known data set, which a `Path` never is.
         **settings: those of that source, such as size=64.
 
     Raises:
         InputError: nothing is there, or an unknown setting.
     """
-    given = {"class_path": str(path), "init_args": settings}
+    alone = isinstance(path, Path) and len(path.parts) == 1
+    given = {"class_path": f"./{path}" if alone else str(path), "init_args": settings}
     found: DataSource = build(Setting("data", DataSource, REQUIRED), [Given(("data",), "data", given)], ("data",))
     return found
