@@ -1,5 +1,6 @@
 """Which precision auto means, and that a run leaves the user's own settings alone."""
 
+import json
 from pathlib import Path
 from timeit import repeat
 
@@ -17,12 +18,56 @@ from toughen.models import SmallCNN, build_model, forward_flops
 CPU = torch.device("cpu")
 
 
+INTEL = """\
+processor\t: 0
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 207
+model name\t: Intel(R) Xeon(R) Processor
+flags\t\t: fpu sse sse2 avx avx2 fma avx512f avx512bw avx512_vnni avx512_bf16
+"""
+AMD = """\
+processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 25
+model\t\t: 17
+model name\t: AMD EPYC
+flags\t\t: fpu sse sse2 avx avx2 fma avx512f avx512bw avx512_vnni avx512_bf16
+"""
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+
+
 def fits(monkeypatch: pytest.MonkeyPatch, vendor: str, avx512: bool, amx: bool) -> bool:
     """Whether a CPU of this kind counts as fast in bf16."""
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     monkeypatch.setattr(precision, "_vendor", lambda: vendor)
     return native_bf16(CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "cpuinfo", "expected"),
+    [
+        ("amd-epyc-family-25-model-17-2-cores", AMD, "bf16"),
+        ("intel-xeon-family-6-model-207-2-cores", INTEL, "fp32"),
+        ("", INTEL.replace("avx512_bf16", "avx512_bf16 amx_bf16 amx_tile"), "bf16"),
+        ("", AMD.replace("avx512_bf16", ""), "fp32"),
+    ],
+)
+def test_auto_by_what_the_cpu_says_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, cpuinfo: str, expected: str
+) -> None:
+    """The two kinds of CPU with AVX512-bf16; auto is the precision in which a machine's steps were measured faster."""
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr(precision, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(precision, "_vendor", precision._vendor.__wrapped__)
+    for flag in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{flag}_supported", lambda flag=flag: flag in cpuinfo, raising=False)
+    assert choose_precision("auto", CPU) == expected
+    if name:
+        rows = json.loads((RESULTS / name / "training_step.json").read_text())["rows"]
+        faster = {max(("fp32", "bf16"), key=lambda each: row["ratio"][each][0]) for row in rows}
+        assert faster == {expected}
 
 
 def test_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
