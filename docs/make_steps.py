@@ -24,6 +24,8 @@ WHY = {
     "fgsm-pgi": "setting `attack.mode=train`; the default attacks in eval mode",
     "fgsm-pgk": "setting `attack.mode=train`; with `average=SuccessEMA`, early and late in a run",
     "fgsm-rs": "setting `attack.mode=train`",
+    "ikl-awp": "code for CIFAR-10, with AWP: `awp.decay_moved=true`",
+    "ikl-cifar100": "code for CIFAR-100: setting `inner=ikl`",
     "mart": "no 1e-12 inside the logarithms, no 1e-7 in the weight",
     "n-fgsm": "setting `attack.mode=train`",
     "trades": "three passes in train mode: setting `clean_passes=2`",

@@ -18,6 +18,7 @@ from toughen.methods import (
     FGSMPGK,
     FGSMRS,
     HAT,
+    IKL,
     LBGAT,
     MART,
     NFGSM,
@@ -136,6 +137,13 @@ CASES: dict[str, list[Case]] = {
             lambda: HATWithAnyHelper(attack=GradientAttack(steps=2, start="normal")),
             ("natural", "robust_kl", "helper_ce"),
         )
+    ],
+    "IKL": [
+        Case(lambda: IKL(attack=GradientAttack(steps=2, start="normal")), ("natural", "wmse", "soft_ce")),
+        Case(
+            lambda: IKL(alpha=5.0, beta=2.0, inner="ikl", attack=GradientAttack(steps=2)),
+            ("natural", "wmse", "soft_ce"),
+        ),
     ],
     "LBGAT": [
         Case(lambda: LBGAT(attack=GradientAttack(steps=2, start="normal")), ("guide_ce", "logit_mse", "robust_kl")),

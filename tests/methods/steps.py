@@ -20,6 +20,7 @@ from toughen.methods import (
     FGSMPGK,
     FGSMRS,
     HAT,
+    IKL,
     LBGAT,
     MART,
     NFGSM,
@@ -81,6 +82,7 @@ MAKERS: dict[str, Callable[[dict[str, Any]], Method]] = {
         noise_in_place=s["as_published"],
         attack=inner(s, PGD, mode="train"),
     ),
+    "ikl": lambda s: IKL(**pick(s, "alpha", "beta", "temperature", "inner"), attack=inner(s)),
     "fgsm-rs": lambda s: FGSMRS(attack=FGSM(step_size=s["attack"]["step_size"], start="uniform", mode="train")),
     "n-fgsm": lambda s: NFGSM(k=s["k"], attack=FGSM(step_size=s["attack"]["step_size"], mode="train")),
     "fgsm-pgi": lambda s: FGSMPGI(**pick(s, "lam", "factor", "momentum"), attack=inner(s, mode="train")),
@@ -118,6 +120,8 @@ def differences(name: str) -> dict[str, float]:
         module.load_state_dict(part(initial, f"{key}."))
     model.load_state_dict({key: initial[key] for key in model.state_dict()})
     method.double()
+    for key, value in part(initial, "method.").items():
+        getattr(method, key).copy_(value)
     if isinstance(method, ARAT):
         method.a.fill_(settings["a"])  # the buffer was made in fp32
     sgd = {key: settings["sgd"][key] for key in ("lr", "momentum", "weight_decay", "nesterov")}
@@ -152,6 +156,8 @@ def differences(name: str) -> dict[str, float]:
         compare_states(model, f"step{number}.after.")
         for key, module in second.items():
             compare_states(module, f"step{number}.{key}.after.")
+        for key, value in part(step, "method.").items():
+            compare("memory", getattr(method, key), value)
         for memory in ("perturbation", "velocity"):
             if memory in step:
                 ours, theirs = getattr(method, memory), step[memory]

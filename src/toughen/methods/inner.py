@@ -35,11 +35,16 @@ def inner_maximum(
 
 
 def kl_from_clean(model: nn.Module, images: Tensor, attack: GradientAttack) -> Objective:
-    """`logits -> KL(p_model(x) || softmax(logits))`, what an ascent raises that needs no label.
+    """`logits -> KL(p_model(x) || softmax(logits))`, what an ascent raises that needs no label."""
+    return kl_to(clean_output(model, images, attack))
 
-    The clean output is computed once, with the model in the same mode as during the ascent, and in fp32 where the
-    ascent's first step is; see `GradientAttack.maximise`.
+
+def clean_output(model: nn.Module, images: Tensor, attack: GradientAttack) -> Tensor:
+    """Logits of the clean images, without gradient, for an ascent away from them.
+
+    The model is in the same mode as during the ascent, and in fp32 where the ascent's first step is; see
+    `GradientAttack.maximise`.
     """
     precision = exactly(model, images) if attack.starts_near else nullcontext()
     with attacked(model, attack.mode), torch.no_grad(), precision:
-        return kl_to(model(images))
+        return model(images)
