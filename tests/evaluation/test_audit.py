@@ -1,6 +1,7 @@
 """Budget fast: which images AutoAttack is shown, until when, and what is said of the rest."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ from toughen.evaluation import (
 )
 from toughen.evaluation.audit import Audit, parts_of
 from toughen.evaluation.plan import prepare
+from toughen.evaluation.preflight import Finding
 from toughen.evaluation.records.batches import BatchResult
 from toughen.evaluation.records.store import VerdictStore
-from toughen.evaluation.statistics.intervals import clopper_pearson
+from toughen.evaluation.statistics.audit import bounds_while_drawing, interval_beyond
+from toughen.evaluation.statistics.intervals import clopper_pearson, wilson
 from toughen.models.inference import classes_of, frozen
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
@@ -121,7 +124,10 @@ def test_an_audit_that_finds_much_goes_on_to_all_or_marks_the_figure(network, im
     audit = plain.result["audit"]
     assert audit["suspicious"] and audit["audited"] == audit["left"] and "further" not in plain.result
     stopped = fast(network, images, audit=0.4, on_doubt="stop")
-    marked = stopped.result["audit"]
+    marked, seen = stopped.result["audit"], stopped.verdicts.table["audit_prediction"].is_valid().to_numpy()
+    robust = stopped.verdicts.robust()
+    assert marked["broken_later"] == int((seen & stopped.verdicts.held(AUDIT) & ~robust).sum())
+    assert marked["estimate"] == stopped.robust_accuracy <= marked["upper"] == robust.mean()
     assert marked["suspicious"] and marked["audited"] < marked["left"] and stopped.result["further"]
     assert [reason["name"] for reason in _reasons(stopped)] == ["audit"]
     assert "doubted" in repr(stopped) and "doubted" not in repr(plain)
@@ -142,6 +148,27 @@ def test_the_gate_allows_for_what_was_not_audited(half: Evaluation) -> None:
     unaudited = (audit["upper"] - audit["interval"][0]) * N
     certain = clopper_pearson(round(robust["held"] - unaudited) - 1, N, 0.99)[0]
     assert Requirement.parse(f"robust >= {certain:.6f}", []).judge(half.result).met
+
+
+def test_the_gate_and_the_interval_count_what_followed_a_doubt() -> None:
+    """Of 40 images left 10 are audited; AutoAttack broke 2 of them, attacks that followed 3, and 6 of the others."""
+    left = np.arange(50) < 40
+    protocol = {"seed": 0, "batch_size": 10, "audit": {"width": 0, "share": 0.25, "on_doubt": "stop"}}
+    empty = Audit(protocol, np.arange(50), left)
+    rows, others = empty.parts[0], np.concatenate(empty.parts[1:])
+    unit = BatchResult(0, AUDIT, pa.table({"index": rows, AUDIT: np.arange(10) >= 2}))
+    audit = Audit.of(protocol, np.arange(50), left, [unit])
+    held = left.copy()
+    held[np.concatenate([rows[:5], others[:6]])] = False
+    facts, robust = audit.facts(held), audit.headline(held)
+    assert (facts["broken"], facts["broken_later"], facts["upper"]) == (2, 3, held.mean())
+    assert robust["accuracy"] == facts["estimate"] == pytest.approx(40 / 50 * 5 / 10)
+    low, high = bounds_while_drawing(40, 10, 5)
+    assert facts["interval"] == [(40 - high) / 50, min(40 - low, 29) / 50]
+    ends = [interval_beyond(50, 40, 10, 5, 6, of_share) for of_share in (wilson, clopper_pearson)]
+    assert robust["interval"] == list(ends[0])
+    said = Requirement.parse("robust > 0.9", []).judge({"audit": facts, "robust_accuracy": robust, "figures": {}})
+    assert f"exact 95 % interval {ends[1][0]:.4f} to {ends[1][1]:.4f}" in said.reason
 
 
 class Killed(BaseException):
@@ -173,7 +200,7 @@ def test_killed_in_the_audit_it_goes_on(robust_network, images, half, tmp_path, 
         patch.setattr(AutoAttack, "run", counting)
         whole = Runner(plan, folder=folder).carry_out().summary()
     assert runs == [SIZE, half.result["audit"]["audited"] - SIZE]
-    _same(whole, half)
+    _same(whole, half, *TIMED)
 
 
 def test_shards_leave_the_audit_to_who_joins_them(robust_network, images, half, tmp_path) -> None:
@@ -183,20 +210,50 @@ def test_shards_leave_the_audit_to_who_joins_them(robust_network, images, half, 
     joined = merge_parts(find_parts([folder]), reason="merging has no model")
     assert not joined.result["complete"] and "audit" in joined.result["planned"]["attacks"]
     assert not Requirement.parse("robust >= 0.01", []).judge(joined.result).met
-    _same(Runner(plan, folder=folder).carry_out().summary(), half)
-    _same(merge_parts(find_parts([folder])), half)
+    whole = Runner(plan, folder=folder).carry_out().summary()
+    _same(whole, half, *TIMED)
+    _same(merge_parts(find_parts([folder])), whole, "versions")
 
 
 def test_a_finished_one_that_is_taken_up_again_has_its_parts(robust_network, images, half, tmp_path) -> None:
     plan, folder = prepare(robust_network, images, THREAT, **GIVEN, audit=0.7), RunFolder(tmp_path / "run")
-    VerdictStore(folder, plan.spec).restore(half.verdicts, half.result)
+    store = VerdictStore(folder, plan.spec)
+    store.restore(half.verdicts, {**half.result, "repeated": {AUDIT: 3}})
+    assert sum(unit.repeated for unit in store.audited()) == 3
     _same(merge_parts(find_parts([folder])), half)
+    # A network may judge an image otherwise beside others: here one is wrong in its part, without an attack.
+    part = store.audited()[0]
+    seen = part.table.to_pydict()
+    wrong = {"audit": False, "audit_norm": 0.0, "audit_prediction": None, "audit_confidence": None}
+    for name, value in {**wrong, "audit_broken_by": "clean"}.items():
+        seen[name][0] = value
+    store.write(replace(part, table=pa.table(seen, schema=part.table.schema)))
+    found = merge_parts(find_parts([folder]))
+    assert found.result["audit"]["audited"] == half.result["audit"]["audited"]
+    store.remove()
+    store.restore(found.verdicts, found.result)
+    _same(merge_parts(find_parts([folder])), found)
 
 
-def _same(one: Evaluation, other: Evaluation) -> None:
+def test_what_was_audited_before_a_doubt_stays(robust_network, images, half, tmp_path) -> None:
+    """Also where the doubt, had it come before, would have stopped the audit."""
+    plan = prepare(robust_network, images, THREAT, **GIVEN, audit=0.7, on_doubt="stop")
+    plan = replace(plan, spec=replace(plan.spec, findings=(Finding("false_gradients", "doubt", "found late"),)))
+    folder = RunFolder(tmp_path / "run")
+    VerdictStore(folder, plan.spec).restore(half.verdicts, half.result)
+    found = Runner(plan, folder=folder).carry_out().summary()
+    assert found.result["further"] and found.result["complete"]
+    assert found.result["audit"]["audited"] == half.result["audit"]["audited"] < found.result["audit"]["left"]
+    _same(merge_parts(find_parts([folder])), found)
+
+
+TIMED = ("seconds", "versions")
+
+
+def _same(one: Evaluation, other: Evaluation, *but: str) -> None:
+    """But for what two computations differ in."""
     assert one.verdicts.table.equals(other.verdicts.table)
-    beside = ("created", "seconds", "versions")
-    first, second = ({k: v for k, v in each.result.items() if k not in beside} for each in (one, other))
+    first, second = ({k: v for k, v in each.result.items() if k not in ("created", *but)} for each in (one, other))
     assert first == second
 
 
@@ -224,23 +281,26 @@ def audited(left: np.ndarray, breakable: np.ndarray, seed: int, size: int, width
     return audit
 
 
-def simulate(cases: Sequence[tuple[int, float, float]], runs: int) -> Iterator[tuple[tuple, float, float]]:
-    """For each case (images, share left, share of these that AutoAttack breaks): how often the intervals miss.
+def simulate(cases: Sequence[tuple[int, float, float, float]], runs: int) -> Iterator[tuple[tuple, float, float]]:
+    """How often the intervals miss, for each case: images, the share left, and of these the shares that AutoAttack and
+    attacks that follow would break.
 
     The first is that of the figure on these very images, the second the gate's lower end of the true share.
     """
     for case in cases:
-        images, share_left, share_broken = case
+        images, share_left, share_broken, share_later = case
         random, missed, above = np.random.default_rng(0), 0, 0
         for seed in range(runs):
             left = random.random(images) < share_left
             breakable = left & (random.random(images) < share_broken)
+            later = left & (random.random(images) < share_later)
             audit = audited(left, breakable, seed, 10, 5.0, 0.3)
-            low, high = audit.accuracy.interval
-            missed += not low - 1e-9 <= (left & ~breakable).mean() <= high + 1e-9
-            result = {"audit": audit.facts(), "robust_accuracy": audit.headline(left & ~(breakable & _seen(audit)))}
-            result |= {"figures": {}}
-            truth = share_left * (1 - share_broken)
+            held = left & ~(breakable & _seen(audit)) & ~later
+            facts = audit.facts(held)
+            low, high = facts["interval"]
+            missed += not low - 1e-9 <= (left & ~breakable & ~later).mean() <= high + 1e-9
+            result = {"audit": facts, "robust_accuracy": audit.headline(held), "figures": {}}
+            truth = share_left * (1 - share_broken) * (1 - share_later)
             above += Requirement.parse(f"robust > {truth}", []).judge(result).met
         yield case, missed / runs, above / runs
 
@@ -252,14 +312,15 @@ def _seen(audit: Audit) -> np.ndarray:
 
 
 def test_the_audit_keeps_its_promise_in_a_simulation() -> None:
-    for case, missed, above in simulate([(100, 0.6, 0.05)], 100):
+    for case, missed, above in simulate([(100, 0.6, 0.05, 0), (100, 0.6, 0.05, 0.2)], 100):
         assert missed <= 0.05 + 3 * (0.05 * 0.95 / 100) ** 0.5, case
         assert above <= 0.025 + 3 * (0.025 * 0.975 / 100) ** 0.5, case
 
 
 @pytest.mark.nightly
 def test_the_audit_keeps_its_promise_over_many_cases() -> None:
-    cases = [(n, left, broken) for n in (60, 300) for left in (0.2, 0.9) for broken in (0, 0.01, 0.1, 0.5)]
+    shares = [(0, 0), (0.01, 0), (0.1, 0), (0.5, 0), (0, 0.1), (0.1, 0.1), (0.01, 0.5)]
+    cases = [(n, left, *broken) for n in (60, 300) for left in (0.2, 0.9) for broken in shares]
     for case, missed, above in simulate(cases, 400):
         assert missed <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5, case
         assert above <= 0.025 + 3 * (0.025 * 0.975 / 400) ** 0.5, case

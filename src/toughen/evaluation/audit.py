@@ -97,9 +97,21 @@ class Audit:
 
     @cached_property
     def accuracy(self) -> AuditedAccuracy:
-        """What it says of these images so far."""
-        held = np.concatenate([np.zeros(0, dtype=bool), *(unit.held for unit in self.units)])
-        return audited_accuracy(len(self.left), self.population, len(held), int((~held).sum()))
+        """What AutoAttack says of these images so far."""
+        held = self.left.copy()
+        held[self._shown] = np.concatenate([np.zeros(0, dtype=bool), *(unit.held for unit in self.units)])
+        return audited_accuracy(*self._counts(held))
+
+    @property
+    def _shown(self) -> NDArray[np.int64]:
+        """Rows that AutoAttack was shown, in this order."""
+        return np.concatenate([np.zeros(0, dtype=np.int64), *self.parts[: len(self.units)]])
+
+    def _counts(self, held: NDArray[np.bool_]) -> tuple[int, int, int, int, int]:
+        """What `audited_accuracy` takes, where these images are those that nothing has broken."""
+        shown = self._shown
+        found = len(shown) - int(held[shown].sum())
+        return len(held), self.population, len(shown), found, self.population - found - int(held.sum())
 
     @property
     def suspicious(self) -> bool:
@@ -111,24 +123,28 @@ class Audit:
         """A figure of the estimate, with an interval for all images that these are a sample of.
 
         Args:
-            held: the images that nothing has broken. They are the figure's own where all that were left were audited;
-                else it is an estimate that is no higher than their share.
+            held: the images that nothing has broken, neither AutoAttack nor what followed it. They are the figure's own
+                where all that were left were audited.
         """
-        known, found = figure(held), self.accuracy
-        if found.audited == self.population:
+        known, counts = figure(held), self._counts(held)
+        if len(self._shown) == self.population:
             return known
-        low, high = interval_beyond(len(held), self.population, found.audited, found.found, wilson)
-        accuracy = min(found.estimate, known["accuracy"])
-        return {**known, "accuracy": accuracy, "interval": [min(low, accuracy), max(high, accuracy)]}
+        interval = interval_beyond(*counts, wilson)
+        return {**known, "accuracy": audited_accuracy(*counts).estimate, "interval": list(interval)}
 
-    def facts(self) -> dict[str, Any]:
-        """What `result.json` says of it, beside what was asked for."""
-        found = self.accuracy
+    def facts(self, held: NDArray[np.bool_]) -> dict[str, Any]:
+        """What `result.json` says of it, beside what was asked for.
+
+        Args:
+            held: as in `headline`.
+        """
+        found = audited_accuracy(*self._counts(held))
         return {
             **self.protocol["audit"],
             "left": self.population,
             "audited": found.audited,
-            "broken": found.found,
+            "broken": self.accuracy.found,
+            "broken_later": found.found - self.accuracy.found,
             "estimate": found.estimate,
             "interval": list(found.interval),
             "upper": found.upper,
@@ -163,7 +179,8 @@ def parts_of(verdicts: Verdicts, spec: EvaluationSpec, versions: Mapping[str, st
     left = np.logical_and.reduce([verdicts.held(name) for name in ("clean", *spec.attacks)])
     audit = Audit(spec.protocol, table["index"].to_numpy(), left)
     columns = ["index", *(field.name for field in attack_fields(AUDIT, composite=True))]
-    seen = table[f"{AUDIT}_prediction"].is_valid().to_numpy()
+    # One that is judged wrong in its part, before the attack, has no prediction after it.
+    seen = table[f"{AUDIT}_prediction"].is_valid().to_numpy() | (left & ~verdicts.held(AUDIT))
     own = table.select(columns).replace_schema_metadata(None)
     parts = takewhile(lambda rows: seen[rows].all(), audit.parts)
     return [BatchResult(number, AUDIT, own.take(rows), versions=versions) for number, rows in enumerate(parts)]
@@ -185,11 +202,12 @@ def said_of(facts: Mapping[str, Any]) -> str:
             f"audit: AutoAttack was shown none of {left}: the robust accuracy is an upper bound of what it would leave"
         )
     low, high = (100 * end for end in facts["interval"])
+    later = f", attacks that followed {facts['broken_later']:,} more of these" if facts["broken_later"] else ""
     return (
         f"audit: the robust accuracy is an estimate. AutoAttack was shown {facts['audited']:,} of {left}, and broke "
-        f"{broke}: of the images evaluated here it would leave {100 * facts['estimate']:.2f} % (95 % interval "
-        f"{low:.2f} to {high:.2f}), and certainly no more than {100 * facts['upper']:.2f} %; counts of images, and "
-        "what is said of classes, are those upper bounds"
+        f"{broke}{later}: of the images evaluated here all attacks together would leave "
+        f"{100 * facts['estimate']:.2f} % (95 % interval {low:.2f} to {high:.2f}), and certainly no more than "
+        f"{100 * facts['upper']:.2f} %; counts of images, and what is said of classes, are those upper bounds"
     )
 
 

@@ -67,8 +67,9 @@ def _estimate(name: str, figure: Mapping[str, Any], result: Mapping[str, Any]) -
     held, n = int(figure["held"]), int(figure["n"])
     if name not in ("robust", AUDIT) or not is_estimate(result):
         return (held / n, *clopper_pearson(held, n))
-    left, audited, broken = (int(result["audit"][each]) for each in ("left", "audited", "broken"))
-    return (figure["accuracy"], *interval_beyond(n, left, audited, broken, clopper_pearson))
+    left, audited, found = (int(result["audit"][each]) for each in ("left", "audited", "broken"))
+    found += int(result["audit"].get("broken_later", 0)) if name == "robust" else 0
+    return (figure["accuracy"], *interval_beyond(n, left, audited, found, left - found - held, clopper_pearson))
 
 
 class Checks:

@@ -168,7 +168,7 @@ def summarise(
     complete = not missing and whole.due_of_audit is None and len(verdicts) == spec.n
     warnings = [
         *([] if complete else _incomplete(spec, missing, len(verdicts), reason, whole.due_of_audit)),
-        *([] if audit is None or not audit.population else [said_of(audit.facts())]),
+        *([] if audit is None or not audit.population else [said_of(audit.facts(verdicts.robust()))]),
         *(f"not run ({reason}): {name}" for name in skipped),
         *spec.warnings,
         *([_followed(verdicts, whole.further)] if whole.further else []),
@@ -188,7 +188,7 @@ def summarise(
         **{name: value for name, value in spec.protocol.items() if name != "audit"},
         "attacks": dict(whole.attacks),
         **({"further": list(whole.further)} if whole.further else {}),
-        **({} if audit is None else {"audit": audit.facts()}),
+        **({} if audit is None else {"audit": audit.facts(verdicts.robust())}),
         "n": len(verdicts),
         "versions": versions,
         "seconds": {name: round(sum(u.seconds for u in whole.units if u.name == name), 3) for name in names},

@@ -13,6 +13,7 @@ from toughen.attacks.base import AUDIT, OwnAttacks, PlannedAttack
 from toughen.attacks.budgets import further_attacks
 from toughen.data.source import ImageSet, Split
 from toughen.evaluation.analyses.base import Analysis, AnalysisContext
+from toughen.evaluation.audit import Audit
 from toughen.evaluation.checks.doubts import reasons
 from toughen.evaluation.cost import cost_at_most
 from toughen.evaluation.memory import Memory
@@ -206,21 +207,29 @@ class Runner:
             done += size
 
     def _audit(self, model: nn.Module, attack: PlannedAttack) -> None:
-        """AutoAttack on a sample of what the others left, part by part, until it is enough."""
-        whole = self._joined()
-        while whole.audit is not None and (number := whole.due_of_audit) is not None:
-            rows = torch.from_numpy(whole.audit.parts[number])
-            part = None if self._keep else self._stored(number, AUDIT)
-            if part is None or part.table["index"].to_pylist() != self.plan.indices[rows].tolist():
-                self.deadline.check()
-                self._say(Step(self.plan.spec.n, self.plan.spec.n, AUDIT, None))
-                position = whole.audit.accuracy.audited
-                clean = self._units.clean(model, rows, position)
-                part, outcome = self._units.attacked(model, number, attack, clean, None, position, pictures=False)
-                self._take(rows, outcome, outcome.attacked)
-                self._write(part)
-            self.batches.append(part)
-            whole = self._joined()
+        """AutoAttack on a sample of what the others left, part by part, until it is enough.
+
+        What the folder holds of it counts whether or not it is due: a doubt that came later may have stopped the audit.
+        """
+        there = [] if self.store is None else self.store.audited()
+        audit = join(self.plan.spec, [*self.batches, *there], self.analyses).audit
+        assert audit is not None  # all batches are there
+        for part in audit.units:
+            self.batches.append(self._audited(model, attack, audit, part.batch) if self._keep else part)
+        while (number := self._joined().due_of_audit) is not None:
+            self.batches.append(self._audited(model, attack, audit, number))
+
+    def _audited(self, model: nn.Module, attack: PlannedAttack, audit: Audit, number: int) -> BatchResult:
+        """A part of the audit, computed."""
+        self.deadline.check()
+        self._say(Step(self.plan.spec.n, self.plan.spec.n, AUDIT, None))
+        rows = torch.from_numpy(audit.parts[number])
+        position = sum(map(len, audit.parts[:number]))
+        clean = self._units.clean(model, rows, position)
+        part, outcome = self._units.attacked(model, number, attack, clean, None, position, pictures=False)
+        self._take(rows, outcome, outcome.attacked)
+        self._write(part)
+        return part
 
     def _further(self, model: nn.Module) -> Iterator[BatchResult]:
         """Attacks without gradients on what the others left: the figure is doubted, and the lower one is reported."""

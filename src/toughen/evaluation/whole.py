@@ -51,7 +51,8 @@ class Whole:
     @property
     def doubts(self) -> list[dict[str, Any]]:
         """Reasons not to believe the figure; see `reasons`."""
-        return reasons({**self._of_attacks(), **({} if self.audit is None else {"audit": self.audit.facts()})})
+        audit = {} if self.audit is None else {"audit": self.audit.facts(self.verdicts.robust())}
+        return reasons({**self._of_attacks(), **audit})
 
     @property
     def due_of_audit(self) -> int | None:

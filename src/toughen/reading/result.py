@@ -114,6 +114,7 @@ class _Audit(TypedDict):
     left: Count
     audited: Count
     broken: Count
+    broken_later: NotRequired[Count]
     estimate: Share
     interval: Interval
     upper: Share
@@ -171,5 +172,5 @@ def check_result(value: Any) -> None:
     if any(figure["held"] > figure["n"] for figure in figures):
         raise UnfitError("held: expected at most n in every figure")
     audit = value.get("audit", {"broken": 0, "audited": 0, "left": 0})
-    if not audit["broken"] <= audit["audited"] <= audit["left"] <= value["n"]:
-        raise UnfitError("audit: expected broken <= audited <= left <= n")
+    if not audit["broken"] + audit.get("broken_later", 0) <= audit["audited"] <= audit["left"] <= value["n"]:
+        raise UnfitError("audit: expected broken + broken_later <= audited <= left <= n")

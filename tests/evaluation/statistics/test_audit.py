@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import hypergeom
 
 from toughen.errors import InputError
-from toughen.evaluation.statistics.audit import audited_accuracy, bounds_while_drawing
+from toughen.evaluation.statistics.audit import audited_accuracy, bounds_while_drawing, interval_beyond
+from toughen.evaluation.statistics.intervals import clopper_pearson, wilson
 
 
 @pytest.mark.parametrize(("population", "marked"), [(60, 0), (60, 1), (60, 5), (60, 30), (60, 60), (200, 4)])
@@ -75,6 +76,22 @@ def test_the_estimate_is_without_bias_and_all_audited_is_exact() -> None:
     assert whole.estimate == whole.upper == whole.interval[0] == whole.interval[1] == 0.33
 
 
+def test_what_is_known_beside_the_sample_bounds_the_estimate() -> None:
+    """In every sample of 8 of 10 images the ends are in order; of all images too, where nothing is cut off."""
+    for drawn in range(9):
+        for found in range(drawn + 1):
+            for beside in range(9 - drawn):
+                audit = audited_accuracy(10, 8, drawn, found, beside)
+                (low, high), upper = audit.interval, (8 - found - beside) / 10
+                assert low - 1e-9 <= audit.estimate <= high + 1e-9 and high <= upper + 1e-9 and audit.upper == upper
+                for of_share in (wilson, clopper_pearson):
+                    low, high = interval_beyond(10, 8, drawn, found, beside, of_share)
+                    assert low <= audit.estimate <= high
+    assert audited_accuracy(10, 8, 4, 1, 2).estimate == pytest.approx(0.5), "not 0.6: 3 of the 8 are broken"
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(InputError, match="found <= audited"):
         audited_accuracy(100, 40, 50, 3)
+    with pytest.raises(InputError, match="from 0 to the 30 images not drawn, got 31"):
+        audited_accuracy(100, 40, 10, 3, 31)

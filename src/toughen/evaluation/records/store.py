@@ -149,10 +149,15 @@ class VerdictStore:
         Raises:
             RunError: the disk cannot be written.
         """
+
+        def in_sum(name: str) -> dict[str, Any]:
+            """Of all batches under an attack."""
+            return {"seconds": result["seconds"].get(name, 0.0), "repeated": result.get("repeated", {}).get(name, 0)}
+
         self.begin()
         columns = [field.name for field in CLEAN_FIELDS]
         for unit in parts_of(verdicts, self.spec, result["versions"]):
-            self.write(unit)
+            self.write(replace(unit, **in_sum(AUDIT)) if unit.batch == 0 else unit)
         for name in (CLEAN, *(name for name in verdicts.attacks if name != AUDIT)):
             own = [field.name for field in attack_fields(name, True) if field.name in verdicts.table.column_names]
             table = verdicts.table.select(columns if name == CLEAN else ["index", *own]).replace_schema_metadata(None)
@@ -166,8 +171,7 @@ class VerdictStore:
                 if batch == 0:
                     unit = replace(
                         unit,
-                        seconds=result["seconds"].get(name, 0.0),
-                        repeated=result.get("repeated", {}).get(name, 0),
+                        **in_sum(name),
                         warnings=tuple(each for each in result["warnings"] if name == CLEAN and not is_of_audit(each)),
                         again=result.get("judged_again", {}) if name == verdicts.attacks[0] else {},
                     )

@@ -17,11 +17,11 @@ class AuditedAccuracy:
     """An estimate of the robust accuracy under the expensive attack, of the very images that were evaluated.
 
     Attributes:
-        estimate: unbiased, if the sample's size was fixed beforehand.
+        estimate: unbiased, if the sample's size was fixed beforehand and `upper` is not below it.
         interval: at least 95 % of all audits hold the figure in it, also where the sample grew until it was narrow.
         upper: the share of images that nothing has broken: no attack can show more than this.
         audited: images that the expensive attack was shown.
-        found: those of them that it broke.
+        found: those of them that are broken.
     """
 
     estimate: float
@@ -31,17 +31,22 @@ class AuditedAccuracy:
     found: int
 
 
-def audited_accuracy(images: int, left: int, audited: int, found: int, confidence: float = 0.95) -> AuditedAccuracy:
+def audited_accuracy(
+    images: int, left: int, audited: int, found: int, beside: int = 0, confidence: float = 0.95
+) -> AuditedAccuracy:
     """Two-phase estimate (Neyman 1938): all images under a cheap attack, a sample of those left under an expensive one.
 
     With R of N images left, n of them drawn without replacement and k of these broken, the estimate of the share that
-    the expensive attack leaves is `(R / N) (1 - k / n)`. Its interval is that of `bounds_while_drawing`.
+    the expensive attack leaves is `(R / N) (1 - k / n)`. Its interval is that of `bounds_while_drawing`. Where other
+    attacks, shown all that is left then, broke m of the images that were not drawn, k counts what they broke of the
+    drawn ones too; the estimate is of what all of them leave, and no higher than what is certain, `(R - k - m) / N`.
 
     Args:
         images: N.
         left: R, images that the cheap attack leaves right.
         audited: n, drawn at random from the R.
-        found: k, those of the n that the expensive attack broke.
+        found: k, those of the n that are broken.
+        beside: m, those of the others that are known to be.
         confidence: of the interval.
 
     Raises:
@@ -54,11 +59,12 @@ def audited_accuracy(images: int, left: int, audited: int, found: int, confidenc
         raise InputError(
             f"audit: expected found <= audited <= left <= images, got {found}, {audited}, {left} and {images}"
         )
-    low, high = bounds_while_drawing(left, audited, found, confidence)
-    estimate = left / images * (1 - found / audited) if audited else left / images
-    return AuditedAccuracy(
-        estimate, ((left - high) / images, (left - low) / images), (left - found) / images, audited, found
-    )
+    if not 0 <= beside <= left - audited:
+        raise InputError(f"audit: expected beside from 0 to the {left - audited} images not drawn, got {beside}")
+    low, high = bounds_while_drawing(left, audited, found, beside, confidence)
+    upper = (left - found - beside) / images
+    estimate = min(left / images * (1 - found / audited), upper) if audited else upper
+    return AuditedAccuracy(estimate, ((left - high) / images, (left - low) / images), upper, audited, found)
 
 
 def interval_beyond(
@@ -66,10 +72,11 @@ def interval_beyond(
     left: int,
     audited: int,
     found: int,
+    beside: int,
     of_share: Callable[[int, int, float], tuple[float, float]],
     confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """Interval of the accuracy among all images, of which the evaluated ones are a sample; first four as above.
+    """Interval of the accuracy among all images, of which the evaluated ones are a sample; first five as above.
 
     Two things may be missed: how many of these images the expensive attack would leave, and what that says of others.
     Each gets half of what the confidence allows; the first gets nothing where all that were left are audited.
@@ -79,21 +86,24 @@ def interval_beyond(
         left: R.
         audited: n.
         found: k.
+        beside: m.
         of_share: from successes, trials and confidence to an interval, such as `wilson`.
         confidence: of both together.
 
     >>> from toughen.evaluation.statistics.intervals import wilson
-    >>> interval_beyond(1000, 500, 500, 10, wilson) == wilson(490, 1000)
+    >>> interval_beyond(1000, 500, 500, 10, 0, wilson) == wilson(490, 1000)
     True
     """
     if audited == left:
         return of_share(left - found, images, confidence)
     half = (1 + confidence) / 2
-    low, high = bounds_while_drawing(left, audited, found, half)
+    low, high = bounds_while_drawing(left, audited, found, beside, half)
     return of_share(left - high, images, half)[0], of_share(left - low, images, half)[1]
 
 
-def bounds_while_drawing(population: int, drawn: int, found: int, confidence: float = 0.95) -> tuple[int, int]:
+def bounds_while_drawing(
+    population: int, drawn: int, found: int, beside: int = 0, confidence: float = 0.95
+) -> tuple[int, int]:
     """Bounds of the number K of marked items in a population, valid at every moment of a drawing at once.
 
     Items are drawn one by one without replacement. With probability `confidence` or more, K lies in the bounds after
@@ -105,6 +115,7 @@ def bounds_while_drawing(population: int, drawn: int, found: int, confidence: fl
         population: how many items there are.
         drawn: how many have been drawn.
         found: how many of these are marked.
+        beside: how many of the others are known to be marked; K is no smaller than both together.
         confidence: in (0, 1).
 
     Returns:
@@ -120,4 +131,4 @@ def bounds_while_drawing(population: int, drawn: int, found: int, confidence: fl
     prior = scipy.stats.betabinom.logpmf(possible, population, a, b)
     posterior = scipy.stats.betabinom.logpmf(possible - found, population - drawn, a + found, b + drawn - found)
     held = possible[prior - posterior < -np.log(1 - confidence)]
-    return int(held[0]), int(held[-1])
+    return max(int(held[0]), found + beside), max(int(held[-1]), found + beside)
