@@ -17,6 +17,7 @@ from toughen.methods import (
     FGSMPGI,
     FGSMPGK,
     FGSMRS,
+    GAT,
     HAT,
     IKL,
     LBGAT,
@@ -28,6 +29,7 @@ from toughen.methods import (
     ARoW,
     Guide,
     Method,
+    NuAT,
     RegMix,
     Standard,
 )
@@ -132,6 +134,7 @@ CASES: dict[str, list[Case]] = {
     "FGSMPGI": [Case(lambda: FGSMPGI(factor=0.6), ("adversarial_ce", "mse"))],
     "FGSMPGK": [Case(lambda: FGSMPGK(factor=0.6), ("adversarial_ce", "mse"))],
     "FGSMRS": [Case(FGSMRS, ("adversarial_ce",))],
+    "GAT": [Case(lambda: GAT(clean_passes=2, noise=0.0), ("ce", "squared_error"), attacks_in_train_mode=True)],
     "HAT": [
         Case(
             lambda: HATWithAnyHelper(attack=GradientAttack(steps=2, start="normal")),
@@ -159,6 +162,7 @@ CASES: dict[str, list[Case]] = {
         Case(NFGSM, ("adversarial_ce",), reach=3.0),
         Case(lambda: NFGSM(k=0.5), ("adversarial_ce",), reach=1.5),
     ],
+    "NuAT": [Case(NuAT, ("ce", "nuclear"))],
     "PGDAT": [Case(lambda: PGDAT(attack=PGD(steps=2)), ("adversarial_ce",))],
     "RegMix": [
         Case(RegMix, ("adversarial_ce", "amr_final_to_init", "amr_init_to_final", "agr")),

@@ -19,6 +19,7 @@ from toughen.methods import (
     FGSMPGI,
     FGSMPGK,
     FGSMRS,
+    GAT,
     HAT,
     IKL,
     LBGAT,
@@ -27,6 +28,7 @@ from toughen.methods import (
     TRADES,
     ARoW,
     Method,
+    NuAT,
     Perturbed,
     Terms,
 )
@@ -85,6 +87,8 @@ MAKERS: dict[str, Callable[[dict[str, Any]], Method]] = {
     "ikl": lambda s: IKL(**pick(s, "alpha", "beta", "temperature", "inner"), attack=inner(s)),
     "fgsm-rs": lambda s: FGSMRS(attack=FGSM(step_size=s["attack"]["step_size"], start="uniform", mode="train")),
     "n-fgsm": lambda s: NFGSM(k=s["k"], attack=FGSM(step_size=s["attack"]["step_size"], mode="train")),
+    "nuat": lambda s: NuAT(lam=s["lam"], clean_passes=2, attack=inner(s, start="clean")),
+    "gat": lambda s: GAT(lam=s["lam"], clean_passes=2, attack=inner(s, start="clean")),
     "fgsm-pgi": lambda s: FGSMPGI(**pick(s, "lam", "factor", "momentum"), attack=inner(s, mode="train")),
     "fgsm-pgk": lambda s: FGSMPGK(**pick(s, "lam", "factor", "momentum"), attack=inner(s, mode="train")),
 }
@@ -179,8 +183,9 @@ def watch(method: Method, step: dict[str, Tensor], compare: Callable[[str, Tenso
     def perturb(model: nn.Module, batch: Batch) -> Perturbed:
         attack = method.attack
         attack.initial = lambda images, threat, generator=None: step["start"]
-        if isinstance(method, NFGSM):
+        if hasattr(method, "noisy"):
             method.noisy = lambda images: step["start"]
+        if isinstance(method, NFGSM):
             attack.initial = lambda images, threat, generator=None: images
         perturbed = cls.perturb(method, model, batch)
         compare("adversarial", perturbed.images, step["adversarial"])

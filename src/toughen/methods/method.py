@@ -90,6 +90,8 @@ class Method(nn.Module, ABC):
     """Whether it trains for robustness; if so the checkpoint is chosen by robust accuracy, else by clean accuracy."""
     weighting: Weighting | None = None
     """How its regulariser weighs the images, where it does and that is one of the published ways."""
+    epochs: int | None = None
+    """Epochs of the run, for weights that change over it; set by the loop. None: they are as they are given."""
     memories: tuple[str, ...] = ()
     """Buffers of a row for every training image. The method keeps them equal in all processes; the loop does not."""
 

@@ -71,6 +71,7 @@ class Trainer:
         self.model, self.method, self.batches, self.settings = model, method, batches, settings
         self.folder, self.accelerator, self.observer = folder, accelerator, observer
         self.at = Position()
+        method.epochs = settings.epochs
         self.trace = trace_of(settings.trace, model, method, batches.train, accelerator)
         images, per_epoch = batches.probe.images[:2], len(batches.train)
         self.updates = Updates(model, method, settings, accelerator, images, per_epoch, self.trace)
