@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from toughen.data import jpeg
 from toughen.errors import DataError, InputError
 from toughen.extras import library
 from toughen.numbers import check_number
@@ -15,8 +16,6 @@ from toughen.numbers import check_number
 MODES = {1: "L", 3: "RGB"}
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Those of images; others run programs (EPS) or are none, whatever a file's name ends with."""
-MOST_PIXELS = 89_478_485
-"""Of one image, as PIL's own warning: a small file may unpack to a large one."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held."""
 HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -70,11 +69,19 @@ def decode(file: BinaryIO, where: str, channels: int, size: int | None = None) -
     Raises:
         DataError: truncated, damaged, not an image, or of more than 16 bits a channel.
     """
-    with _opened(file, where) as image:
-        image = _upright(image, where).convert(MODES[channels])
-        if size is not None:
-            image = _resize_and_crop(image, size)
-        return np.asarray(image).reshape(image.height, image.width, channels)
+    with _reading(file, where):
+        # What is resized is Pillow's: the way of pixels into an image of its own takes what the decoder saves.
+        plain = jpeg.read(file) if size is None else None
+        pixels = plain.pixels() if plain is not None and plain.layers == channels else None
+        if pixels is not None:
+            return pixels
+        with _opened(file, where) as image:
+            image = _upright(image, where)
+            if image.mode != MODES[channels]:
+                image = image.convert(MODES[channels])
+            if size is not None:
+                image = _resize_and_crop(image, size)
+            return np.asarray(image).reshape(image.height, image.width, channels)
 
 
 def look(file: BinaryIO, where: str, channels: int) -> Look:
@@ -83,11 +90,15 @@ def look(file: BinaryIO, where: str, channels: int) -> Look:
     Raises:
         DataError: as `decode`.
     """
-    with _opened(file, where) as image:
-        odd = frozenset(_odd(image, channels))  # before it is converted
-        upright = _upright(image, where)
-        upright.convert(MODES[channels])
-        return Look(upright.height, upright.width, odd)
+    with _reading(file, where):
+        plain = jpeg.read(file)
+        if plain is not None and plain.pixels() is not None:
+            return Look(plain.height, plain.width, frozenset(_other_colours(plain.layers == 3, channels)))
+        with _opened(file, where) as image:
+            odd = frozenset(_odd(image, channels))  # before it is converted
+            upright = _upright(image, where)
+            upright.convert(MODES[channels])
+            return Look(upright.height, upright.width, odd)
 
 
 def dimensions(file: BinaryIO, where: str) -> tuple[int, int]:
@@ -96,7 +107,7 @@ def dimensions(file: BinaryIO, where: str) -> tuple[int, int]:
     Raises:
         DataError: not an image, or its header is damaged.
     """
-    with _opened(file, where) as image:
+    with _reading(file, where), _opened(file, where) as image:
         # Orientations 5 to 8 are quarter turns.
         turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
         return (image.width, image.height) if turned else (image.height, image.width)
@@ -116,11 +127,14 @@ def _odd(image: Any, channels: int) -> Iterator[str]:
         yield "cmyk"
     if deep:
         yield "dark" if image.mode.startswith("I") and np.asarray(image).max() < DARK else "deep"
-    colours = bands[0] not in ("1", "L", "I", "F")
-    if colours != (channels == 3):
-        yield "colour" if colours else "grey"
+    yield from _other_colours(bands[0] not in ("1", "L", "I", "F"), channels)
     if image.getexif().get(ORIENTATION, 1) != 1:
         yield "turned"
+
+
+def _other_colours(colours: bool, channels: int) -> Iterator[str]:
+    if colours != (channels == 3):
+        yield "colour" if colours else "grey"
 
 
 def _is_deep(image: Any) -> bool:
@@ -152,20 +166,26 @@ def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
 
 
 @contextmanager
-def _opened(file: BinaryIO, where: str) -> Iterator[Any]:
+def _reading(file: BinaryIO, where: str) -> Iterator[None]:
     try:
-        with file, _open(file) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise DataError(
-                    f"{where} is of {image.width:,} x {image.height:,} pixels; expected at most {MOST_PIXELS:,}; make "
-                    "it smaller or leave it out"
-                )
-            yield image
+        with file:
+            yield
     except DataError:
         raise
     except Exception as error:  # on damaged files PIL's decoders raise whatever their arithmetic meets
         reason = "unknown format or damaged header" if isinstance(error, UnidentifiedImageError) else error
         raise DataError(f"{where} is not a readable image: {reason}; replace it or leave it out") from error
+
+
+@contextmanager
+def _opened(file: BinaryIO, where: str) -> Iterator[Any]:
+    with _open(file) as image:
+        if image.width * image.height > jpeg.MOST_PIXELS:
+            raise DataError(
+                f"{where} is of {image.width:,} x {image.height:,} pixels; expected at most {jpeg.MOST_PIXELS:,}; make "
+                "it smaller or leave it out"
+            )
+        yield image
 
 
 def _open(file: BinaryIO) -> Any:

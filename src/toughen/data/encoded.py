@@ -1,5 +1,6 @@
 """Images that stay encoded until they are asked for."""
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -15,7 +16,7 @@ from toughen.errors import DataError
 from toughen.reading.files import check_file, readable
 
 SPAN = 64
-"""Images that a thread decodes at a stretch."""
+"""Images that a thread decodes at a stretch, at most."""
 
 
 class Source(Protocol):
@@ -166,11 +167,13 @@ class Encoded:
         wanted = indices.tolist()
         pixels = np.empty((len(wanted), *self.shape), dtype=np.uint8)
 
+        span = min(SPAN, math.ceil(len(wanted) / torch.get_num_threads()) or 1)
+
         def fill(start: int) -> None:
-            for place in range(start, min(start + SPAN, len(wanted))):
+            for place in range(start, min(start + span, len(wanted))):
                 pixels[place] = self._decode(wanted[place])
 
-        starts = range(0, len(wanted), SPAN)
+        starts = range(0, len(wanted), span)
         threads = min(torch.get_num_threads(), len(starts))
         if threads > 1:
             with ThreadPoolExecutor(threads) as pool:

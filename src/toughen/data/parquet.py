@@ -1,7 +1,9 @@
 """Images in Parquet shards, as on the Hugging Face hub."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -143,10 +145,10 @@ class Rows:
     def __init__(self, shards: Sequence[Path], columns: Sequence[Any]) -> None:
         self.shards = [str(shard) for shard in shards]
         self.columns = [_encoded_bytes(column) for column in columns]
-        self.ends = np.cumsum([len(column) for column in columns])
+        self.ends = list(accumulate(len(column) for column in columns))
 
     def __len__(self) -> int:
-        return int(self.ends[-1])
+        return self.ends[-1]
 
     def open(self, index: int) -> BinaryIO:
         """The encoded image.
@@ -171,8 +173,8 @@ class Rows:
         return f"{Path(self.shards[shard]).name} row {row}"
 
     def _place(self, index: int) -> tuple[int, int]:
-        shard = int(np.searchsorted(self.ends, index, side="right"))
-        return shard, index - int(self.ends[shard]) + len(self.columns[shard])
+        shard = bisect_right(self.ends, index)
+        return shard, index - self.ends[shard] + len(self.columns[shard])
 
 
 def _encoded_bytes(column: Any) -> Any:
