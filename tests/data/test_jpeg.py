@@ -37,7 +37,7 @@ def by_pillow(data: bytes, channels: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
-@pytest.mark.parametrize("height, width", [(90, 120), (89, 119), (17, 1), (1, 9), (32, 32)])
+@pytest.mark.parametrize(("height", "width"), [(90, 120), (89, 119), (17, 1)])
 def test_every_kind_has_the_pixels_of_pillow(
     options: dict[str, Any], height: int, width: int, photo: np.ndarray
 ) -> None:
@@ -114,7 +114,7 @@ def test_damaged_files_are_refused_and_accepted_as_by_pillow(
     drawn = np.random.default_rng(0)
     small = photo[:21, :37]
     files = [as_jpeg(small, **options) for options in KINDS.values()]
-    broken = [(damaged(files[case % len(files)], drawn), (1, 3)[case % 2]) for case in range(400)]
+    broken = [(damaged(files[case % len(files)], drawn), (1, 3)[case % 2]) for case in range(300)]
     ours = [outcome(*each) for each in broken]
     both = [jpeg.read(BytesIO(data)) for data, _ in broken]
     tried = [found is not None and found.pixels() is not None for found in both]
