@@ -44,7 +44,7 @@ def test_every_kind_has_the_pixels_of_pillow(
     piece = photo[:height, :width]
     for channels, pixels in ((3, piece), (1, piece[..., 0])):
         data = as_jpeg(pixels, **options)
-        found = jpeg.read(BytesIO(data))
+        found = jpeg.plain_jpeg(BytesIO(data))
         assert found is not None
         assert found.pixels() is not None  # torchvision reads it, or this test would compare Pillow with itself
         for wanted in (1, 3):
@@ -78,7 +78,7 @@ LEFT = {
 @pytest.mark.parametrize("options", LEFT.values(), ids=LEFT)
 def test_what_needs_more_than_a_decoder_is_left_to_pillow(options: dict[str, Any], photo: np.ndarray) -> None:
     data = as_jpeg(photo, **options)
-    assert jpeg.read(BytesIO(data)) is None
+    assert jpeg.plain_jpeg(BytesIO(data)) is None
     np.testing.assert_array_equal(decode(BytesIO(data), "it", 3), by_pillow(data, 3))
 
 
@@ -86,7 +86,7 @@ def test_four_inks_and_what_follows_the_end_are_left_to_pillow(photo: np.ndarray
     inks = BytesIO()
     Image.fromarray(photo).convert("CMYK").save(inks, "JPEG")
     for data in (inks.getvalue(), as_jpeg(photo) + b"\0" * 7):
-        assert jpeg.read(BytesIO(data)) is None
+        assert jpeg.plain_jpeg(BytesIO(data)) is None
         np.testing.assert_array_equal(decode(BytesIO(data), "it", 3), by_pillow(data, 3))
 
 
@@ -116,11 +116,11 @@ def test_damaged_files_are_refused_and_accepted_as_by_pillow(
     files = [as_jpeg(small, **options) for options in KINDS.values()]
     broken = [(damaged(files[case % len(files)], drawn), (1, 3)[case % 2]) for case in range(300)]
     ours = [outcome(*each) for each in broken]
-    both = [jpeg.read(BytesIO(data)) for data, _ in broken]
+    both = [jpeg.plain_jpeg(BytesIO(data)) for data, _ in broken]
     tried = [found is not None and found.pixels() is not None for found in both]
     assert sum(tried) > 50
     assert sum(isinstance(pixels, str) for pixels, _ in ours) > 50
-    monkeypatch.setattr(jpeg, "read", lambda file: None)
+    monkeypatch.setattr(jpeg, "plain_jpeg", lambda file: None)
     assert ours == [outcome(*each) for each in broken]
 
 

@@ -71,7 +71,7 @@ def decode(file: BinaryIO, where: str, channels: int, size: int | None = None) -
     """
     with _reading(file, where):
         # What is resized is Pillow's: the way of pixels into an image of its own takes what the decoder saves.
-        plain = jpeg.read(file) if size is None else None
+        plain = jpeg.plain_jpeg(file) if size is None else None
         pixels = plain.pixels() if plain is not None and plain.layers == channels else None
         if pixels is not None:
             return pixels
@@ -91,7 +91,7 @@ def look(file: BinaryIO, where: str, channels: int) -> Look:
         DataError: as `decode`.
     """
     with _reading(file, where):
-        plain = jpeg.read(file)
+        plain = jpeg.plain_jpeg(file)
         if plain is not None and plain.pixels() is not None:
             return Look(plain.height, plain.width, frozenset(_other_colours(plain.layers == 3, channels)))
         with _opened(file, where) as image:

@@ -60,7 +60,7 @@ class Jpeg:
         return None if decoder is None else _decoded(decoder, self.data)
 
 
-def read(file: BinaryIO) -> Jpeg | None:
+def plain_jpeg(file: BinaryIO) -> Jpeg | None:
     """The file as a JPEG, or None if it is for Pillow; at its start again."""
     data = file.read(len(START))
     if data == START:
