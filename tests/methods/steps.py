@@ -98,8 +98,13 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def differences(name: str) -> dict[str, float]:
-    """The largest absolute differences of our three steps from a file's, by kind of value."""
+def differences(name: str, joins: bool = False) -> dict[str, float]:
+    """The largest absolute differences of our three steps from a file's, by kind of value.
+
+    Args:
+        name: the file.
+        joins: whether the passes for a loss are one.
+    """
     settings = json.loads((STEPS / f"{name}.json").read_text())
     reference = load_file(STEPS / f"{name}.safetensors")
     kind = max((maker for maker in MAKERS if name.startswith(maker)), key=len)
@@ -137,6 +142,7 @@ def differences(name: str) -> dict[str, float]:
         image_size=None, fast=False, compile=False, channels_last=False,
     )  # fmt: skip
     updates = Updates(model, method, asked, Accelerator(cpu=True), reference["step1.images"][:2], 3)
+    updates.joined = model if joins else None
     late = None if average is None else average.build(model)
     if late is not None:
         late.n_averaged.fill_(settings["average"]["late_steps"])

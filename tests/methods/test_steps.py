@@ -10,9 +10,10 @@ from steps import NAMES, differences
 WITHOUT_CONSTANTS = ("mart", "arow", "cow")
 
 
+@pytest.mark.parametrize("joins", [False, True], ids=["pass by pass", "in one pass"])
 @pytest.mark.parametrize("name", NAMES)
-def test_three_steps_are_those_of_the_authors_code(name: str) -> None:
-    found = differences(name)
+def test_three_steps_are_those_of_the_authors_code(name: str, joins: bool) -> None:
+    found = differences(name, joins)
     tolerance = 1e-8 if name.startswith(WITHOUT_CONSTANTS) else 1e-12
     # The memory passes fp32 on its way to fp16; velocities count by their direction.
     allowed = {kind: 1e-6 if kind == "memory" else tolerance for kind in found}

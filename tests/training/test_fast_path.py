@@ -127,6 +127,21 @@ def divergence(run: Trainer, batch: Batch, images: Tensor) -> float:
 OBJECTIVES = {PGDAT: label_loss, TRADES: divergence, ARAT: label_loss, D2R: divergence, RegMix: label_loss}
 
 
+@pytest.mark.parametrize("method", [TRADES, ARAT, RegMix])
+def test_passes_for_the_loss_are_joined_where_the_fast_paths_are_on(method: type[Method], tmp_path: Path) -> None:
+    calls = {}
+    for fast in (True, False):
+        run = trainer(method(), tmp_path / str(fast), fast=fast)
+        batch, sizes = batches(run)[0], []
+        with run.prepared():
+            run.model.register_forward_pre_hook(lambda layer, inputs, seen=sizes: seen.append(len(inputs[0])))
+            run.train_on(batch, False)
+        calls[fast] = sizes
+    together = 3 if method is RegMix else 2
+    assert calls[False][-together:] == [16] * together
+    assert calls[True][-1] == 16 * together
+
+
 def test_a_guide_has_the_layout_of_the_network(tmp_path: Path) -> None:
     run = trainer(D2R(), tmp_path / "a")
     for network in (run.model, run.method.guide_network):

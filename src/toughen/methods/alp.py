@@ -7,6 +7,7 @@ from toughen.batch import Batch
 from toughen.contracts import of_kind
 from toughen.losses import cross_entropy, squared_error
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 
 
@@ -58,4 +59,5 @@ class ALP(Method):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The cross-entropy, and the squared distance of the logits."""
-        return alp_terms(model(batch.images), model(perturbed.images), batch.target, self.lam, self.mixed)
+        clean, adversarial = passes(model, batch.images, perturbed.images)
+        return alp_terms(clean, adversarial, batch.target, self.lam, self.mixed)

@@ -16,6 +16,7 @@ from toughen.losses import cross_entropy, kl, squared_error
 from toughen.methods.method import Method, Perturbed, Term, Terms
 from toughen.models.features import captured, feature_widths, find_layer, last_stage
 from toughen.models.mode import buffers_kept, evaluating
+from toughen.models.passes import passes
 from toughen.models.split_batchnorm import branch, merge_batch_norms, split_batch_norms
 from toughen.numbers import check_number
 
@@ -237,10 +238,16 @@ class ARAT(Method):
         """
         if not self.names:
             raise InputError("ARAT has no layers yet; begin with model = method.prepare(model)")
-        with branch(model, "clean"), captured(model, self.names) as clean_features:
-            clean = model(batch.images if perturbed.initial is None else perturbed.initial)
-        with branch(model, "adversarial"), captured(model, self.names) as adversarial_features:
-            adversarial = model(perturbed.images)
+
+        def outputs(images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            with captured(model, self.names) as features:
+                logits = model(images)
+            return logits, features
+
+        center = batch.images if perturbed.initial is None else perturbed.initial
+        (clean, clean_features), (adversarial, adversarial_features) = passes(
+            model, center, perturbed.images, branches=("clean", "adversarial"), ask=outputs
+        )
         predictors = list(self.predictors) if self.predictor else [None] * len(self.names)
         distances = [
             invariance(

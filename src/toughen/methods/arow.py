@@ -10,6 +10,7 @@ from toughen.contracts import check_choice, of_kind
 from toughen.losses import cross_entropy, kl
 from toughen.methods.inner import Inner, inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 
 Weight = Literal["arow", "cow"]
@@ -93,7 +94,7 @@ class ARoW(Method):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Label-smoothed cross-entropy of the clean images, and the weighted KL to the adversarial ones."""
-        clean, adversarial = model(batch.images), model(perturbed.images)
+        clean, adversarial = passes(model, batch.images, perturbed.images)
         return {
             "supervised": Term(cross_entropy(clean, batch.target, self.smoothing)),
             "regularizer": Term(weighted_kl(clean, adversarial, batch.labels, self.weight), 2 * self.lam),

@@ -9,6 +9,7 @@ from toughen.batch import Batch
 from toughen.contracts import check_choice, of_kind
 from toughen.losses import cross_entropy, kl, log_probabilities, lq_distance
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 
 Distance = Literal["kl", "l1", "l2", "lq"]
@@ -75,6 +76,6 @@ class ARR(Method):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Cross-entropy of the clean images and the distance of the two outputs."""
-        clean, adversarial = model(batch.images), model(perturbed.images)
+        clean, adversarial = passes(model, batch.images, perturbed.images)
         distance = output_distance(clean, adversarial, self.distance, self.on, self.q)
         return {"ce": Term(cross_entropy(clean, batch.target)), "distance": Term(distance, self.lam)}

@@ -14,6 +14,7 @@ from toughen.losses import cross_entropy, kl, log_probabilities, squared_error
 from toughen.methods.guide import Guide
 from toughen.methods.inner import kl_from_clean
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 
 Function = Literal["kl", "reverse_kl", "gap", "js", "mse"]
@@ -200,7 +201,8 @@ class D2R(Method):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The guide's cross-entropy, and how far the trained network is from it on adversarial and clean images."""
-        adversarial, clean, guide = model(perturbed.images), model(batch.images), self._guide()(batch.images)
+        adversarial, clean = passes(model, perturbed.images, batch.images)
+        guide = self._guide()(batch.images)
         between = partial(function_between, over_classes=self.over_classes, log_offset=self.log_offset)
         return {
             "guide_ce": Term(cross_entropy(guide, batch.target)),

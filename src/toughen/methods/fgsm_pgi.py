@@ -12,6 +12,7 @@ from toughen.hardware.precision import at_least_fp32
 from toughen.losses import cross_entropy, squared_error
 from toughen.methods.method import Perturbed, Term, Terms
 from toughen.methods.prior import PriorGuided, initial_of
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 
 
@@ -112,5 +113,5 @@ class FGSMPGI(PriorGuided):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Relaxed cross-entropy at the attack's end, and the distance of its output from that at its start."""
-        initial, final = model(initial_of(perturbed)), model(perturbed.images)
+        initial, final = passes(model, initial_of(perturbed), perturbed.images)
         return prior_guided_terms(final, initial, batch.target, self.factor, self.lam)

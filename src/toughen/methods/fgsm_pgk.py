@@ -8,6 +8,7 @@ from toughen.batch import Batch
 from toughen.methods.fgsm_pgi import FGSMPGI, prior_guided_terms
 from toughen.methods.method import Perturbed, Terms
 from toughen.methods.prior import failure_rate, initial_of
+from toughen.models.passes import passes
 
 
 class FGSMPGK(FGSMPGI):
@@ -64,7 +65,7 @@ class FGSMPGK(FGSMPGI):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Relaxed cross-entropy at the attack's end, and its output's distance from that at its start; measures h."""
-        initial, final = model(initial_of(perturbed)), model(perturbed.images)
+        initial, final = passes(model, initial_of(perturbed), perturbed.images)
         self.held.copy_(failure_rate(final, initial, batch.labels, self.held))
         return prior_guided_terms(final, initial, batch.target, self.factor, self.lam)
 

@@ -13,6 +13,7 @@ from toughen.losses import cross_entropy, kl
 from toughen.methods.guide import trained_network
 from toughen.methods.inner import inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 
 
@@ -125,12 +126,5 @@ class HAT(Method):
         with torch.no_grad():
             helper_labels = self.helper(perturbed.images).argmax(dim=1)
         beyond = batch.images + self.h * (perturbed.images - batch.images)
-        return hat_terms(
-            model(batch.images),
-            model(perturbed.images),
-            model(beyond),
-            batch.target,
-            helper_labels,
-            self.beta,
-            self.gamma,
-        )
+        clean, adversarial, helped = passes(model, batch.images, perturbed.images, beyond)
+        return hat_terms(clean, adversarial, helped, batch.target, helper_labels, self.beta, self.gamma)

@@ -11,6 +11,7 @@ from toughen.losses import cross_entropy, kl, squared_error
 from toughen.methods.guide import Guide
 from toughen.methods.inner import Inner, inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 
 
@@ -91,9 +92,12 @@ class LBGAT(Method):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The guide's cross-entropy, the distance of the adversarial logits to the guide's, and the KL."""
-        adversarial = model(perturbed.images)
-        with torch.set_grad_enabled(self.beta > 0 and torch.is_grad_enabled()):
-            clean = model(batch.images)
+        if self.beta > 0:
+            adversarial, clean = passes(model, perturbed.images, batch.images)
+        else:  # the clean pass only counts in BatchNorm's statistics
+            adversarial = model(perturbed.images)
+            with torch.no_grad():
+                clean = model(batch.images)
         return lbgat_terms(adversarial, clean, self._guide()(batch.images), batch.target, self.beta)
 
     def _guide(self) -> nn.Module:

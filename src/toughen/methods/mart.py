@@ -7,6 +7,7 @@ from toughen.batch import Batch
 from toughen.contracts import of_kind
 from toughen.losses import cross_entropy, kl, log_probabilities
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 
 
@@ -75,7 +76,7 @@ class MART(Method):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Boosted cross-entropy of the adversarial images, and the KL weighted by the doubt in the clean ones."""
-        clean, adversarial = model(batch.images), model(perturbed.images)
+        clean, adversarial = passes(model, batch.images, perturbed.images)
         return {
             "boosted_ce": Term(boosted_cross_entropy(adversarial, batch.labels, batch.target)),
             "regularizer": Term(misclassified_kl(clean, adversarial, batch.labels), self.lam),

@@ -11,6 +11,7 @@ from toughen.contracts import check_choice, of_kind
 from toughen.losses import LABELLED, cross_entropy, kl, squared_error
 from toughen.methods.method import Perturbed, Term, Terms
 from toughen.methods.prior import PriorGuided, failure_rate, initial_of
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 
 Regularizer = Literal["kl", "mse"]
@@ -135,15 +136,18 @@ class RegMix(PriorGuided):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Cross-entropy of the adversarial images, and what ties their output to the start's and the clean one's."""
-        final = model(perturbed.images)
+        images = [perturbed.images]
+        images += [initial_of(perturbed)] if self.compares_start else []
+        images += [batch.images] if self.gamma else []
+        final, *others = passes(model, *images)
         terms = {"adversarial_ce": Term(cross_entropy(final, batch.target))}
         if self.compares_start:
-            initial = model(initial_of(perturbed))
+            initial = others[0]
             self.held.copy_(failure_rate(final, initial, batch.labels, self.held))
             if self.regularizer == "mse":
                 terms["mse"] = Term(squared_error(final, initial), self.lam)
             else:
                 terms.update(amr_terms(final, initial, self.alpha, self.beta))
         if self.gamma:
-            terms["agr"] = Term(kl(final, model(batch.images)), self.gamma)
+            terms["agr"] = Term(kl(final, others[-1]), self.gamma)
         return terms

@@ -9,6 +9,7 @@ from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl
 from toughen.methods.inner import inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 
 
@@ -64,10 +65,12 @@ class TRADES(Method):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Cross-entropy of the clean images and KL to the adversarial ones."""
-        images = {"clean": batch.images, "adversarial": perturbed.images}
-        order = ["adversarial", "clean"] if self.adversarial_first else ["clean", "adversarial"]
-        logits = {name: model(images[name]) for name in order}
-        terms = trades_terms(logits["clean"], logits["adversarial"], batch.target, self.beta)
-        if self.clean_passes == 2:
-            terms["robust_kl"] = Term(kl(model(batch.images), logits["adversarial"]), self.beta)
+        again = [batch.images] * (self.clean_passes - 1)
+        if self.adversarial_first:
+            adversarial, clean, *other = passes(model, perturbed.images, batch.images, *again)
+        else:
+            clean, adversarial, *other = passes(model, batch.images, perturbed.images, *again)
+        terms = trades_terms(clean, adversarial, batch.target, self.beta)
+        if other:
+            terms["robust_kl"] = Term(kl(other[0], adversarial), self.beta)
         return terms

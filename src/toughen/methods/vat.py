@@ -8,6 +8,7 @@ from toughen.batch import Batch
 from toughen.hardware.precision import at_least_fp32
 from toughen.losses import cross_entropy, kl, kl_to
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 from toughen.threat import empty_contiguous_like
 
@@ -94,7 +95,7 @@ class VAT(Method):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The cross-entropy of the clean images, and the KL to the perturbed ones."""
-        clean, perturbed_logits = model(batch.images), model(perturbed.images)
+        clean, perturbed_logits = passes(model, batch.images, perturbed.images)
         fixed = clean.detach() if self.stop_gradient else clean
         return {
             "ce": Term(cross_entropy(clean, batch.target)),

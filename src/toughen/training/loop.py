@@ -149,7 +149,7 @@ class Trainer:
             self.method.begin_epoch(self.model, self.at.epoch, self.batches.probe)
         # Other images in every epoch, and the same ones after a resume.
         place = 8 * self.at.epoch % max(1, len(self.batches.probe) - 7)
-        self.updates.prove_replica(self.batches.probe.images[place : place + 8])
+        self.updates.prove_fast_paths(self.batches.probe.images[place : place + 8])
         self.train.start(self.at.epoch, self.at.batch)
 
     def _run_epoch(self, stop_requested: Callable[[], bool]) -> None:

@@ -16,6 +16,7 @@ from toughen.methods import Method, Perturbed, Terms, total, weighted
 from toughen.methods.step import Together
 from toughen.models.fold import agrees, fold
 from toughen.models.layout import lay_out
+from toughen.models.passes import joined, may_join
 from toughen.numbers import check_number
 from toughen.training.averaging import frozen_stages
 from toughen.training.guards.attack import gain
@@ -46,6 +47,7 @@ class Updates:
         looks: whether to look at what the next step's attack gains.
         gains: what the last attack that was looked at gained over noise.
         thrift: what passes do otherwise after one that did not fit into memory.
+        joined: the network, where its passes for a loss are one; None: they are made one after the other.
         trace: what the run records of its steps.
 
     Args:
@@ -86,6 +88,7 @@ class Updates:
         networks = [model, *method.children(), *([] if self.averaged is None else [self.averaged.module])]
         self.thrift = Thrift(networks, images)
         self.looks, self.gains = False, torch.zeros(0)
+        self.joined: nn.Module | None = None
         self.replica = None
         if settings.fast and method.attacks_outputs:
             self.replica = fold(model, images, self.dtype, self.layout)
@@ -142,14 +145,18 @@ class Updates:
         self.optimizer.zero_grad()
         self.owed.clear()
 
-    def prove_replica(self, images: Tensor) -> None:
+    def prove_fast_paths(self, images: Tensor) -> None:
         """Attack the network itself from now on if the replica is no longer the same function; a warning says so.
+
+        The network's passes for a loss are joined where that gives what separate ones give.
 
         To be called at the start of every epoch and after a resume: what holds for a new network need not hold later.
 
         Args:
             images: a few of the training set, on the device.
         """
+        joins = self.settings.fast and not self.settings.compile
+        self.joined = self.model if joins and may_join(self.model, images) else None
         if self.replica is not None and not agrees(self.model, self.replica.refresh(), images, self.dtype):
             self.replica = None
             warnings.warn(
@@ -190,7 +197,8 @@ class Updates:
                 self.gains = gain(self.method, network, batch, perturbed.images, seed)
         self.trace.look(batch, perturbed)
         moved, watched = self._moved_weights(batch, perturbed, epoch), self.trace.watching(batch, perturbed)
-        with moved as moves, nullcontext() if update else accelerator.no_sync(self.step), watched as tell:
+        join = joined(None if self.thrift.chosen else self.joined)
+        with join, moved as moves, nullcontext() if update else accelerator.no_sync(self.step), watched as tell:
             terms = self.step(batch, perturbed)
             tell(terms)
             accelerator.backward(total(terms) / group_size)
