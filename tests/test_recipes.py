@@ -12,7 +12,22 @@ from toughen.attacks import FGSM, PGD
 from toughen.cli.parser import Parser, Request
 from toughen.commands.train import train
 from toughen.data import TinyImageNet
-from toughen.methods import ARR, D2R, FGSMPGI, FGSMPGK, FGSMRS, HAT, LBGAT, MART, NFGSM, PGDAT, TRADES, Method, RegMix
+from toughen.methods import (
+    ARR,
+    D2R,
+    FGSMPGI,
+    FGSMPGK,
+    FGSMRS,
+    HAT,
+    LBGAT,
+    MART,
+    NFGSM,
+    PGDAT,
+    SCORE,
+    TRADES,
+    Method,
+    RegMix,
+)
 from toughen.models import build_model
 from toughen.training import SuccessEMA
 
@@ -79,9 +94,10 @@ def test_the_networks_are_built_and_give_a_logit_a_class(name: str) -> None:
 def test_the_published_values_that_are_no_defaults() -> None:
     for name in NAMES:
         s, method = settings(name), settings(name)["method"]
-        # Of the authors' codes, those of FGSM-RS, N-FGSM and PGD-AT (Rice's) normalise. The texts of ALP, VAT and ARR
-        # do not say; -fast and -30epochs are schedules of our own.
-        open_to_us = isinstance(method, FGSMRS | NFGSM | PGDAT) or name.split("-")[2] in ("alp", "vat", "arr", "fast")
+        # Of the authors' codes, those of FGSM-RS, N-FGSM, PGD-AT (Rice's) and SCORE normalise. The texts of ALP, VAT
+        # and ARR do not say; -fast and -30epochs are schedules of our own.
+        normalising = isinstance(method, FGSMRS | NFGSM | PGDAT | SCORE)
+        open_to_us = normalising or name.split("-")[2] in ("alp", "vat", "arr", "fast")
         assert s["normalize"] == (open_to_us or name.endswith("trades-30epochs")), name
         if isinstance(method, D2R | LBGAT):
             assert method.guide.settings == {"strides": [1, 1, 2, 2]}, name

@@ -17,6 +17,7 @@ from toughen.methods import (
     FGSMPGI,
     FGSMPGK,
     FGSMRS,
+    GAIRAT,
     GAT,
     HAT,
     IKL,
@@ -24,6 +25,7 @@ from toughen.methods import (
     MART,
     NFGSM,
     PGDAT,
+    SCORE,
     TRADES,
     VAT,
     ARoW,
@@ -135,6 +137,10 @@ CASES: dict[str, list[Case]] = {
     "FGSMPGK": [Case(lambda: FGSMPGK(factor=0.6), ("adversarial_ce", "mse"))],
     "FGSMRS": [Case(FGSMRS, ("adversarial_ce",))],
     "GAT": [Case(lambda: GAT(clean_passes=2, noise=0.0), ("ce", "squared_error"), attacks_in_train_mode=True)],
+    "GAIRAT": [
+        Case(lambda: GAIRAT(attack=GradientAttack(steps=2)), ("weighted_ce",)),
+        Case(lambda: GAIRAT(lam=0.0, begin=1, attack=GradientAttack(steps=3)), ("weighted_ce",)),
+    ],
     "HAT": [
         Case(
             lambda: HATWithAnyHelper(attack=GradientAttack(steps=2, start="normal")),
@@ -172,6 +178,19 @@ CASES: dict[str, list[Case]] = {
             ("adversarial_ce", "amr_final_to_init"),
         ),
         Case(lambda: RegMix(gamma=0.0, regularizer="mse"), ("adversarial_ce", "mse")),
+    ],
+    "SCORE": [
+        Case(lambda: SCORE(attack=GradientAttack(steps=2, start="normal")), ("natural", "robust")),
+        Case(
+            lambda: SCORE(
+                beta=4.0,
+                clip=0.01,
+                clip_of="regularizer",
+                adversarial_first=False,
+                attack=GradientAttack(2, mode="train"),
+            ),
+            ("natural", "robust"),
+        ),
     ],
     "Standard": [Case(Standard, ("ce",), perturbs=False)],
     "TRADES": [
