@@ -33,11 +33,15 @@ from toughen.methods import (
     FGSMPGI,
     FGSMPGK,
     FGSMRS,
+    GAIRAT,
     HAT,
+    IKL,
     LBGAT,
+    LTD,
     MART,
     NFGSM,
     PGDAT,
+    SCORE,
     TRADES,
     VAT,
     ARoW,
@@ -45,6 +49,7 @@ from toughen.methods import (
     RegMix,
 )
 from toughen.methods.guide import fresh_copy
+from toughen.methods.helped import Helped
 from toughen.models import SmallCNN, build_model
 from toughen.models.fold import fold
 from toughen.models.mode import buffers_kept
@@ -52,19 +57,27 @@ from toughen.models.split_batchnorm import branch
 
 Form = Literal["fp32", "replica", "autocast"]
 FORMS: tuple[Form, ...] = ("replica", "autocast")
-KL = ("TRADES", "HAT", "LBGAT", "D2R", "ARoW")
+KL = ("TRADES", "HAT", "LBGAT", "LTD", "IKL", "D2R", "ARoW")
 """Methods whose attack climbs a KL."""
 THREAT = Digits.threat
 SIZE = 320
 """Images of an attack."""
 
 
-class HATWithAnyHelper(HAT):
-    """HAT with a helper that needs no run: its attack does not look at it."""
+class AnyHelper(Helped):
+    """A method with a helper that needs no run: its attack does not look at it."""
 
     def prepare(self, model: nn.Module) -> nn.Module:
         self.helper = fresh_copy(model).requires_grad_(False).eval()
         return model
+
+
+class HATWithAnyHelper(AnyHelper, HAT):
+    """HAT so."""
+
+
+class LTDWithAnyHelper(AnyHelper, LTD):
+    """LTD so."""
 
 
 METHODS: dict[str, Callable[[], Method]] = {
@@ -79,13 +92,18 @@ METHODS: dict[str, Callable[[], Method]] = {
     "FGSMPGI": FGSMPGI,
     "FGSMPGK": FGSMPGK,
     "FGSMRS": FGSMRS,
+    "GAIRAT": GAIRAT,
     "HAT": HATWithAnyHelper,
+    "IKL": IKL,
+    "IKL, inner ikl": lambda: IKL(inner="ikl"),
     "LBGAT": LBGAT,
     "LBGAT, inner ce": lambda: LBGAT(inner="ce"),
+    "LTD": LTDWithAnyHelper,
     "MART": MART,
     "NFGSM": NFGSM,
     "PGDAT": PGDAT,
     "RegMix": RegMix,
+    "SCORE": SCORE,
     "TRADES": TRADES,
     "VAT": VAT,
 }

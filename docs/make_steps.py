@@ -58,6 +58,7 @@ What the files do not show:
 - AR-AT's symmetric and opposite ablations place stop-gradient and predictor otherwise in its code.
 - LBGAT's and D2R's guide is `ResNet18(strides=(1, 1, 2, 2))` in their code, FGSM-PGK's Tiny ImageNet network
   `PreActResNet18(final_norm=False, pooled=2)`; most authors do not normalise inputs: `--normalize false`.
+- LTD's training code is not public: its formula is held by plain loops, its settings by nothing.
 - RegMix' code (lusti-Yu/Regmix on GitHub) could not be compared.
 - VAT, ALP, PGD-AT, ARR and Standard have no file: they are held by values of single terms in their own tests.
 """

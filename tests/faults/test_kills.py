@@ -26,6 +26,7 @@ PGD = ["--method", "PGDAT", "--method.attack.steps", "2"]
 METHODS = {
     **{name: ["--method", name] for name in sorted(catalog.classes("methods"))},
     "HAT": ["--method", "HAT", "--method.standard", "HELPER"],
+    "LTD": ["--method", "LTD", "--method.standard", "HELPER"],
     "LBGAT": ["--method", "LBGAT", "--method.guide.weights", "HELPER"],
 }
 """HELPER stands for the folder of another run, EXTRA for a file of more images."""

@@ -22,6 +22,7 @@ from toughen.methods import (
     HAT,
     IKL,
     LBGAT,
+    LTD,
     MART,
     NFGSM,
     PGDAT,
@@ -36,6 +37,7 @@ from toughen.methods import (
     Standard,
 )
 from toughen.methods.guide import fresh_copy
+from toughen.methods.helped import Helped
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,23 @@ class Case:
     reach: float = 1.0
 
 
-class HATWithAnyHelper(HAT):
-    """HAT with an untrained helper, so that the suite needs no run for every number of classes."""
+class AnyHelper(Helped):
+    """A method with an untrained helper, so that the suite needs no run for every number of classes."""
 
     def prepare(self, model: nn.Module) -> nn.Module:
         self.helper = fresh_copy(model).requires_grad_(False).eval()
         return model
 
+
+class HATWithAnyHelper(AnyHelper, HAT):
+    """HAT so."""
+
+
+class LTDWithAnyHelper(AnyHelper, LTD):
+    """LTD so."""
+
+
+WITH_ANY_HELPER = {"HAT": HATWithAnyHelper, "LTD": LTDWithAnyHelper}
 
 ARAT_TERMS = ("adversarial_ce", "clean_ce", "invariance")
 
@@ -162,6 +174,10 @@ CASES: dict[str, list[Case]] = {
             ),
             ("guide_ce", "logit_mse", "robust_kl"),
         ),
+    ],
+    "LTD": [
+        Case(lambda: LTDWithAnyHelper(attack=GradientAttack(steps=2, start="normal")), ("natural", "robust_kl")),
+        Case(lambda: LTDWithAnyHelper(temperature=0.5, attack=GradientAttack(steps=2)), ("natural", "robust_kl")),
     ],
     "MART": [Case(lambda: MART(attack=PGD(steps=2, start="normal")), ("boosted_ce", "regularizer"))],
     "NFGSM": [

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from cases import HATWithAnyHelper
+from cases import WITH_ANY_HELPER
 from torch import Tensor, nn
 
 from toughen import catalog
@@ -47,7 +47,7 @@ class Passes:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_stated_cost_is_counted(name: str) -> None:
-    kind = HATWithAnyHelper if name == "HAT" else method_class(name)
+    kind = WITH_ANY_HELPER.get(name) or method_class(name)
     stated = re.search(r"Cost: (\d+) forward and (\d+) backward", method_class(name).__doc__ or "")
     assert stated
     generator = torch.Generator().manual_seed(0)

@@ -1,18 +1,15 @@
 """HAT, helper-based adversarial training."""
 
-from typing import Self
-
 import torch
 from torch import Tensor, nn
 
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.contracts import of_kind
-from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl
-from toughen.methods.guide import trained_network
+from toughen.methods.helped import Helped
 from toughen.methods.inner import inner_maximum
-from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.methods.method import Perturbed, Term, Terms
 from toughen.models.passes import passes
 from toughen.numbers import check_number
 
@@ -37,7 +34,7 @@ def hat_terms(
     }
 
 
-class HAT(Method):
+class HAT(Helped):
     """HAT (Rade 2022): TRADES with images beyond the ball, labelled by a standard-trained network, for clean accuracy.
 
     `min CE(f(x), y) + beta KL(p_f(x) || p_f(x')) + gamma CE(f(x + h d), argmax f_std(x'))` with
@@ -76,44 +73,15 @@ class HAT(Method):
         h: float = 2.0,
         attack: GradientAttack = GradientAttack(steps=10, start="normal"),
     ) -> None:
-        super().__init__()
+        super().__init__(standard)
         for name, weight in (("beta", beta), ("gamma", gamma)):
             check_number(f"method.{name}", weight, "a weight", least=0)
         # 1 is the adversarial image itself.
         check_number("method.h", h, "a factor", least=1)
-        self.standard = standard
         self.beta = beta
         self.gamma = gamma
         self.h = h
         self.attack = of_kind("method.attack", attack, GradientAttack)
-        self.helper: nn.Module | None = None
-
-    def prepare(self, model: nn.Module) -> nn.Module:
-        """Load the standard-trained network; the trained one stays as it is.
-
-        Raises:
-            InputError: there is none, or it knows other classes.
-            RunError: it cannot be read, or is of another architecture.
-        """
-        if self.standard is None:
-            raise InputError(
-                "method.standard: HAT needs a network that was trained without an adversary, got none; make one with "
-                "the same --data and --model: toughen train --method Standard --out runs/standard, then add "
-                "--method.standard runs/standard"
-            )
-        self.helper = trained_network(self.standard, model).requires_grad_(False).eval()
-        return model
-
-    def train(self, mode: bool = True) -> Self:
-        """Set train or eval mode of this method; the standard-trained network stays in eval mode."""
-        super().train(mode)
-        if self.helper is not None:
-            self.helper.eval()
-        return self
-
-    def guides(self) -> dict[str, nn.Module]:
-        """The standard-trained network."""
-        return {} if self.helper is None else {"helper": self.helper}
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Images that an ascent on the KL from the clean output finds."""
@@ -121,10 +89,8 @@ class HAT(Method):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Cross-entropy, KL, and the cross-entropy beyond the ball with the helper's labels."""
-        if self.helper is None:
-            raise InputError("HAT has no helper yet; load it with model = method.prepare(model)")
         with torch.no_grad():
-            helper_labels = self.helper(perturbed.images).argmax(dim=1)
+            helper_labels = self.loaded_helper()(perturbed.images).argmax(dim=1)
         beyond = batch.images + self.h * (perturbed.images - batch.images)
         clean, adversarial, helped = passes(model, batch.images, perturbed.images, beyond)
         return hat_terms(clean, adversarial, helped, batch.target, helper_labels, self.beta, self.gamma)

@@ -15,6 +15,7 @@ from toughen.losses import cross_entropy, kl_to, log_probabilities
 from toughen.methods.guide import class_count
 from toughen.methods.inner import clean_output
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 
 Raised = Literal["kl", "ikl"]
@@ -133,7 +134,7 @@ class IKL(Method):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Cross-entropy of the clean images, and the two parts of the divergence."""
-        adversarial, clean = model(perturbed.images), model(batch.images)  # the code's order, for BatchNorm
+        adversarial, clean = passes(model, perturbed.images, batch.images)  # the code's order, for BatchNorm
         means, _, of_step = self._memory()
         with torch.no_grad():
             probabilities = log_probabilities(clean / self.temperature).exp().to(means.dtype)

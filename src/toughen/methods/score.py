@@ -14,6 +14,7 @@ from toughen.losses import log_probabilities
 from toughen.methods.inner import clean_output
 from toughen.methods.method import Method, Perturbed, Term, Terms
 from toughen.models.mode import buffers_kept
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 
 Clipped = Literal["total", "regularizer"]
@@ -112,7 +113,7 @@ class SCORE(Method):
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The distances of the clean output from the label and from the adversarial output."""
         if self.adversarial_first:
-            adversarial, clean = model(perturbed.images), model(batch.images)
+            adversarial, clean = passes(model, perturbed.images, batch.images)
         else:
-            clean, adversarial = model(batch.images), model(perturbed.images)
+            clean, adversarial = passes(model, batch.images, perturbed.images)
         return score_terms(clean, adversarial, batch.target, self.beta, self.clip, self.clip_of)
