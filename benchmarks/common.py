@@ -158,12 +158,24 @@ def _cpu_name() -> str:
     return f"{facts['model name']}, family {facts.get('cpu family')} model {facts.get('model')}"
 
 
-def finish(script: str, arguments: dict[str, Any], rows: list[dict[str, Any]], figures: list[Figure]) -> None:
-    """Write `results/<machine>/<script>.json`, and print the machine and one line a figure."""
+def results_of(script: str) -> Path:
+    """The file of a script's figures on this machine."""
+    return place_of(machine()) / f"{Path(script).stem}.json"
+
+
+def write(script: str, arguments: dict[str, Any], rows: list[dict[str, Any]], figures: list[Figure]) -> dict[str, Any]:
+    """Write `results/<machine>/<script>.json`, whole or not at all; what the figures belong to."""
     facts = {"script": script, "arguments": arguments, "machine": machine()}
-    path = place_of(facts["machine"]) / f"{Path(script).stem}.json"
+    path = results_of(script)
     path.parent.mkdir(parents=True, exist_ok=True)
     report = {**facts, "rows": rows, "figures": [figure.data() for figure in figures]}
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(facts), file=sys.stderr)
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(report, indent=1) + "\n")
+    beside.replace(path)
+    return facts
+
+
+def finish(script: str, arguments: dict[str, Any], rows: list[dict[str, Any]], figures: list[Figure]) -> None:
+    """Write the results, and print the machine and one line a figure."""
+    print(json.dumps(write(script, arguments, rows, figures)), file=sys.stderr)
     print("\n".join(figure.line() for figure in figures), flush=True)

@@ -5,7 +5,7 @@
 
 Every script runs in a process of its own and writes its JSON into results/ (results/quick/ for the quick ones), in the
 machine's folder; `pages.py` brings them into docs/performance.md. A script that fails is named in the end; the others
-still run. Figure 2, the same on a GPU, is figure 1 on a machine that has one.
+still run. What needs a GPU is gpu.py.
 """
 
 import argparse
