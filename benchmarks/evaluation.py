@@ -15,7 +15,6 @@ evaluation.json, with --cifar10 evaluation-cifar10.json.
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -45,19 +44,19 @@ Given = dict[str, Any]
 
 
 class Rounds:
-    """The batches of a benchmark, one at each call; verdicts go into a file."""
+    """The batches of a benchmark that are not kept yet, one at each call; verdicts go into a file."""
 
     def __init__(self, given: Given, side: str) -> None:
-        self.data, self.given, self.side, self.number = _data(given), given, side, 0
+        self.data, self.given, self.side = _data(given), given, side
         self.images = self.data.load("test")
         self.indices = choose_images(self.images.labels, given["images"], "random", 0).split(given["batch_size"])
+        self.numbers = (number for number in range(len(self.indices)) if not kept(given, side, number).exists())
 
     def __call__(self, attack: Callable[[Tensor, Tensor, int], Tensor]) -> None:
-        indices = self.indices[self.number]
-        seed = self.number * self.given["batch_size"]
-        held = attack(*self.images.subset(indices), seed)
-        torch.save(held.cpu(), verdicts(self.given, self.side, self.number))
-        self.number += 1
+        number = next(self.numbers)
+        seed = number * self.given["batch_size"]
+        held = attack(*self.images.subset(self.indices[number]), seed)
+        torch.save(held.cpu(), kept(self.given, self.side, number))
 
 
 def directly(stack: ExitStack, given: Given) -> Callable[[], None]:
@@ -95,7 +94,8 @@ def search_of(given: Given, model: nn.Module, images: ImageSet) -> Any:
     return choose_search(given["precision"], DEVICE, THREATS[given["name"]], lambda: forward_flops(model, few, 10))
 
 
-def verdicts(given: Given, side: str, number: int) -> Path:
+def kept(given: Given, side: str, number: int) -> Path:
+    """Verdicts of a batch; its seconds lie beside it."""
     return Path(given["folder"]) / f"{side}-{number}.pt"
 
 
@@ -105,8 +105,7 @@ def _data(given: Given) -> DataSource:
 
 def compare(given: Given, model: nn.Module, data: DataSource, threads: int) -> tuple[dict[str, Any], list[Figure]]:
     """Both sides on all images."""
-    clock, seconds = clock_for(threads), {"plain": list[float](), "ours": list[float]()}
-    sides = {"plain": directly, "ours": ours}
+    clock, sides = clock_for(threads), {"plain": directly, "ours": ours}
     count = -(-given["images"] // given["batch_size"])
     with ExitStack() as stack:
         workers = {
@@ -115,10 +114,14 @@ def compare(given: Given, model: nn.Module, data: DataSource, threads: int) -> t
         }
         for number in range(count):
             for name in list(sides)[:: -1 if number % 2 else 1]:
-                seconds[name].append(workers[name].seconds())
-                print(f"{name} batch {number + 1}/{count}: {seconds[name][-1]:.0f} s", file=sys.stderr, flush=True)
-    plain, fast = (Timing.of(values) for values in seconds.values())
-    held = {name: torch.cat([torch.load(verdicts(given, name, number)) for number in range(count)]) for name in sides}
+                file = kept(given, name, number)
+                if not file.exists():
+                    took = workers[name].seconds()
+                    file.with_suffix(".txt").write_text(str(took))
+                    print(f"{name} batch {number + 1}/{count}: {took:.0f} s", file=sys.stderr, flush=True)
+    files = {name: [kept(given, name, number) for number in range(count)] for name in sides}
+    plain, fast = (Timing.of([float(each.with_suffix(".txt").read_text()) for each in files[name]]) for name in sides)
+    held = {name: torch.cat([torch.load(each) for each in files[name]]) for name in sides}
     same, n = int((held["plain"] == held["ours"]).sum()), given["images"]
     times, spread = ratio(plain, fast)
     row = {
@@ -158,9 +161,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     data = source(name, arguments.cifar10)
     model = robust_model(name, data, Path(arguments.runs)).to(DEVICE)
-    with tempfile.TemporaryDirectory() as folder:
-        given = {**vars(arguments), "name": name, "folder": folder}
-        row, figures = compare(given, model, data, arguments.threads)
+    folder = Path(arguments.runs) / f"evaluation-{name}-{arguments.batch_size}"
+    folder.mkdir(parents=True, exist_ok=True)
+    given = {**vars(arguments), "name": name, "folder": str(folder)}
+    row, figures = compare(given, model, data, arguments.threads)
     script = Path(__file__).name if name == "fashion-mnist" else f"{Path(__file__).stem}-{name}.py"
     finish(script, {**vars(arguments), "cifar10": bool(arguments.cifar10)}, [row], figures)
 

@@ -55,3 +55,25 @@ def test_nothing_to_attack():
     attack = SquareAttack(model, norm="Linf", eps=0.1, n_queries=10, seed=0, resc_schedule=True, device=images.device)
     with torch.no_grad():
         assert torch.equal(LeanSquare(attack).perturb(images, labels), images)
+
+
+def test_images_out_of_reach_are_left_unless_one_is_broken():
+    """A linear model's margin falls by at most eps times the weights' sum, and Square finds most of that."""
+    model = linear(3, 8, 8)
+    images = 0.3 + 0.4 * torch.rand(12, 3, 8, 8, generator=torch.Generator().manual_seed(1)).double()
+    with torch.no_grad():
+        logits, weight = model(images), model[1].weight
+        labels = logits.argmax(1)
+        slopes = (weight[labels].unsqueeze(1) - weight).abs().sum(2)
+        gaps = (logits.gather(1, labels.unsqueeze(1)) - logits) / slopes
+        nearest = float(gaps.scatter(1, labels.unsqueeze(1), torch.inf).min())
+        asked = {}
+        for share in (0.2, 1.5):
+            counting = Counting(model)
+            settings = {"norm": "Linf", "n_queries": 300, "p_init": 0.8, "resc_schedule": True}
+            attack = SquareAttack(counting, seed=3, eps=share * nearest, device=images.device, **settings)
+            broken = model(LeanSquare(attack).perturb(images, labels)).argmax(1) != labels
+            assert bool(broken.any()) == (share > 1) and not bool(broken.all())
+            asked[share] = counting.images / 12
+    assert asked[0.2] <= 0.15 * 300
+    assert asked[1.5] > 0.8 * 300

@@ -11,7 +11,8 @@ from pyautoattack import checks
 from torch import Tensor, nn
 
 from toughen.attacks.base import Attack, AttackResult
-from toughen.attacks.fab import without_sorting
+from toughen.attacks.lean_fab import FAR, PROBE, LeanFAB
+from toughen.attacks.lean_square import REACH
 from toughen.attacks.square import runnable
 from toughen.errors import InputError
 from toughen.models.build import PROBABILITIES
@@ -87,7 +88,7 @@ class AutoAttack(Attack):
 
     Attributes:
         num_classes: number of logits; None: the model is asked.
-        lean: FAB `without_sorting` and `LeanSquare`: the same up to rounding, but no longer bit for bit.
+        lean: `LeanFAB` and `LeanSquare`: nearly the same verdicts for less, but no longer bit for bit.
     """
 
     num_classes: int | None = None
@@ -105,6 +106,7 @@ class AutoAttack(Attack):
             "apgd_targets": chosen.apgd_targets,
             "fab_targets": chosen.fab_targets,
             "seed": "evaluation seed + position of the batch's first image",
+            **({"lean": {"fab_probe": PROBE, "fab_far": FAR, "square_reach": REACH}} if self.lean else {}),
         }
 
     def run(
@@ -127,7 +129,7 @@ class AutoAttack(Attack):
                 if len(left) == 0:
                     break
                 asked = for_queries(judged) if name == "square" else judged
-                found = _component(attack, name, self.lean).perturb(images[left], labels[left])
+                found = _component(attack, name, threat, self.lean).perturb(images[left], labels[left])
                 broke = asked(found).argmax(1) != labels[left]
                 adversarial[left[broke]] = found[broke]
                 held[left[broke]] = False
@@ -152,14 +154,14 @@ def _attack(
     return attack
 
 
-def _component(attack: pyautoattack.AutoAttack, name: str, lean: bool) -> Any:
+def _component(attack: pyautoattack.AutoAttack, name: str, threat: ThreatModel, lean: bool) -> Any:
     """The library's object for a component, set up as its own loop does."""
     if name in ("apgd-ce", "apgd-dlr"):
         attack.apgd.loss = name.removeprefix("apgd-")
         return attack.apgd
     if name == "fab-t":
         attack.fab.targeted = True
-        return without_sorting(attack.fab) if lean else attack.fab
+        return LeanFAB(attack.fab, threat) if lean else attack.fab
     if name == "square":
         attack.square.predict = for_queries(attack.square.predict)
         return runnable(attack.square, lean)

@@ -55,7 +55,7 @@ class FastSearch(Attack):
     """An attack whose search runs on a copy of the model; see `Replicas`. Attacks without gradients: `for_queries`.
 
     1. The attack runs against the copy; perturbations, projections and losses are in fp32. AutoAttack and Square leave
-       out what they would compute in vain (`lean`).
+       images that are out of their reach (`lean`).
     2. Each image that it broke there is classified by the model. Where that is right, the image is attacked again, from
        the start, as published.
     """
@@ -68,17 +68,21 @@ class FastSearch(Attack):
         """The attack's own."""
         return self.attack.composite
 
+    @property
+    def lean(self) -> Attack:
+        """The attack's lean form, where it has one."""
+        return replace(self.attack, lean=True) if isinstance(self.attack, AutoAttack | Square) else self.attack
+
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
-        """The attack's own, and what it searches on."""
-        return {**self.attack.settings(threat), "search": self.replicas.search}
+        """Those of the search's attack, and what it searches on."""
+        return {**self.lean.settings(threat), "search": self.replicas.search}
 
     def run(
         self, model: nn.Module, images: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
     ) -> AttackResult:
         """Attack one batch."""
         seed, search = generator.initial_seed(), self.replicas.of(model, images)
-        attack = replace(self.attack, lean=True) if isinstance(self.attack, AutoAttack | Square) else self.attack
-        first = attack.run(search, images, labels, threat, generator)
+        first = self.lean.run(search, images, labels, threat, generator)
         broken = ~first.held if first.held is not None else classes_of(search, first.adversarial) != labels
         wrong = classes_of(model, first.adversarial) != labels
         again = broken & ~wrong
