@@ -30,6 +30,7 @@ from toughen.methods import (
     TRADES,
     VAT,
     ARoW,
+    GradAlign,
     Guide,
     Method,
     NuAT,
@@ -153,6 +154,7 @@ CASES: dict[str, list[Case]] = {
         Case(lambda: GAIRAT(attack=GradientAttack(steps=2)), ("weighted_ce",)),
         Case(lambda: GAIRAT(lam=0.0, begin=1, attack=GradientAttack(steps=3)), ("weighted_ce",)),
     ],
+    "GradAlign": [Case(GradAlign, ("adversarial_ce", "misalignment"), attacks_in_train_mode=True)],
     "HAT": [
         Case(
             lambda: HATWithAnyHelper(attack=GradientAttack(steps=2, start="normal")),

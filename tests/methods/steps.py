@@ -29,6 +29,7 @@ from toughen.methods import (
     SCORE,
     TRADES,
     ARoW,
+    GradAlign,
     Method,
     NuAT,
     Perturbed,
@@ -95,6 +96,7 @@ MAKERS: dict[str, Callable[[dict[str, Any]], Method]] = {
     "n-fgsm": lambda s: NFGSM(k=s["k"], attack=FGSM(step_size=s["attack"]["step_size"], mode="train")),
     "nuat": lambda s: NuAT(lam=s["lam"], clean_passes=2, attack=inner(s, start="clean")),
     "gat": lambda s: GAT(lam=s["lam"], clean_passes=2, attack=inner(s, start="clean")),
+    "grad-align": lambda s: GradAlign(lam=s["lam"], attack=inner(s, start="clean", mode="train")),
     "fgsm-pgi": lambda s: FGSMPGI(**pick(s, "lam", "factor", "momentum"), attack=inner(s, mode="train")),
     "fgsm-pgk": lambda s: FGSMPGK(**pick(s, "lam", "factor", "momentum"), attack=inner(s, mode="train")),
 }
@@ -203,7 +205,7 @@ def watch(method: Method, step: dict[str, Tensor], compare: Callable[[str, Tenso
         compare("adversarial", perturbed.images, step["adversarial"])
         if perturbed.initial is not None:
             compare("adversarial", perturbed.initial, step["start"])
-        return perturbed
+        return perturbed._replace(noisy=step.get("noisy"))
 
     def terms(model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         found = cls.terms(method, model, batch, perturbed)
