@@ -28,6 +28,7 @@ from toughen import methods
 from toughen.data import DataSource, Digits, Parquet
 from toughen.methods import D2R, Method
 from toughen.models import SmallCNN
+from toughen.run import atomic
 from toughen.threat import ThreatModel
 
 FUNCTIONS = ["kl", "reverse_kl", "gap", "js", "mse"]
@@ -78,9 +79,9 @@ def subset(cifar10: Path | None, folder: Path) -> Path:
                 raise SystemExit(
                     "cifar10: expected --cifar10 FOLDER, with CIFAR-10 as train-*.parquet and test-*.parquet"
                 )
-            folder.mkdir(parents=True, exist_ok=True)
             first = sorted(cifar10.glob(f"{split}-*.parquet"))[0]
-            pq.write_table(pq.read_table(first).slice(0, rows), out)
+            with atomic(out) as temporary:
+                pq.write_table(pq.read_table(first).slice(0, rows), temporary)
     return folder
 
 
@@ -199,8 +200,8 @@ def keep(part: str, name: str, found: Any) -> None:
     report = read()
     report[part][name] = found
     report["machine"] = machine()
-    PATH.parent.mkdir(exist_ok=True)
-    PATH.write_text(json.dumps(report, indent=0) + "\n")
+    with atomic(PATH) as temporary:
+        temporary.write_text(json.dumps(report, indent=0) + "\n")
 
 
 if __name__ == "__main__":

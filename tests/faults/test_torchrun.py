@@ -154,6 +154,29 @@ def test_restarts_by_the_launcher_go_on_unattended(whole: Whole, tmp_path: Path)
     assert (differing(whole.files, content(out)), left_over(out)) == ([], [])
 
 
+@pytest.mark.parametrize("moment", ["they start", "the first is at work"])
+def test_processes_that_have_not_met_end_after_their_launcher(whole: Whole, moment: str, tmp_path: Path) -> None:
+    """They find each other through it. The folder is free then, and the same command begins again."""
+    out = tmp_path / "whole"
+    with launched(out) as run:
+        end = time.monotonic() + PATIENCE
+        while len(workers := run.workers()) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        if moment == "the first is at work":
+            workers = run.at_work()
+        os.kill(run.launcher.pid, signal.SIGKILL)
+        _, alive = psutil.wait_procs(workers, timeout=PATIENCE)
+        assert not alive
+        _, said = run.ends()
+    assert "Traceback" not in said and "start it again" in said
+    assert not (out / "config.yaml").exists()
+    with launched(out) as run:
+        status, said = run.ends()
+    assert status == 0, said
+    assert (differing(whole.files, content(out)), left_over(out)) == ([], [])
+
+
 def test_a_run_whose_launcher_is_killed_ends_by_itself(whole: Whole, tmp_path: Path) -> None:
     """Nothing hangs, where the processes have met already."""
     out = tmp_path / "whole"

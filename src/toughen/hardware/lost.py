@@ -2,7 +2,7 @@
 
 import re
 
-_GONE = re.compile(r"Connection (closed|reset) by peer|Broken pipe|recvValue failed|NCCL|ncclRemoteError|gloo", re.I)
+_GONE = re.compile(r"Connection (closed by|reset by|was likely closed)|Broken pipe|recvValue failed|NCCL|gloo", re.I)
 
 
 def lost_process(error: BaseException) -> str | None:

@@ -1,14 +1,48 @@
 """The processes that share a piece of work. The environment is asked for them nowhere else."""
 
 import os
+from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 from types import TracebackType
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
 
-# Shards of unequal speed wait for each other; gloo's own limit of half an hour is meant for training steps.
-_PATIENCE = timedelta(days=7)
+from toughen.errors import RunError
+
+PATIENCE = timedelta(days=7)
+"""Shards of unequal speed wait for each other; gloo's own limit of half an hour is meant for training steps."""
+_REACH = timedelta(minutes=1)
+"""For a launcher, which is there before the processes that it starts."""
+
+
+@cache
+def meeting_place() -> str:
+    """The `init_method` of a group of processes: torch's own, `env://`, but nobody waits for a launcher that has ended.
+
+    Where torchrun keeps the store in which its processes find each other, one that came when it was gone would look for
+    it as long as for the other processes, which may be busy with their images.
+    """
+    register_rendezvous_handler("toughen", _meet)
+    return "toughen://"
+
+
+def _meet(url: str, timeout: timedelta, **more: Any) -> Iterator[tuple[dist.Store, int, int]]:
+    usual = url.replace("toughen:", "env:", 1)
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # the first process keeps it, and may come late
+        yield from rendezvous(usual, timeout=timeout, **more)
+        return
+    try:
+        yield from rendezvous(usual, timeout=_REACH, **more)
+    except dist.DistError as error:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise RunError(
+            f"the launcher of this process cannot be reached at {place}: it has ended; start it again (a training goes "
+            "on with --resume RUN, or with --resume auto in the same command)"
+        ) from error
 
 
 class Processes:
@@ -57,7 +91,7 @@ class Processes:
 
     def __enter__(self) -> "Processes":
         if self.size > 1 and not dist.is_initialized():
-            dist.init_process_group("gloo", timeout=_PATIENCE)
+            dist.init_process_group("gloo", meeting_place(), timeout=PATIENCE)
             self._own = True
         return self
 

@@ -4,7 +4,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import timedelta
 from typing import Literal
 
 import torch
@@ -16,7 +15,7 @@ from toughen.errors import InputError
 from toughen.hardware.allocator import memory_kept
 from toughen.hardware.device import find_device
 from toughen.hardware.precision import tf32
-from toughen.hardware.processes import Processes
+from toughen.hardware.processes import PATIENCE, Processes, meeting_place
 from toughen.run import RunFolder
 from toughen.training.compile import room_for
 from toughen.training.trackers import Tracker
@@ -48,7 +47,7 @@ def make_accelerator(
             log_with=list(trackers) or None,
             project_config=ProjectConfiguration(str(folder.path), logging_dir=str(folder.path / "tensorboard")),
             # Several processes share the final evaluation too, and may wait for each other for long.
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))],
+            kwargs_handlers=[InitProcessGroupKwargs(init_method=meeting_place(), timeout=PATIENCE)],
         )
 
 
