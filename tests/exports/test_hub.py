@@ -90,6 +90,9 @@ def test_a_file_of_ones_own_goes_along_and_waits_for_trust(make_run: Make, hub: 
     toughen.push(str(make_run("own file").path), "me/mine")
     files = hub.repos["me/mine"]["main"]
     files["code/net.py"] += b"\nfrom pathlib import Path\nPath('canary').touch()\n"
+    with pytest.raises(RunError, match="code/net.py: it is damaged"):
+        toughen.load("hf:me/mine", trust=["code/net.py"])
+    del files["code/manifest.json"]  # whoever changed the code can do that too
     with pytest.raises(InputError, match="nothing was run. .*--trust code/net.py:Own"):
         toughen.load("hf:me/mine")
     assert not Path("canary").exists()
