@@ -97,6 +97,7 @@ class GradientAttack:
         success: Callable[[Tensor], Tensor] | None = None,
         on_gradient: Callable[[Tensor], None] | None = None,
         vanishing: bool = False,
+        first: Tensor | None = None,
     ) -> Tensor:
         """Images of the threat model around `images` for which `objective(model(images))` is high.
 
@@ -112,6 +113,7 @@ class GradientAttack:
             vanishing: the objective and its gradient are 0 at `images`, as a KL from the clean output is: where the
                 start is next to them (normal, clean), bf16 would round away what the first step climbs, so that
                 step is taken in fp32.
+            first: the gradient at `initial`, where it is known; not with `keep_best`.
 
         Returns:
             Tensor: like `images`, without gradient.
@@ -123,7 +125,18 @@ class GradientAttack:
                 given = initial is not None and run == 0
                 x = initial if initial is not None and given else self.initial(images, threat, generator)
                 exact = vanishing and not given and self.starts_near
-                best = self._climb(model, objective, x.detach(), images, threat, success, on_gradient, exact, best)
+                best = self._climb(
+                    model,
+                    objective,
+                    x.detach(),
+                    images,
+                    threat,
+                    success,
+                    on_gradient,
+                    exact,
+                    best,
+                    first if given else None,
+                )
         assert best is not None  # there is at least one run
         return best.images
 
@@ -138,15 +151,19 @@ class GradientAttack:
         on_gradient: Callable[[Tensor], None] | None,
         exact: bool,
         best: "_Best | None",
+        first: Tensor | None,
     ) -> "_Best":
         step_size = self.step_size_under(threat)
         for step in range(self.steps):
-            x.requires_grad_(True)
-            with exactly(model, x) if exact and step == 0 else nullcontext():
-                logits = model(x)
-                values = objective(logits)
-                (gradient,) = torch.autograd.grad(values.sum(), x)
-            x = x.detach()
+            if step == 0 and first is not None:
+                gradient = first
+            else:
+                x.requires_grad_(True)
+                with exactly(model, x) if exact and step == 0 else nullcontext():
+                    logits = model(x)
+                    values = objective(logits)
+                    (gradient,) = torch.autograd.grad(values.sum(), x)
+                x = x.detach()
             if on_gradient is not None:
                 on_gradient(gradient)
             if self.keep_best:
