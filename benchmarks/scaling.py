@@ -1,6 +1,7 @@
-"""Does a step's time grow as it should, and does it need no more memory than the plain recipe's?
+"""Do a step's time and an evaluation's grow as they should, and does a step need no more memory than the plain one?
 
     python benchmarks/scaling.py
+    python benchmarks/scaling.py --grown images classes pixels --memory   # an evaluation alone: two minutes
 
 Measures: seconds of a TRADES step of a run of `toughen train` (ResNet-18, fp32), while one of batch, width, attack
 steps and image size is doubled at a time, all sizes in turn within one run; and by how much the process's memory
@@ -17,17 +18,32 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
+import torch
+
 from common import Figure, alternate, clock_for, finish
 from ours import trainer
 from plain_step import plain_step
 from toughen.attacks import GradientAttack
+from toughen.data.source import Decoded, ImageSet
+from toughen.evaluation import evaluate_model
+from toughen.evaluation.settings import EvaluationSettings
 from toughen.methods import TRADES
-from toughen.models import ResNet18
+from toughen.models import ResNet18, SmallCNN
+from toughen.threat import ThreatModel
 from worker import Worker
 
 SMALL = {"batch": 16, "width": 16, "attack_steps": 5, "image_size": 32}
-GROWN = {"batch": (16, 32, 64), "width": (16, 32, 64), "attack_steps": (5, 10, 20), "image_size": (32, 64)}
-ORDERS = {"batch": 1, "width": 2, "attack_steps": 1, "image_size": 2}
+EVALUATED = {"images": 64, "classes": 10, "pixels": 32 * 32}
+GROWN = {
+    "batch": (16, 32, 64),
+    "width": (16, 32, 64),
+    "attack_steps": (5, 10, 20),
+    "image_size": (32, 64),
+    "images": (64, 128, 256),
+    "classes": (10, 100, 1000),
+    "pixels": (16 * 16, 32 * 32, 64 * 64),
+}
+ORDERS = {"batch": 1, "width": 2, "attack_steps": 1, "image_size": 2, "images": 1, "classes": 0.1, "pixels": 1}
 
 
 def fast_step(stack: ExitStack, batch: int, width: int, attack_steps: int, image_size: int) -> Callable[[], None]:
@@ -39,14 +55,28 @@ def fast_step(stack: ExitStack, batch: int, width: int, attack_steps: int, image
     return lambda: run.train_on(images, False)
 
 
+def evaluation(stack: ExitStack, images: int, classes: int, pixels: int) -> Callable[[], None]:
+    """A whole evaluation in batches of 64."""
+    generator, side = torch.Generator().manual_seed(0), math.isqrt(pixels)
+    data = torch.randint(256, (images, 3, side, side), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(classes, (images,), generator=generator)
+    of = ImageSet(Decoded(data), labels, tuple(map(str, range(classes))), "random")
+    torch.manual_seed(0)
+    network, settings = (
+        SmallCNN(classes, width=8),
+        EvaluationSettings("quick", checks=False, batch_size=64, device="cpu"),
+    )
+    return lambda: evaluate_model(network, of, ThreatModel("linf", "8/255"), settings) and None
+
+
 def growth(name: str, threads: int, repetitions: int) -> dict[str, Any]:
     """Times while `name` grows, and the slope from the smallest to the largest."""
     sizes = GROWN[name]
     with ExitStack() as stack:
         sides = {}
         for size in sizes:
-            settings = {**SMALL, name: size}
-            side = Worker(fast_step, *settings.values(), threads=threads, clock=clock_for(threads))
+            build, small = (fast_step, SMALL) if name in SMALL else (evaluation, EVALUATED)
+            side = Worker(build, *{**small, name: size}.values(), threads=threads, clock=clock_for(threads))
             sides[str(size)] = stack.enter_context(side).seconds
         timings = alternate(sides, repetitions, warmup=2)
     first, last = (timings[str(size)].median for size in (sizes[0], sizes[-1]))

@@ -1,5 +1,7 @@
 """What the attacks are said to cost, against the passes that they take."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import zoo
@@ -8,10 +10,15 @@ from torch import Tensor, nn
 from toughen.attacks import FGSM, MALT, PGD, AutoAttack, Square
 from toughen.attacks.apgd import APGD
 from toughen.attacks.base import Attack
-from toughen.evaluation.cost import cost_at_most, passes_of
+from toughen.attacks.budgets import Budget
+from toughen.attacks.fast_search import SearchPrecision
+from toughen.data import ImageSet
+from toughen.evaluation.cost import cost_of
+from toughen.evaluation.passes import Passes, passes_of
 from toughen.evaluation.plan import prepare
 from toughen.evaluation.progress import Step
 from toughen.evaluation.runner import Runner, evaluate_model
+from toughen.evaluation.settings import EvaluationSettings
 from toughen.models.inference import frozen
 from toughen.threat import ThreatModel
 
@@ -66,11 +73,11 @@ def test_the_cost_of_a_budget_is_told_before_its_first_attack(network, images) -
     cost = {}
     for budget in ("quick", "fast", "standard"):
         plan = prepare(network, images, THREAT, budget=budget, **asked)
-        cost[budget] = cost_at_most(plan)
+        cost[budget] = cost_of(plan)
         assert (cost[budget].seconds or 0) > 0 and not cost[budget].unknown
     assert cost["quick"].forward == 30 * (1 + 5 * 21)
     assert cost["fast"].forward < cost["standard"].forward / 5
-    assert cost_at_most(plan, 10).backward * 3 == cost["standard"].backward
+    assert cost_of(plan, 10).backward * 3 == cost["standard"].backward
     steps: list[Step] = []
     Runner(prepare(network, images, THREAT, budget="quick", **asked), progress=steps.append).carry_out()
     assert steps[0].cost is not None and steps[0].cost.forward == cost["quick"].forward
@@ -96,4 +103,38 @@ def test_a_model_that_cannot_be_copied_is_evaluated_without_a_time(network, imag
 
 def test_an_attack_of_ones_own_is_named(network, images) -> None:
     asked = {"test_images": 8, "device": "cpu", "budget": "none", "attacks": {"mine": lambda model, x, y: x}}
-    assert cost_at_most(prepare(network, images, THREAT, **asked)).unknown == ("mine",)
+    assert cost_of(prepare(network, images, THREAT, **asked)).unknown == ("mine",)
+
+
+def made(network: nn.Module, images: ImageSet, threat: ThreatModel, settings: EvaluationSettings) -> Passes:
+    """Passes of the attacks alone: what is judged anew is little."""
+    counted, copies = Counted(network).eval(), Counted(network)
+    plan = replace(prepare(counted, images, threat, settings), fresh=copies)
+    before = counted.forwards, counted.backwards
+    Runner(plan).carry_out()
+    return Passes(counted.forwards - before[0], counted.backwards - before[1])
+
+
+@pytest.mark.filterwarnings("ignore:--precision")
+@pytest.mark.parametrize("robust", [False, True], ids=["undefended", "robust"])
+@pytest.mark.parametrize(
+    ("budget", "precision"),
+    [
+        ("quick", "fp32"),
+        pytest.param("fast", "fp32", marks=pytest.mark.nightly),
+        pytest.param("standard", "fp32", marks=pytest.mark.nightly),
+        pytest.param("standard", "folded", marks=pytest.mark.nightly),
+    ],
+)
+def test_what_is_likely_is_right_within_a_factor_of_two(
+    network, robust_network, images, budget: Budget, precision: SearchPrecision, robust: bool
+) -> None:
+    threat = ThreatModel("linf", 0.1)
+    settings = EvaluationSettings(budget, test_images=40, device="cpu", checks=False, precision=precision)
+    model = robust_network if robust else network
+    cost = cost_of(prepare(model, images, threat, settings))
+    forward, backward = made(model, images, threat, settings)
+    # In passes of one cost, backward ones twice: seconds of so small a network are not those of passes alone.
+    assert cost.seconds is not None and cost.likely is not None
+    share, most = cost.likely / cost.seconds, cost.forward + 2 * cost.backward
+    assert share * most / 2 <= forward + 2 * backward <= min(2 * share, 1.1) * most

@@ -68,7 +68,20 @@ def test_without_a_batch_the_figures_are_over_the_others(task, units, whole):
     assert result["planned"] == {"n": 25, "attacks": ["fgsm", "pgd20_margin"]}
     assert {figure["n"] for figure in result["figures"].values()} == {15}
     assert result["robust_accuracy"]["held"] == int(made.verdicts.robust().sum())
-    assert result["warnings"] == ["incomplete (time limit of 5 s): 15 of 25 planned images are evaluated"]
+    (warning,) = result["warnings"]
+    assert warning.startswith("incomplete (time limit of 5 s): 15 of 25 planned images are evaluated, the first ones")
+    assert "of_all_planned" not in result
+
+
+def test_a_sample_without_a_batch_says_something_of_all(task, units):
+    drawn = replace(task.spec, protocol={**task.spec.protocol, "sample": "random"})
+    result = summarise(drawn, without(units, (1, "pgd20_margin"))).result
+    held, whole = result["robust_accuracy"]["held"], result["of_all_planned"]
+    assert whole["n"] == 25
+    low, high = whole["interval"]
+    # The ten others may all hold, or none.
+    assert held / 25 <= low < held / 15 < high <= (held + 10) / 25
+    assert f"{100 * low:.2f} to {100 * high:.2f} %" in result["warnings"][0]
 
 
 def test_without_an_attack_the_figure_is_an_upper_bound(task, units, whole):
@@ -83,6 +96,7 @@ def test_without_an_attack_the_figure_is_an_upper_bound(task, units, whole):
     assert (result["complete"], result["n"]) == (False, 20)
     assert list(result["figures"]) == ["clean", "fgsm"]
     assert list(result["attacks"]) == ["fgsm"]
+    assert "of_all_planned" not in result
     assert result["robust_accuracy"] == result["figures"]["fgsm"]
     assert "not run: pgd20_margin; the robust accuracy is an upper bound" in result["warnings"][1]
     # The shown images are of the attack that ran.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from toughen.attacks.base import Attack, AttackResult
 from toughen.attacks.lean_fab import FAR, PROBE, LeanFAB
-from toughen.attacks.lean_square import REACH
+from toughen.attacks.lean_square import PARTS, REACH
 from toughen.attacks.square import runnable
 from toughen.errors import InputError
 from toughen.models.build import PROBABILITIES
@@ -106,7 +106,11 @@ class AutoAttack(Attack):
             "apgd_targets": chosen.apgd_targets,
             "fab_targets": chosen.fab_targets,
             "seed": "evaluation seed + position of the batch's first image",
-            **({"lean": {"fab_probe": PROBE, "fab_far": FAR, "square_reach": REACH}} if self.lean else {}),
+            **(
+                {"lean": {"fab_probe": PROBE, "fab_far": FAR, "square_parts": PARTS, "square_reach": REACH}}
+                if self.lean
+                else {}
+            ),
         }
 
     def run(

@@ -9,7 +9,7 @@ from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
 from toughen.attacks.base import Attack, AttackResult
-from toughen.attacks.lean_square import REACH, LeanSquare
+from toughen.attacks.lean_square import PARTS, REACH, LeanSquare
 from toughen.models.inference import frozen
 from toughen.models.replica import for_queries
 from toughen.random_state import own_random_state
@@ -35,7 +35,11 @@ class Square(Attack):
     def settings(self, threat: ThreatModel) -> dict[str, Any]:
         """The number of queries, over which the schedule of the square's size is stretched."""
         runs = {"queries": self.queries, "restarts": 1, "rescaled_schedule": True}
-        lean = {"lean": {"square_reach": REACH}} if self.lean and threat.library_norm == "Linf" else {}
+        lean = (
+            {"lean": {"square_parts": PARTS, "square_reach": REACH}}
+            if self.lean and threat.library_norm == "Linf"
+            else {}
+        )
         return {"attack": "Square", "library": "pyautoattack", **runs, **lean}
 
     def run(

@@ -15,6 +15,7 @@ from toughen.attacks.base import AUDIT
 from toughen.evaluation.audit import said_of
 from toughen.evaluation.checks.doubts import reasons
 from toughen.evaluation.gallery import gallery, read_gallery
+from toughen.evaluation.partial import of_all_planned, said_of_missing
 from toughen.evaluation.records.batches import BatchResult
 from toughen.evaluation.records.spec import EvaluationSpec, plain
 from toughen.evaluation.records.verdicts import SCHEMA, Verdicts
@@ -167,7 +168,7 @@ def summarise(
     missing = [name for name in whole.due if name not in names]
     complete = not missing and whole.due_of_audit is None and len(verdicts) == spec.n
     warnings = [
-        *([] if complete else _incomplete(spec, missing, len(verdicts), reason, whole.due_of_audit)),
+        *([] if complete else said_of_missing(spec, missing, verdicts, reason, whole.due_of_audit)),
         *([] if audit is None or not audit.population else [said_of(audit.facts(verdicts.robust()))]),
         *(f"not run ({reason}): {name}" for name in skipped),
         *spec.warnings,
@@ -180,6 +181,7 @@ def summarise(
         "key": spec.key,
         "complete": complete,
         "planned": {"n": spec.n, "attacks": list(whole.due)},
+        **of_all_planned(spec, missing, verdicts),
         "robust_accuracy": verdicts.robust_accuracy() if audit is None else audit.headline(verdicts.robust()),
         "figures": {
             name: audit.headline(verdicts.held(AUDIT)) if audit and name == AUDIT else verdicts.accuracy(name)
@@ -209,21 +211,6 @@ def summarise(
     pictures = [[unit.pictures for unit in batch[1:]] for batch in whole.batches]
     ends = np.cumsum([len(batch[0].table) for batch in whole.batches])
     return Evaluation(verdicts, result, gallery(pictures, np.split(verdicts.robust(), ends[:-1])))
-
-
-def _incomplete(
-    spec: EvaluationSpec, missing: Sequence[str], n: int, reason: str, due_of_audit: int | None
-) -> list[str]:
-    why = f" ({reason})" if reason else ""
-    warnings = [f"incomplete{why}: {n:,} of {spec.n:,} planned images are evaluated"]
-    if missing:
-        warnings.append(
-            f"incomplete{why}: not run: {', '.join(missing)}; the robust accuracy is an upper bound of what the "
-            "planned attacks would leave"
-        )
-    if due_of_audit is not None:
-        warnings.append(f"incomplete{why}: the audit has not come as far as was asked for")
-    return warnings
 
 
 def _followed(verdicts: Verdicts, names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from toughen.data.source import ImageSet, Split
 from toughen.evaluation.analyses.base import Analysis, AnalysisContext
 from toughen.evaluation.audit import Audit
 from toughen.evaluation.checks.doubts import reasons
-from toughen.evaluation.cost import cost_at_most
+from toughen.evaluation.cost import cost_of
 from toughen.evaluation.memory import Memory
 from toughen.evaluation.plan import EvaluationPlan, prepare
 from toughen.evaluation.progress import Pace, Progress, Step
@@ -194,7 +194,7 @@ class Runner:
                     assert clean is not None  # something was missing
                     if attack is not None:
                         self.deadline.check()
-                        cost = cost_at_most(self.plan, self._images) if self._progress and not told else None
+                        cost = cost_of(self.plan, self._images) if self._progress and not told else None
                         told = True
                         self._say(Step(done, self._images, name, pace.left(left), cost))
                     result = self._compute(model, number, attack, clean, survivors)

@@ -134,14 +134,15 @@ class EvaluationProgress:
 
 
 def cost_in_words(cost: Cost) -> str:
-    """What attacks cost at most, in a sentence.
+    """What attacks cost, in a sentence.
 
-    >>> cost_in_words(Cost(forward=2_000_000, backward=1_000_000, seconds=600))
-    'the attacks take at most about 10 min 00 s (2.0 million passes forward, 1.0 backward): if every image held'
+    >>> cost_in_words(Cost(forward=2_000_000, backward=1_000_000, seconds=600, likely=300))
+    'the attacks take about 5 min 00 s; if every image held, 10 min 00 s (2.0 million passes forward, 1.0 backward)'
     """
     passes = f"{cost.forward / 1e6:.1f} million passes forward, {cost.backward / 1e6:.1f} backward"
     but = f", without {', '.join(cost.unknown)}" if cost.unknown else ""
-    return f"the attacks take at most about {duration(cost.seconds or 0)} ({passes}): if every image held{but}"
+    times = f"about {duration(cost.likely or 0)}; if every image held, {duration(cost.seconds or 0)}"
+    return f"the attacks take {times} ({passes}){but}"
 
 
 _A_MINUTE = 60.0

@@ -10,6 +10,7 @@ from scipy.stats import norm
 from toughen.errors import InputError
 from toughen.evaluation import holm, mcnemar, wilson
 from toughen.evaluation.records.verdicts import figure
+from toughen.evaluation.statistics.intervals import clopper_pearson, of_a_whole
 
 
 @pytest.mark.parametrize("n", [1, 7, 100, 10_000])
@@ -107,3 +108,21 @@ def test_holm_rejects_what_the_procedure_rejects():
 
 def test_holm_of_nothing():
     assert holm([]) == []
+
+
+@pytest.mark.parametrize(("drawn", "whole"), [(1, 7), (12, 40), (39, 40)])
+def test_a_wholes_share_is_in_the_interval_as_often_as_it_says(drawn: int, whole: int):
+    """Counted over all samples of every set: C(K, k) C(N - K, n - k) of C(N, n) hold k of K."""
+    intervals = [of_a_whole(held, drawn, whole) for held in range(drawn + 1)]
+    for members in range(whole + 1):
+        samples = [comb(members, k) * comb(whole - members, drawn - k) for k in range(drawn + 1)]
+        inside = [low <= members / whole <= high for low, high in intervals]
+        assert sum(count for count, holds in zip(samples, inside, strict=True) if holds) >= 0.95 * sum(samples)
+    assert of_a_whole(whole // 3, whole, whole) == (whole // 3 / whole, whole // 3 / whole)
+
+
+def test_a_sample_says_more_of_its_set_than_of_all_images():
+    for held in (0, 30, 100):
+        (low, high), (lower, higher) = of_a_whole(held, 100, 400), clopper_pearson(held, 100)
+        assert lower <= low < high <= higher
+        assert high - low < higher - lower

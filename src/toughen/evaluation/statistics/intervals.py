@@ -53,6 +53,27 @@ def _binomial_interval(name: str, successes: int, n: int, confidence: float, met
     return float(interval.low), float(interval.high)
 
 
+def of_a_whole(successes: int, n: int, whole: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact interval of a finite set's share, from n of its members drawn without replacement.
+
+    It holds each share K / whole at which neither `successes` or more of n nor so few have a hypergeometric
+    probability of at most (1 - confidence) / 2: `clopper_pearson` for a set that the sample is a part of, and the share
+    itself where the sample is the set. A sample drawn by class is nearer to its set than this supposes.
+
+    Raises:
+        InputError: more successes than drawn, or more drawn than there are.
+
+    >>> of_a_whole(30, 60, 60), of_a_whole(30, 60, 100)
+    ((0.5, 0.5), (0.42, 0.58))
+    """
+    if not 0 <= successes <= n <= whole or n < 1:
+        raise InputError(f"of_a_whole: expected successes <= n <= whole, got {successes}, {n} and {whole}")
+    counts, tail = np.arange(successes, whole - n + successes + 1), (1 - confidence) / 2
+    drawn = scipy.stats.hypergeom(whole, counts, n)
+    possible = counts[(drawn.sf(successes - 1) > tail) & (drawn.cdf(successes) > tail)]
+    return float(possible[0] / whole), float(possible[-1] / whole)
+
+
 def mcnemar(first_held: ArrayLike, second_held: ArrayLike) -> float:
     """Exact two-sided McNemar test: do two models differ in accuracy on the same images?
 
