@@ -24,6 +24,7 @@ WHY = {
     "fgsm-pgi": "setting `attack.mode=train`; the default attacks in eval mode",
     "fgsm-pgk": "setting `attack.mode=train`; with `average=SuccessEMA`, early and late in a run",
     "fgsm-rs": "setting `attack.mode=train`",
+    "e-at": "the code's count of changed pixels without what rounding leaves; which norm is drawn is given",
     "gairat": "in an epoch with weights",
     "gat": "setting `clean_passes=2`; the attack's two kinds of step in turn",
     "grad-align": "code without its half precision",

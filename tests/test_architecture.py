@@ -85,6 +85,7 @@ def test_no_module_imports_itself_over_others():
 
 DECIDES = {
     "threat": set(get_args(Norm)),
+    "attacks.adaptive": {"l1"},  # steps of few pixels
     "attacks.apgd": {"l1"},  # larger radii first, as in AutoAttack
     "attacks.autoattack": {"l1"},  # 5 target classes in its standard
     "attacks.square": {"linf"},  # the lean form is of l-inf alone

@@ -27,7 +27,7 @@ def nearest_in_l1_and_box(delta: Tensor, x: Tensor, radius: float, limit: float)
     boxed = at(low)
     inside = size(boxed) <= limit
     high = delta.abs().flatten(1).amax(1) if delta.numel() else low
-    for _ in range(40 if delta.dtype == torch.float64 else 26):
+    for _ in range(50 if delta.dtype == torch.float64 else 26):
         middle = (low + high) / 2
         over = size(at(middle)) > radius
         low, high = torch.where(over, middle, low), torch.where(over, high, middle)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from toughen.attacks import FGSM, PGD, GradientAttack
+from toughen.attacks import FGSM, PGD, AdaptivePGD, GradientAttack
 from toughen.methods import (
     ALP,
     ARAT,
     ARR,
     D2R,
+    EAT,
     FGSMPGI,
     FGSMPGK,
     FGSMRS,
@@ -39,6 +40,7 @@ from toughen.methods import (
 )
 from toughen.methods.guide import fresh_copy
 from toughen.methods.helped import Helped
+from toughen.threat import ThreatModel
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,10 @@ CASES: dict[str, list[Case]] = {
             lambda: D2R(collaborative=False, attack=GradientAttack(steps=2, start="normal")),
             ("guide_ce", "logit_mse", "clean", "adversarial"),
         ),
+    ],
+    "EAT": [
+        Case(lambda: EAT(attack=AdaptivePGD(steps=2)), ("adversarial_ce",)),
+        Case(lambda: EAT([ThreatModel("l2", 1.0), ThreatModel("l1", 3.0)], PGD(steps=2)), ("adversarial_ce",)),
     ],
     # The published factor of 0.5 says nothing about 2 classes, which the suite has too.
     "FGSMPGI": [Case(lambda: FGSMPGI(factor=0.6), ("adversarial_ce", "mse"))],

@@ -11,11 +11,12 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from toughen.attacks import FGSM, PGD, GradientAttack
+from toughen.attacks import FGSM, PGD, AdaptivePGD, GradientAttack
 from toughen.batch import Batch
 from toughen.methods import (
     ARAT,
     D2R,
+    EAT,
     FGSMPGI,
     FGSMPGK,
     FGSMRS,
@@ -92,6 +93,7 @@ MAKERS: dict[str, Callable[[dict[str, Any]], Method]] = {
         **pick(s, "beta", "clip", "clip_of", "adversarial_first"), attack=inner(s, mode=s["attack"]["mode"])
     ),
     "gairat": lambda s: GAIRAT(**pick(s, "lam", "begin"), attack=inner(s)),
+    "e-at": lambda s: EAT([ThreatModel(**each) for each in s["others"]], AdaptivePGD(s["attack"]["steps"])),
     "fgsm-rs": lambda s: FGSMRS(attack=FGSM(step_size=s["attack"]["step_size"], start="uniform", mode="train")),
     "n-fgsm": lambda s: NFGSM(k=s["k"], attack=FGSM(step_size=s["attack"]["step_size"], mode="train")),
     "nuat": lambda s: NuAT(lam=s["lam"], clean_passes=2, attack=inner(s, start="clean")),
@@ -199,6 +201,8 @@ def watch(method: Method, step: dict[str, Tensor], compare: Callable[[str, Tenso
         attack.initial = lambda images, threat, generator=None: step["start"]
         if hasattr(method, "noisy"):
             method.noisy = lambda images: step["start"]
+        if isinstance(method, EAT):
+            method.draw = lambda: int(step["norm"])
         if isinstance(method, NFGSM):
             attack.initial = lambda images, threat, generator=None: images
         perturbed = cls.perturb(method, model, batch)

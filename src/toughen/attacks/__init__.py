@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from toughen.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from toughen.attacks.adaptive import AdaptivePGD
     from toughen.attacks.apgd import APGD
     from toughen.attacks.autoattack import AutoAttack
     from toughen.attacks.base import Attack, AttackResult
@@ -27,6 +28,7 @@ __all__ = [
     "MALT",
     "PGD",
     "SPSA",
+    "AdaptivePGD",
     "Attack",
     "AttackResult",
     "AutoAttack",

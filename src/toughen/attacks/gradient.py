@@ -120,7 +120,7 @@ class GradientAttack:
         """
         images = images.detach()
         with attacked(model, self.mode), torch.enable_grad():
-            best: _Best | None = None
+            best: Best | None = None
             for run in range(self.restarts):
                 given = initial is not None and run == 0
                 x = initial if initial is not None and given else self.initial(images, threat, generator)
@@ -150,9 +150,9 @@ class GradientAttack:
         success: Callable[[Tensor], Tensor] | None,
         on_gradient: Callable[[Tensor], None] | None,
         exact: bool,
-        best: "_Best | None",
+        best: "Best | None",
         first: Tensor | None,
-    ) -> "_Best":
+    ) -> "Best":
         step_size = self.step_size_under(threat)
         for step in range(self.steps):
             if step == 0 and first is not None:
@@ -170,13 +170,13 @@ class GradientAttack:
                 best = _better(best, x, values, logits, success)
             x = threat.project(x + step_size * threat.steepest(gradient, x), center)
         if not self.keep_best and self.restarts == 1:
-            return _Best(x)
+            return Best(x)
         with torch.no_grad():
             logits = model(x)
             return _better(best, x, objective(logits), logits, success)
 
 
-class _Best:
+class Best:
     """The best images so far, with what they reached."""
 
     def __init__(self, images: Tensor, values: Tensor | None = None, succeeded: Tensor | None = None) -> None:
@@ -184,15 +184,15 @@ class _Best:
 
 
 def _better(
-    best: _Best | None, x: Tensor, values: Tensor, logits: Tensor, success: Callable[[Tensor], Tensor] | None
-) -> _Best:
+    best: Best | None, x: Tensor, values: Tensor, logits: Tensor, success: Callable[[Tensor], Tensor] | None
+) -> Best:
     values = values.detach()
     succeeded = torch.zeros_like(values, dtype=torch.bool) if success is None else success(logits.detach())
     if best is None or best.values is None or best.succeeded is None:
-        return _Best(x, values, succeeded)
+        return Best(x, values, succeeded)
     gained = (succeeded & ~best.succeeded) | ((succeeded == best.succeeded) & (values > best.values))
     chosen = gained.view(-1, *[1] * (x.ndim - 1))
-    return _Best(
+    return Best(
         torch.where(chosen, x, best.images),
         torch.where(gained, values, best.values),
         best.succeeded | succeeded,

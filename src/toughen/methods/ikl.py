@@ -13,7 +13,7 @@ from toughen.contracts import check_choice, of_kind
 from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl_to, log_probabilities
 from toughen.methods.guide import class_count
-from toughen.methods.inner import clean_output
+from toughen.methods.inner import clean_output, inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
 from toughen.models.passes import passes
 from toughen.numbers import check_number
@@ -121,12 +121,13 @@ class IKL(Method):
 
     def perturb(self, model: nn.Module, batch: Batch) -> Perturbed:
         """Images that an ascent on the KL from the clean output, or on SCE + wMSE, finds."""
+        if self.inner == "kl":
+            return Perturbed(inner_maximum(model, batch, "kl", self.attack, self.threat, self.generator))
         clean, weights = clean_output(model, batch.images, self.attack), self._memory()[0][batch.labels]
-        divergence = kl_to(clean)
+        divergence = kl_to(clean)  # SCE less a constant
 
         def objective(logits: Tensor) -> Tensor:
-            apart = divergence(logits)  # SCE less a constant
-            return apart if self.inner == "kl" else apart + weighted_mse(clean, logits, weights)
+            return divergence(logits) + weighted_mse(clean, logits, weights)
 
         return Perturbed(
             self.attack.maximise(model, objective, batch.images, self.threat, self.generator, vanishing=True)

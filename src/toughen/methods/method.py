@@ -120,6 +120,11 @@ class Method(nn.Module, ABC):
         self.threat, self.generator = as_threat(threat, eps, norm), generator
         return self
 
+    @property
+    def threats(self) -> tuple[ThreatModel, ...]:
+        """All that it trains against: `threat`, by which a run is validated, and others that a method takes."""
+        return (self.threat,)
+
     def prepare(self, model: nn.Module) -> nn.Module:
         """The network to train: the given one, unless the method changes it. Called before the optimiser is made."""
         return model

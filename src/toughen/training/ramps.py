@@ -154,7 +154,7 @@ class GrowingEps:
         return math.floor(self.clean * epochs + 1e-9)
 
     def check(self, method: Method) -> None:
-        """Raise for a method without an attack, and for clean epochs with one that remembers what its attack found.
+        """Raise for a method without an attack or with several balls, and for clean epochs with one that remembers.
 
         Raises:
             InputError: naming the method.
@@ -162,6 +162,8 @@ class GrowingEps:
         name = type(method).__name__
         if not method.defends:
             raise InputError(f"--attack_eps: {name} attacks nothing; leave --attack_eps out")
+        if len(method.threats) > 1:
+            raise InputError(f"--attack_eps: {name} has several balls, and only one would grow; leave --attack_eps out")
         if self.clean and any(getattr(method, memory, None) is not None for memory in method.memories):
             raise InputError(
                 f"--attack_eps.clean {self.clean:g}: {name} remembers what its attack found for every image, which is "
