@@ -15,6 +15,7 @@ from toughen.batch import Batch
 from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.methods import ARAT, MART, PGDAT, TRADES, ARoW, Method, Perturbed, RegMix, Term, Terms
 from toughen.models import SmallCNN
+from toughen.models.passes import joined
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
 from toughen.training import AWP, GrowingEps
@@ -188,7 +189,8 @@ def test_a_loss_of_one_term_is_said_once(tmp_path: Path) -> None:
     assert not (tmp_path / "a" / "trace.csv").exists()
 
 
-def test_weights_are_those_of_the_methods_own_logits() -> None:
+@pytest.mark.parametrize("together", [False, True], ids=["passes one after the other", "in one pass"])
+def test_weights_are_those_of_the_methods_own_logits(together: bool) -> None:
     """Against plain loops over two batches, of which one image of the sample is missing."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     trace = WeightTrace(network, torch.tensor([7, 2, 9]), torch.tensor([0, 1, 2]), torch.device("cpu"))
@@ -198,7 +200,7 @@ def test_weights_are_those_of_the_methods_own_logits() -> None:
         images = torch.rand(len(indices), 1, 2, 2, generator=generator)
         batch = Batch(images, torch.tensor(indices) % 3, torch.tensor(indices))
         perturbed = Perturbed(images + 3 * torch.rand(images.shape, generator=generator))
-        with trace.watching(batch, perturbed) as tell:
+        with trace.watching(batch, perturbed) as tell, joined(network if together else None):
             terms = method.terms(network, batch, perturbed)
             tell(terms)
         assert "forward" not in vars(network)

@@ -21,6 +21,7 @@ from toughen.random_state import own_random_state
 
 _PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _JOINED: ContextVar[nn.Module | None] = ContextVar("network whose passes are joined", default=None)
+_TOGETHER: ContextVar[tuple[Tensor, Sequence[Tensor]] | None] = ContextVar("a pass's images, its batches", default=None)
 
 
 def passes(
@@ -42,9 +43,25 @@ def passes(
     if _JOINED.get() is not model or not model.training or len(batches) < 2:
         return [_in_branch(ask, model, images, name) for images, name in zip(batches, chosen, strict=True)]
     sizes = [len(images) for images in batches]
-    with _apart(model, sizes, chosen):
-        found = ask(torch.cat(batches))
-    return _parts(found, sizes)
+    images = torch.cat(batches)
+    together = _TOGETHER.set((images, batches))
+    try:
+        with _apart(model, sizes, chosen):
+            return _parts(ask(images), sizes)
+    finally:
+        _TOGETHER.reset(together)
+
+
+def rows_of(batch: Tensor, images: Tensor) -> slice | None:
+    """Where a batch lies in the images of the pass that is under way; None where it is not one of its batches."""
+    if images is batch:
+        return slice(None)
+    together, first = _TOGETHER.get(), 0
+    for each in together[1] if together is not None and together[0] is images else ():
+        if each is batch:
+            return slice(first, first + len(each))
+        first += len(each)
+    return None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from toughen.analysis.measures.images import Weighting, weights_by
 from toughen.batch import Batch
 from toughen.methods import Perturbed, Terms
 from toughen.models.outputs import logits_in
+from toughen.models.passes import rows_of
 from toughen.training.log import Row
 
 PUBLISHED: tuple[Weighting, ...] = tuple(name for name in get_args(Weighting) if name != "uniform")
@@ -145,8 +146,9 @@ def _outputs_seen(model: nn.Module, images: dict[str, Tensor], seen: dict[str, T
     def forward(given: Tensor, *others: Any, **named: Any) -> Any:
         output = inner(given, *others, **named)
         for name, tensor in images.items():
-            if given is tensor and name not in seen and isinstance(logits_in(output), Tensor):
-                seen[name] = logits_in(output).detach()
+            rows = rows_of(tensor, given)
+            if rows is not None and name not in seen and isinstance(logits_in(output), Tensor):
+                seen[name] = logits_in(output)[rows].detach()
         return output
 
     model.forward = forward
