@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -80,6 +81,19 @@ def test_weights_that_change_need_no_new_code() -> None:
         model.train()
         seen.append(graphs())
     assert len(set(seen)) == 1
+
+
+@pytest.mark.parametrize(("on_gpu", "accumulating"), [(True, False), (True, True), (False, False)])
+def test_graphs_are_for_gpus_where_no_gradient_outlives_a_step(
+    monkeypatch: pytest.MonkeyPatch, on_gpu: bool, accumulating: bool
+) -> None:
+    modes = []
+    monkeypatch.setattr(torch, "compile", lambda call, dynamic, mode: modes.append(mode) or call)
+    model = network()
+    monkeypatch.setattr(model, "parameters", lambda: iter([SimpleNamespace(is_cuda=on_gpu)]))
+    passes = CompiledPasses(model, 4, accumulating)
+    assert modes == ["reduce-overhead" if on_gpu and not accumulating else None]
+    assert passes.graphs == (modes == ["reduce-overhead"])
 
 
 @pytest.mark.usefixtures("eager_backend")

@@ -16,17 +16,19 @@ class CompiledPasses:
 
     Code is compiled for full batches, one or several together. A batch of another size, such as an epoch's last one,
     and a pass whose layers are being watched by hooks, go through the plain forward: both would need other code.
-    On a GPU the code is replayed as CUDA graphs.
+    On a GPU the code is replayed as CUDA graphs, unless gradients are to outlive a step: they lie in a graph's memory,
+    and torch's next replay writes over them (pytorch/pytorch#169545).
 
     Args:
         network: a network of any architecture; its own `forward` is not touched.
         batch_size: images of a full batch of this process.
+        accumulating: whether weights keep their gradients from one batch to the next.
 
     Raises:
         InputError: the network chooses among its layers by something that a compiler does not see.
     """
 
-    def __init__(self, network: nn.Module, batch_size: int) -> None:
+    def __init__(self, network: nn.Module, batch_size: int, accumulating: bool = False) -> None:
         if any(isinstance(module, SplitBatchNorm) for module in network.modules()):
             raise InputError(
                 "--compile: the network has two branches of BatchNorm, chosen from outside, which torch.compile does "
@@ -34,7 +36,7 @@ class CompiledPasses:
             )
         self.network, self.batch_size = network, batch_size
         self.plain = network.forward
-        self.graphs = any(weight.is_cuda for weight in network.parameters())
+        self.graphs = not accumulating and any(weight.is_cuda for weight in network.parameters())
         mode = "reduce-overhead" if self.graphs else None
         self.compiled = torch.compile(network.forward, dynamic=False, mode=mode)
 

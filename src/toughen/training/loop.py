@@ -77,7 +77,7 @@ class Trainer:
         self.updates = Updates(model, method, settings, accelerator, images, per_epoch, self.trace)
         share = batches.train.batch_size // accelerator.num_processes
         networks = [each for each in (model, self.updates.replica) if settings.compile and each is not None]
-        self.passes = [CompiledPasses(network, share) for network in networks]
+        self.passes = [CompiledPasses(network, share, settings.accumulate > 1) for network in networks]
         self.growth = Growth(
             method, settings.epochs, steps=settings.attack_steps, size=settings.image_size, eps=settings.attack_eps
         )
