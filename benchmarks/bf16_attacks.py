@@ -5,8 +5,9 @@
 Every method attacks a small network, trained on noisy digits, in fp32, and in bf16 through the fast copy (`replica`)
 and under autocast. What the method's own objective gains over the clean images is computed in fp32 for both; the figure
 is the share of fp32's gain that bf16 reaches, over 1,280 training images. Target: 99.5 %. Beside it, for information,
-the same with every step in bf16: methods that climb a KL from next to the clean image take their first step in fp32,
-since the KL there is smaller than bf16's rounding. Writes bf16_attacks.json.
+the same with every step in bf16: methods that climb a KL from next to the clean image take their first step in fp32
+(D2R, and all under autocast) or by what changes in the logits, since the KL there is smaller than bf16's rounding.
+Writes bf16_attacks.json.
 """
 
 import sys

@@ -5,9 +5,10 @@
 
 Measures: seconds of a TRADES step of a run of `toughen train` (ResNet-18, fp32), while one of batch, width, attack
 steps and image size is doubled at a time, all sizes in turn within one run; and by how much the process's memory
-grows over a few steps, ours and the plain recipe's, at two batch sizes. The exponent is the slope of log time over
-log size: 1 where time is in proportion (batch, attack steps), 2 where it is to the square (width, image size). An
-exponent of at most 1.1 times that meets the target; a step has parts that do not grow, so smaller ones are usual.
+grows over a few steps of TRADES, AR-AT and RegMix, ours and the plain recipe's, at two batch sizes. The exponent is
+the slope of log time over log size: 1 where time is in proportion (batch, attack steps), 2 where it is to the square
+(width, image size). An exponent of at most 1.1 times that meets the target; a step has parts that do not grow, so
+smaller ones are usual.
 Writes scaling.json.
 """
 
@@ -16,6 +17,7 @@ import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -27,7 +29,7 @@ from toughen.attacks import GradientAttack
 from toughen.data.source import Decoded, ImageSet
 from toughen.evaluation import evaluate_model
 from toughen.evaluation.settings import EvaluationSettings
-from toughen.methods import TRADES
+from toughen.methods import ARAT, TRADES, Method, RegMix
 from toughen.models import ResNet18, SmallCNN
 from toughen.threat import ThreatModel
 from worker import Worker
@@ -43,14 +45,19 @@ GROWN = {
     "classes": (10, 100, 1000),
     "pixels": (16 * 16, 32 * 32, 64 * 64),
 }
+METHODS: dict[str, Callable[[], Method]] = {"TRADES": TRADES, "ARAT": ARAT, "RegMix": RegMix}
 ORDERS = {"batch": 1, "width": 2, "attack_steps": 1, "image_size": 2, "images": 1, "classes": 0.1, "pixels": 1}
 
 
-def fast_step(stack: ExitStack, batch: int, width: int, attack_steps: int, image_size: int) -> Callable[[], None]:
-    """A step of a run."""
+def trades_step(stack: ExitStack, batch: int, width: int, attack_steps: int, image_size: int) -> Callable[[], None]:
+    """A step of a run of TRADES."""
     method = TRADES(attack=GradientAttack(steps=attack_steps, start="normal"))
-    network = partial(ResNet18, width=width)
-    run, images = trainer(method, network, batch, stack, size=image_size, precision="fp32")
+    return fast_step(stack, method, batch, width, image_size)
+
+
+def fast_step(stack: ExitStack, method: Method, batch: int, width: int, image_size: int = 32) -> Callable[[], None]:
+    """A step of a run."""
+    run, images = trainer(method, partial(ResNet18, width=width), batch, stack, size=image_size, precision="fp32")
     stack.enter_context(run.prepared())
     return lambda: run.train_on(images, False)
 
@@ -75,7 +82,7 @@ def growth(name: str, threads: int, repetitions: int) -> dict[str, Any]:
     with ExitStack() as stack:
         sides = {}
         for size in sizes:
-            build, small = (fast_step, SMALL) if name in SMALL else (evaluation, EVALUATED)
+            build, small = (trades_step, SMALL) if name in SMALL else (evaluation, EVALUATED)
             side = Worker(build, *{**small, name: size}.values(), threads=threads, clock=clock_for(threads))
             sides[str(size)] = stack.enter_context(side).seconds
         timings = alternate(sides, repetitions, warmup=2)
@@ -84,11 +91,11 @@ def growth(name: str, threads: int, repetitions: int) -> dict[str, Any]:
     return {"grown": name, "seconds": {size: t.data() for size, t in timings.items()}, "exponent": slope}
 
 
-def memory(batch: int, threads: int) -> dict[str, Any]:
+def memory(method: str, batch: int, threads: int) -> dict[str, Any]:
     """What either side's process grows by over four steps."""
     sides = {
-        "plain": (plain_step, "TRADES", partial(ResNet18, width=32), batch),
-        "fast": (fast_step, batch, 32, 10, 32),
+        "plain": (plain_step, method, partial(ResNet18, width=32), batch),
+        "fast": (fast_step, METHODS[method](), batch, 32),
     }
     grown = {}
     for name, (build, *arguments) in sides.items():
@@ -96,12 +103,12 @@ def memory(batch: int, threads: int) -> dict[str, Any]:
             for _ in range(4):
                 worker.seconds()
             grown[name] = worker.grown()
-    return {"batch": batch, "width": 32, "bytes": grown, "ratio": grown["fast"] / grown["plain"]}
+    return {"method": method, "batch": batch, "width": 32, "bytes": grown, "ratio": grown["fast"] / grown["plain"]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--grown", nargs="+", choices=GROWN, default=list(GROWN))
+    parser.add_argument("--grown", nargs="*", choices=GROWN, default=list(GROWN))
     parser.add_argument("--memory", nargs="*", type=int, default=[32, 128], help="batch sizes")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repetitions", type=int, default=5)
@@ -111,9 +118,9 @@ def main() -> None:
         Figure(f"scaling/{row['grown']}", row["exponent"], 1.1 * ORDERS[row["grown"]], at_most=True, unit="")
         for row in rows
     ]
-    for batch in given.memory:
-        rows.append(memory(batch, given.threads))
-        figures.append(Figure(f"scaling/memory/batch{batch}", rows[-1]["ratio"], 1.0, at_most=True))
+    for method, batch in product(METHODS, given.memory):
+        rows.append(memory(method, batch, given.threads))
+        figures.append(Figure(f"scaling/memory/{method}/batch{batch}", rows[-1]["ratio"], 1.0, at_most=True))
     finish("scaling.py", vars(given), rows, figures)
 
 

@@ -53,7 +53,9 @@ class Plain:
         self.features: list[Tensor] = []
         for name in layers:
             self.model.get_submodule(name).register_forward_hook(self._keep)
-        widths = [features.shape[1] for features in self._pass(images, adversarial=False)[1]]
+        with torch.no_grad():  # and nothing is kept of the pass, for what memory a step takes
+            widths = [features.shape[1] for features in self._pass(images, adversarial=False)[1]]
+        self.features = []
         self.predictors = nn.ModuleList(map(Predictor, widths)).to(images)
         parameters = [*self.model.parameters(), *self.predictors.parameters()]
         self.optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=5e-4)
