@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         with_facts,
     )
     from toughen.models.by_name import network_named
+    from toughen.models.mean_sparsity import MeanSparse, mean_sparse, set_threshold
     from toughen.models.preact_resnet import PreActResNet18
     from toughen.models.resnet import ResNet18
     from toughen.models.robustbench_network import RobustBench
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Classifier",
+    "MeanSparse",
     "Normalize",
     "PreActResNet18",
     "ResNet18",
@@ -43,8 +45,10 @@ __all__ = [
     "forward_flops",
     "load_weights",
     "looks_like_probabilities",
+    "mean_sparse",
     "merge_batch_norms",
     "network_named",
+    "set_threshold",
     "split_batch_norms",
     "with_facts",
 ]
