@@ -25,6 +25,7 @@ WHY = {
     "fgsm-pgk": "setting `attack.mode=train`; with `average=SuccessEMA`, early and late in a run",
     "fgsm-rs": "setting `attack.mode=train`",
     "e-at": "the code's count of changed pixels without what rounding leaves; which norm is drawn is given",
+    "free-at": "code for ImageNet; the first batch twice, then the next",
     "gairat": "in an epoch with weights",
     "gat": "setting `clean_passes=2`; the attack's two kinds of step in turn",
     "grad-align": "code without its half precision",

@@ -23,6 +23,7 @@ class Batch:
         placement: where augmentation put each image, for what is remembered in the coordinates of the images as
             they are stored. None where they are as stored.
         weights: what each image counts in the loss, (N,). None where all count the same.
+        part: its number, from 0, among batches that make one update and are taken several times.
     """
 
     images: Tensor
@@ -31,6 +32,7 @@ class Batch:
     soft: Tensor | None = None
     placement: Placement | None = None
     weights: Tensor | None = None
+    part: int = 0
 
     @property
     def target(self) -> Tensor:
@@ -50,7 +52,7 @@ class Batch:
         soft = None if self.soft is None else self.soft.to(device)
         placement = None if self.placement is None else self.placement.to(device)
         weights = None if self.weights is None else self.weights.to(device)
-        return Batch(self.images.to(device), self.labels.to(device), indices, soft, placement, weights)
+        return Batch(self.images.to(device), self.labels.to(device), indices, soft, placement, weights, self.part)
 
     def check(self, num_classes: int) -> None:
         """Raise unless images and labels fit the contract. Reads values, so it synchronises a GPU: call it once.

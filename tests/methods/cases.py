@@ -31,6 +31,7 @@ from toughen.methods import (
     TRADES,
     VAT,
     ARoW,
+    FreeAT,
     GradAlign,
     Guide,
     Method,
@@ -156,6 +157,8 @@ CASES: dict[str, list[Case]] = {
     "FGSMPGK": [Case(lambda: FGSMPGK(factor=0.6), ("adversarial_ce", "mse"))],
     "FGSMRS": [Case(FGSMRS, ("adversarial_ce",))],
     "GAT": [Case(lambda: GAT(clean_passes=2, noise=0.0), ("ce", "squared_error"), attacks_in_train_mode=True)],
+    # Its first images are clean: what it adds is what earlier steps found.
+    "FreeAT": [Case(FreeAT, ("adversarial_ce",), perturbs=False)],
     "GAIRAT": [
         Case(lambda: GAIRAT(attack=GradientAttack(steps=2)), ("weighted_ce",)),
         Case(lambda: GAIRAT(lam=0.0, begin=1, attack=GradientAttack(steps=3)), ("weighted_ce",)),

@@ -30,6 +30,7 @@ from toughen.methods import (
     SCORE,
     TRADES,
     ARoW,
+    FreeAT,
     GradAlign,
     Method,
     NuAT,
@@ -98,6 +99,7 @@ MAKERS: dict[str, Callable[[dict[str, Any]], Method]] = {
     "n-fgsm": lambda s: NFGSM(k=s["k"], attack=FGSM(step_size=s["attack"]["step_size"], mode="train")),
     "nuat": lambda s: NuAT(lam=s["lam"], clean_passes=2, attack=inner(s, start="clean")),
     "gat": lambda s: GAT(lam=s["lam"], clean_passes=2, attack=inner(s, start="clean")),
+    "free-at": lambda s: FreeAT(s["replays"], step_size=s["step_size"]),
     "grad-align": lambda s: GradAlign(lam=s["lam"], attack=inner(s, start="clean", mode="train")),
     "fgsm-pgi": lambda s: FGSMPGI(**pick(s, "lam", "factor", "momentum"), attack=inner(s, mode="train")),
     "fgsm-pgk": lambda s: FGSMPGK(**pick(s, "lam", "factor", "momentum"), attack=inner(s, mode="train")),
@@ -183,6 +185,8 @@ def differences(name: str, joins: bool = False) -> dict[str, float]:
                 ours, theirs = getattr(method, memory), step[memory]
                 scale = theirs.abs().mean() / ours.abs().mean() if memory == "velocity" else 1.0
                 compare("memory", ours * scale / theirs.abs().max(), theirs / theirs.abs().max())
+        if "carried" in step:
+            compare("memory", method.carried[0], step["carried"])
         if updates.averaged is not None:
             compare_states(updates.averaged.module, f"step{number}.average.")
         if late is not None and average is not None:
@@ -197,7 +201,7 @@ def watch(method: Method, step: dict[str, Tensor], compare: Callable[[str, Tenso
     cls = type(method)
 
     def perturb(model: nn.Module, batch: Batch) -> Perturbed:
-        attack = method.attack
+        attack = getattr(method, "attack", GradientAttack())
         attack.initial = lambda images, threat, generator=None: step["start"]
         if hasattr(method, "noisy"):
             method.noisy = lambda images: step["start"]

@@ -1,7 +1,7 @@
 """The contract between a published idea and the training loop."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -96,8 +96,16 @@ class Method(nn.Module, ABC):
     """How its regulariser weighs the images, where it does and that is one of the published ways."""
     epochs: int | None = None
     """Epochs of the run, for weights that change over it; set by the loop. None: they are as they are given."""
+    replays: int = 1
+    """How often in a row the batches of an update are taken, with an update each time."""
     memories: tuple[str, ...] = ()
-    """Buffers of a row for every training image. The method keeps them equal in all processes; the loop does not."""
+    """Buffers of a row for every image of the training set or of an update.
+
+    The method keeps them equal in all processes; the loop does not.
+    """
+
+    made_late: tuple[str, ...] = ()
+    """Buffers that are None until the first batch shows their size; a checkpoint's are taken as they are."""
 
     def extra_repr(self) -> str:
         """Its settings that are not their defaults."""
@@ -215,6 +223,12 @@ class Method(nn.Module, ABC):
         loss = total(weighted(self.terms(model, batch, perturbed), batch))
         self.after_loss(batch, perturbed)
         return loss
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in self.made_late:
+            saved = state_dict.get(prefix + name)
+            setattr(self, name, None if saved is None else torch.empty_like(saved))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def _as_batch(images: Tensor | Batch, labels: Tensor | None, indices: Tensor | None) -> Batch:

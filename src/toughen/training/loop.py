@@ -25,6 +25,7 @@ from toughen.training.log import Observer, Row
 from toughen.training.pending import PATIENCE
 from toughen.training.position import Position
 from toughen.training.ramps import Growth
+from toughen.training.replays import take
 from toughen.training.saving import Saving
 from toughen.training.settings import Settings
 from toughen.training.setup import surroundings
@@ -54,6 +55,7 @@ class Trainer:
     Attributes:
         at: where the run is.
         saving: what it keeps in its folder.
+        group: batches that are to be taken together with the next ones.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Trainer:
     ) -> None:
         self.model, self.method, self.batches, self.settings = model, method, batches, settings
         self.folder, self.accelerator, self.observer = folder, accelerator, observer
-        self.at = Position()
+        self.at, self.group = Position(), list[Batch]()
         method.epochs = settings.epochs
         self.trace = trace_of(settings.trace, model, method, batches.train, accelerator)
         images, per_epoch = batches.probe.images[:2], len(batches.train)
@@ -165,7 +167,8 @@ class Trainer:
             self.observer.stepped(place)
             if place % settings.log_every == 0 or last:
                 self.watch.check(self.at.sums)
-            self.watch.attack_looked_at(self.at.epoch + 1, place)
+            if not self.group:
+                self.watch.attack_looked_at(self.at.epoch + 1, place)
             if not last:
                 self.watch.check_attack(self.model, place)
             at_update = last or self.at.batch % settings.accumulate == 0
@@ -184,21 +187,31 @@ class Trainer:
         self._end_epoch()
 
     def train_on(self, batch: Batch, last: bool) -> None:
-        """One step: its FLOPs counted if it is the first of its kind, else by compiled code if that is asked for."""
+        """One step: its FLOPs counted if it is the first of its kind, else by compiled code if that is asked for.
+
+        Where the method replays, all batches of an update are taken together, when the last one is there.
+        """
         batch = self.batches.soften(replace(batch, images=self.growth.resized(batch.images, self.at.epoch)))
+        group, self.group = [*self.group, batch], []
+        replays, at_update = self.method.replays, last or (self.at.batch + 1) % self.settings.accumulate == 0
+        if replays > 1 and not at_update:
+            self.group = group
+            return
+        images = sum(map(len, group))
         self.trace.aim(self.place, self.meter.flops.get(self.kind))
         with ExitStack() as stack:
             if not self.meter.knows(self.kind):
-                stack.enter_context(self.meter.counting(self.kind, len(batch)))
+                stack.enter_context(self.meter.counting(self.kind, images))
             else:
                 for passes in () if self.updates.thrift.chosen else self.passes:
                     stack.enter_context(passes.on())
             done = self.at.epoch + (self.at.batch + 1) / len(self.train)
             stack.enter_context(self.growth.ball(self.method, done))
             clean = self.growth.clean(self.at.epoch)
-            terms = self.updates.take(batch, self.at.epoch, self.at.batch, last, clean)
-        self.meter.stepped(self.kind, len(batch))
-        self.at.sums.add(terms, len(batch), self.at.epoch * len(self.train) + self.at.batch + 1)
+            found = take(self.updates, group, replays, epoch=self.at.epoch, end=self.at.batch, last=last, clean=clean)
+        self.meter.stepped(self.kind, images)
+        for each, terms in zip(group, found, strict=True):
+            self.at.sums.add(terms, len(each), self.place + 1)
 
     @property
     def kind(self) -> str:
@@ -254,6 +267,7 @@ class Trainer:
         self.meter.load_state_dict(cost)  # what was in vain was paid for too
         self.watch.load_state_dict(state)
         self.updates.forget_gradients()
+        self.group.clear()
         (self.watch.cure if cured else self.watch.end)(setback, epoch, step, self.place)
         # A run that ends in its first epoch has no network to report yet.
         self.save(best=self.watch.ended and not self.folder.model.exists())
