@@ -57,6 +57,7 @@ from toughen.methods.guide import fresh_copy
 from toughen.methods.helped import Helped
 from toughen.models import SmallCNN, build_model
 from toughen.models.fold import fold
+from toughen.models.linearised import may_linearise
 from toughen.models.mode import buffers_kept
 from toughen.models.split_batchnorm import branch
 
@@ -180,6 +181,7 @@ class Attack:
         replica = fold(self.model, batch.images[:2], torch.bfloat16)
         assert replica is not None
         replica.exact = fold(self.model, batch.images[:2], torch.float32)
+        replica.linearises = may_linearise(replica, batch.images[:2])
         return replica
 
     def _watched(self, maximise: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -8,7 +8,7 @@ from toughen.batch import Batch
 from toughen.methods.inner import inner_maximum
 from toughen.models import SmallCNN
 from toughen.models.fold import fold
-from toughen.models.linearised import linearised, rounds
+from toughen.models.linearised import linearised, may_linearise, rounds
 from toughen.threat import ThreatModel
 
 
@@ -49,6 +49,20 @@ def test_logits_that_do_not_depend_on_the_images_do_not_change() -> None:
     assert torch.equal(linearised(Constant(), images, 1 - images)[1], torch.zeros(2, 2))
 
 
+class Attention(nn.Module):
+    """Through a kernel that torch cannot differentiate forward."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2)[:, None]
+        return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens).flatten(1)
+
+
+def test_networks_that_torch_cannot_differentiate_forward_are_known() -> None:
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert not may_linearise(Attention(), images)
+    assert may_linearise(convolutions().eval().requires_grad_(False), images)
+
+
 def first_step(model: nn.Module, images: Tensor) -> Tensor:
     """Directions of the first step of an ascent on the KL from next to the images."""
     attack, threat = GradientAttack(steps=1, start="normal"), ThreatModel("linf", 8 / 255)
@@ -67,7 +81,7 @@ def test_in_bf16_an_ascent_from_next_to_the_images_begins_as_in_fp32() -> None:
     exact, replica = fold(model, images[:2], torch.float32), fold(model, images[:2], torch.bfloat16)
     expected, rounded = first_step(exact, images), first_step(replica, images)
     assert not rounds(replica)
-    replica.exact = exact
+    replica.exact, replica.linearises = exact, may_linearise(replica, images[:2])
     assert rounds(replica)
     found = first_step(replica, images)
     assert (rounded == expected).float().mean() < 0.75  # what would be rounded away

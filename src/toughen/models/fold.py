@@ -44,6 +44,7 @@ class FoldedReplica(nn.Module):
 
     Attributes:
         exact: the same in fp32, for what a narrower `dtype` rounds away; None where nobody gave one. See `exactly`.
+        linearises: whether `linearised` was tried on it and goes.
 
     Args:
         model: the network that is followed.
@@ -57,7 +58,7 @@ class FoldedReplica(nn.Module):
     def __init__(self, model: nn.Module, dtype: torch.dtype, memory_format: torch.memory_format) -> None:
         super().__init__()
         self.exact: Optional[FoldedReplica] = None  # noqa: UP045 - the class is not there yet
-        self._asked_exactly = False
+        self._asked_exactly, self.linearises = False, False
         with evaluating(model):
             graph = _Tracer().trace(model)
             traced = fx.GraphModule(model, graph)

@@ -33,9 +33,18 @@ def linearised(model: nn.Module, images: Tensor, others: Tensor) -> tuple[Tensor
     return logits.detach(), change.detach(), lambda v: torch.autograd.grad(logits, x, v)[0]
 
 
+def may_linearise(model: nn.Module, images: Tensor) -> bool:
+    """Whether torch can differentiate a network forward, which it cannot through every kind of attention, tried."""
+    try:
+        _, change, pulled_back = linearised(model, images, images.flip(-1))
+        return bool(change.isfinite().all()) and bool(pulled_back(change).isfinite().all())
+    except Exception:
+        return False
+
+
 def rounds(model: nn.Module) -> bool:
-    """Whether a network is a replica that computes in less than fp32, as it stands: neither compiled nor in parts."""
-    return isinstance(model, FoldedReplica) and model.exact is not None and "forward" not in vars(model)
+    """Whether a network is a replica in less than fp32 that `linearised` takes: neither compiled nor asked in parts."""
+    return isinstance(model, FoldedReplica) and model.linearises and "forward" not in vars(model)
 
 
 @contextmanager

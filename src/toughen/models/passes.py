@@ -75,7 +75,7 @@ def joined(model: nn.Module | None) -> Iterator[None]:
             _JOINED.reset(former)
 
 
-def may_join(model: nn.Module, images: Tensor) -> bool:
+def may_join(model: nn.Module, images: Tensor, dtype: torch.dtype = torch.float32) -> bool:
     """Whether joined passes give what separate ones give: logits, gradients and statistics, tried on a few images.
 
     Not where layers draw random numbers, or mix images other than by torch's own BatchNorm.
@@ -83,6 +83,7 @@ def may_join(model: nn.Module, images: Tensor) -> bool:
     Args:
         model: in any mode, on the device; left as it is.
         images: a few, N x C x H x W, at least 4.
+        dtype: that of the passes to come; compared is in the network's own.
     """
     norms = [layer for layer in model.modules() if is_batch_norm(layer)]
     if len(images) < 4 or any(type(layer) not in _PLAIN or "forward" in vars(layer) for layer in norms):
@@ -103,6 +104,8 @@ def may_join(model: nn.Module, images: Tensor) -> bool:
             return [logits.detach(), torch.cat([each.flatten() for each in gradients]), *map(torch.clone, statistics)]
 
     try:
+        with torch.autocast(images.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            found(model)
         pairs = zip(found(None), found(model), strict=True)
         return all(bool((one - other).norm() <= 1e-3 * one.norm()) for one, other in pairs)
     except Exception:  # a network may do with a batch what two together do not allow

@@ -16,6 +16,7 @@ from toughen.methods import Method, Perturbed, Terms, total, weighted
 from toughen.methods.step import Together
 from toughen.models.fold import agrees, fold
 from toughen.models.layout import lay_out
+from toughen.models.linearised import may_linearise
 from toughen.models.passes import joined, may_join
 from toughen.numbers import check_number
 from toughen.training.averaging import frozen_stages
@@ -97,6 +98,8 @@ class Updates:
             self.replica.exact = fold(model, images, torch.float32, self.layout)
             if self.replica.exact is None:
                 self.replica = None
+            else:
+                self.replica.linearises = may_linearise(self.replica, images)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -156,7 +159,7 @@ class Updates:
             images: a few of the training set, on the device.
         """
         joins = self.settings.fast and not self.settings.compile
-        self.joined = self.model if joins and may_join(self.model, images) else None
+        self.joined = self.model if joins and may_join(self.model, images, self.dtype) else None
         if self.replica is not None and not agrees(self.model, self.replica.refresh(), images, self.dtype):
             self.replica = None
             warnings.warn(
