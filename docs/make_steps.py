@@ -25,12 +25,14 @@ WHY = {
     "fgsm-pgk": "setting `attack.mode=train`; with `average=SuccessEMA`, early and late in a run",
     "fgsm-rs": "setting `attack.mode=train`",
     "e-at": "the code's count of changed pixels without what rounding leaves; which norm is drawn is given",
+    "fgsm-uap": "code with g kept as in the paper and without its casts to fp32: setting `attack.mode=train`",
     "free-at": "code for ImageNet; the first batch twice, then the next",
     "gairat": "in an epoch with weights",
     "gat": "setting `clean_passes=2`; the attack's two kinds of step in turn",
     "grad-align": "code without its half precision",
     "ikl-awp": "code for CIFAR-10, with AWP: `awp.decay_moved=true`",
     "ikl-cifar100": "code for CIFAR-100: setting `inner=ikl`",
+    "liet": "setting `attack.mode=train`; random soft labels are given",
     "mart": "no 1e-12 inside the logarithms, no 1e-7 in the weight",
     "n-fgsm": "setting `attack.mode=train`",
     "nuat": "setting `clean_passes=2`; the attack's two kinds of step in turn",
@@ -63,6 +65,8 @@ What the files do not show:
   `PreActResNet18(final_norm=False, pooled=2)`; most authors do not normalise inputs: `--normalize false`.
 - LTD's training code is not public: its formula is held by plain loops, its settings by nothing.
 - RegMix' code (lusti-Yu/Regmix on GitHub) could not be compared.
+- Not here: FGSM-UAP's form with 50 perturbations picked by features (its code trains the picker by Adam), and NuAT's
+  two-step and hybrid forms.
 - VAT, ALP, PGD-AT, ARR and Standard have no file: they are held by values of single terms in their own tests.
 """
 

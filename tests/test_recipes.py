@@ -44,7 +44,7 @@ STANDING = {
     "starts attacks inside [0, 1]": lambda s: getattr(getattr(s["method"], "attack", None), "start", "") == "normal",
     "counts clean images once": lambda s: isinstance(s["method"], TRADES) and s["method"].clean_passes == 1,
     "remembers perturbations in fp16": lambda s: (
-        "velocity" in s["method"].memories and getattr(s["method"], "prior", True)
+        "perturbation" in s["method"].memories and getattr(s["method"], "prior", True)
     ),
     "keeps the clean batch free": lambda s: not getattr(s["method"], "noise_in_place", True),
 }

@@ -18,11 +18,13 @@ from toughen.methods import (
     FGSMPGI,
     FGSMPGK,
     FGSMRS,
+    FGSMUAP,
     GAIRAT,
     GAT,
     HAT,
     IKL,
     LBGAT,
+    LIET,
     LTD,
     MART,
     NFGSM,
@@ -157,6 +159,7 @@ CASES: dict[str, list[Case]] = {
     "FGSMPGK": [Case(lambda: FGSMPGK(factor=0.6), ("adversarial_ce", "mse"))],
     "FGSMRS": [Case(FGSMRS, ("adversarial_ce",))],
     "GAT": [Case(lambda: GAT(clean_passes=2, noise=0.0), ("ce", "squared_error"), attacks_in_train_mode=True)],
+    "FGSMUAP": [Case(FGSMUAP, ("adversarial_ce", "mse"))],
     # Its first images are clean: what it adds is what earlier steps found.
     "FreeAT": [Case(FreeAT, ("adversarial_ce",), perturbs=False)],
     "GAIRAT": [
@@ -190,6 +193,7 @@ CASES: dict[str, list[Case]] = {
         Case(lambda: LTDWithAnyHelper(attack=GradientAttack(steps=2, start="normal")), ("natural", "robust_kl")),
         Case(lambda: LTDWithAnyHelper(temperature=0.5, attack=GradientAttack(steps=2)), ("natural", "robust_kl")),
     ],
+    "LIET": [Case(lambda: LIET(smoothing=0.4), ("adversarial_ce", "jensen_shannon"))],
     "MART": [Case(lambda: MART(attack=PGD(steps=2, start="normal")), ("boosted_ce", "regularizer"))],
     "NFGSM": [
         Case(NFGSM, ("adversarial_ce",), reach=3.0),

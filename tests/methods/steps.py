@@ -20,11 +20,13 @@ from toughen.methods import (
     FGSMPGI,
     FGSMPGK,
     FGSMRS,
+    FGSMUAP,
     GAIRAT,
     GAT,
     HAT,
     IKL,
     LBGAT,
+    LIET,
     MART,
     NFGSM,
     SCORE,
@@ -99,6 +101,10 @@ MAKERS: dict[str, Callable[[dict[str, Any]], Method]] = {
     "n-fgsm": lambda s: NFGSM(k=s["k"], attack=FGSM(step_size=s["attack"]["step_size"], mode="train")),
     "nuat": lambda s: NuAT(lam=s["lam"], clean_passes=2, attack=inner(s, start="clean")),
     "gat": lambda s: GAT(lam=s["lam"], clean_passes=2, attack=inner(s, start="clean")),
+    "liet": lambda s: LIET(**pick(s, "lam", "smoothing", "every"), attack=inner(s, start="clean", mode="train")),
+    "fgsm-uap": lambda s: FGSMUAP(
+        **pick(s, "lam", "momentum", "reach", "shared"), attack=inner(s, start="clean", mode="train")
+    ),
     "free-at": lambda s: FreeAT(s["replays"], step_size=s["step_size"]),
     "grad-align": lambda s: GradAlign(lam=s["lam"], attack=inner(s, start="clean", mode="train")),
     "fgsm-pgi": lambda s: FGSMPGI(**pick(s, "lam", "factor", "momentum"), attack=inner(s, mode="train")),
@@ -142,7 +148,7 @@ def differences(name: str, joins: bool = False) -> dict[str, float]:
     model.load_state_dict({key: initial[key] for key in model.state_dict()})
     method.double()
     for key, value in part(initial, "method.").items():
-        getattr(method, key).copy_(value)
+        setattr(method, key, value.clone())
     if isinstance(method, ARAT):
         method.a.fill_(settings["a"])  # the buffer was made in fp32
     sgd = {key: settings["sgd"][key] for key in ("lr", "momentum", "weight_decay", "nesterov")}
@@ -185,8 +191,6 @@ def differences(name: str, joins: bool = False) -> dict[str, float]:
                 ours, theirs = getattr(method, memory), step[memory]
                 scale = theirs.abs().mean() / ours.abs().mean() if memory == "velocity" else 1.0
                 compare("memory", ours * scale / theirs.abs().max(), theirs / theirs.abs().max())
-        if "carried" in step:
-            compare("memory", method.carried[0], step["carried"])
         if updates.averaged is not None:
             compare_states(updates.averaged.module, f"step{number}.average.")
         if late is not None and average is not None:
@@ -207,6 +211,9 @@ def watch(method: Method, step: dict[str, Tensor], compare: Callable[[str, Tenso
             method.noisy = lambda images: step["start"]
         if isinstance(method, EAT):
             method.draw = lambda: int(step["norm"])
+        if isinstance(method, LIET):  # of the grey images where they are due, for the attack, and for the loss
+            drawn = iter(part(step, "drawn.").values())
+            method.softened = lambda target, classes: next(drawn)
         if isinstance(method, NFGSM):
             attack.initial = lambda images, threat, generator=None: images
         perturbed = cls.perturb(method, model, batch)

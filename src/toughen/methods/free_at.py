@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from toughen.batch import Batch
 from toughen.losses import cross_entropy
 from toughen.methods.method import Method, Perturbed, Term, Terms
-from toughen.methods.prior import of_all_processes
+from toughen.methods.prior import of_all_processes, several_processes
 from toughen.numbers import Number, as_float, check_number
 
 
@@ -60,7 +60,7 @@ class FreeAT(Method):
         """The images with what is carried, without a pass through the network."""
         self._ascend()
         images = batch.images
-        rank, processes = (dist.get_rank(), dist.get_world_size()) if _several() else (0, 1)
+        rank, processes = (dist.get_rank(), dist.get_world_size()) if several_processes() else (0, 1)
         carried = self._made(images, batch.part + 1, processes * len(images))
         places = rank + processes * torch.arange(len(images), device=images.device)
         self._rows, self._passed = (batch.part, places), []
@@ -98,7 +98,3 @@ class FreeAT(Method):
         more = [max(0, wanted - there) for wanted, there in zip((parts, places), kept.shape, strict=False)]
         self.carried = F.pad(kept, (0, 0, 0, 0, 0, 0, 0, more[1], 0, more[0])) if any(more) else kept
         return self.carried
-
-
-def _several() -> bool:
-    return dist.is_available() and dist.is_initialized()

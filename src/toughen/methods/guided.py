@@ -11,6 +11,7 @@ from toughen.contracts import of_kind
 from toughen.errors import InputError
 from toughen.losses import cross_entropy
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.models.passes import passes
 from toughen.numbers import check_number
 from toughen.threat import ThreatModel, empty_contiguous_like
 
@@ -92,7 +93,7 @@ class Guided(Method, ABC):
 
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """Cross-entropy of the clean images and the distance of the adversarial output from theirs."""
-        adversarial, clean = model(perturbed.images), model(batch.images)  # the published order
+        adversarial, clean = passes(model, perturbed.images, batch.images)  # the published order
         return {
             "ce": Term(cross_entropy(clean, batch.target)),
             self.term: Term(self.distance(clean, adversarial), self.weight),

@@ -25,6 +25,7 @@ class Perturbed(NamedTuple):
         initial: the images that the attack started from, for methods that compare the two.
         gradient: the attack's first one, at `initial`, for methods that use it once the loss is known.
         held: in how many of the attack's steps each image was still right, (N,), for methods that weigh by it.
+        target: labels as the method drew them for the loss, for methods that soften them at random.
         noisy: random images of the threat model, for methods that look at the network there too.
     """
 
@@ -33,6 +34,7 @@ class Perturbed(NamedTuple):
     gradient: Tensor | None = None
     held: Tensor | None = None
     noisy: Tensor | None = None
+    target: Tensor | None = None
 
 
 class Term(NamedTuple):

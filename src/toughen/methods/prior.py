@@ -157,9 +157,14 @@ class PriorGuided(Method, ABC):
         return self.perturbation, self.velocity, self.known, batch.indices
 
 
+def several_processes() -> bool:
+    """Whether this process is one of a group."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def of_all_processes(rows: Tensor) -> Tensor:
     """The rows of every process, in the order of their ranks; each has as many. With one process, its own."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not several_processes():
         return rows
     parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, rows.contiguous())
@@ -176,7 +181,7 @@ def failure_rate(final: Tensor, initial: Tensor, labels: Tensor, before: Tensor)
     tensor(0.5000)
     """
     right = torch.stack([(logits.argmax(1) == labels).sum() for logits in (final, initial)]).to(before.dtype)
-    if dist.is_available() and dist.is_initialized():
+    if several_processes():
         dist.all_reduce(right)
     return torch.where(right[1] > 0, right[0] / right[1].clamp_min(1), before).clamp_max(1)
 

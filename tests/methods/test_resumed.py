@@ -1,0 +1,56 @@
+"""Runs of methods that keep something from step to step: stopped in the middle of an epoch and resumed, bit by bit."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from toughen import train
+from toughen.methods import FGSMUAP, GAT, LIET, GradAlign, Method, NuAT
+from toughen.models import SmallCNN
+from toughen.training import Interrupted, Silent
+
+RUN = {
+    "epochs": 2,
+    "budget": "none",
+    "trackers": [],
+    "device": "cpu",
+    "train_images": 96,
+    "val_images": 20,
+    "model": SmallCNN,
+    "batch_size": 16,
+    "accumulate": 2,
+}
+
+
+class StopAt(Silent):
+    """Asks the process to stop after a step, as Ctrl-C does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def stepped(self, step: int) -> None:
+        if step == self.step:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def checkpoint(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / "checkpoints" / "last" / "tensors.safetensors")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    "method", [NuAT(), GAT(), GradAlign(), FGSMUAP(), LIET(every=3)], ids=lambda m: type(m).__name__
+)
+def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, method: Method) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(**RUN, method=method, out=str(whole))
+    with pytest.raises(Interrupted):
+        train(**RUN, method=method, out=str(stopped), observer=StopAt(9))
+    train(resume=str(stopped))
+    one, other = checkpoint(whole), checkpoint(stopped)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
