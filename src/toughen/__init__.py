@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from toughen.commands.predict import predict
     from toughen.commands.push import push
     from toughen.commands.seeds import train_seeds
+    from toughen.commands.study import study
     from toughen.commands.sweep import sweep
     from toughen.commands.train import train
     from toughen.commands.tune_batch import tune_batch
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch", "ThreatModel", "ToughenError", "__version__", "analyze", "attacks", "card", "compare", "data",
-    "evaluate", "evaluation", "export", "harden", "load", "merge", "methods", "models", "predict", "push", "sweep",
-    "train", "train_seeds", "tune_batch",
+    "evaluate", "evaluation", "export", "harden", "load", "merge", "methods", "models", "predict", "push", "study",
+    "sweep", "train", "train_seeds", "tune_batch",
 ]  # fmt: skip
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

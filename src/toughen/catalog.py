@@ -85,10 +85,24 @@ def classes(kind: str) -> dict[str, Entry]:
 @cache
 def recipes() -> dict[str, Entry]:
     """The shipped recipes by name; the summary is the file's first line, a comment."""
+    return {name: each for name, each in _shipped("").items() if not name.endswith(_STUDY)}
+
+
+@cache
+def studies() -> dict[str, Entry]:
+    """The shipped studies, as `recipes`: files called NAME.study.yaml beside them."""
+    return _shipped(_STUDY)
+
+
+_STUDY = ".study"
+
+
+def _shipped(ending: str) -> dict[str, Entry]:
     entries = {}
-    for file in sorted(RECIPES.glob("*.yaml")):
+    for file in sorted(RECIPES.glob(f"*{ending}.yaml")):
         first = file.read_text(encoding="utf-8").partition("\n")[0]
-        entries[file.stem] = Entry(file.stem, first.removeprefix("#").strip(), str(file))
+        name = file.stem.removesuffix(ending)
+        entries[name] = Entry(name, first.removeprefix("#").strip(), str(file))
     return entries
 
 
@@ -170,15 +184,15 @@ def reader_at(path: str) -> dict[str, Any] | None:
 
 
 def find_recipe(name: str) -> Path:
-    """The file that `--config` means: a path, or the name of a shipped recipe, ignoring case and underscores.
+    """The file that `--config` means: a path, or the name of a shipped recipe or study, ignoring case and underscores.
 
     Raises:
-        InputError: neither a file nor a recipe.
+        InputError: neither a file nor one of these.
     """
     file = Path(name)
     if _is_file(file):
         return file
-    known = {folded(entry.name): entry for entry in recipes().values()}
+    known = {folded(entry.name): entry for entry in (*studies().values(), *recipes().values())}
     if folded(name) in known:
         return Path(known[folded(name)].path)
     near = did_you_mean(name, recipes()).rpartition("Known:")[0]

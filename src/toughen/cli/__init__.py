@@ -25,6 +25,7 @@ COMMANDS = (
     "compare",
     "analyze",
     "sweep",
+    "study",
     "export",
     "predict",
     "card",
@@ -97,6 +98,7 @@ def overview() -> str:
         "  toughen evaluate runs/digits-smallcnn-trades --budget quick --overwrite",
         "  toughen compare runs/*",
         "  toughen sweep sweep.yaml",
+        "  toughen study cpu-digits",
         "",
         "`toughen COMMAND --help` explains its options; `toughen list` gives the names.",
     ])  # fmt: skip

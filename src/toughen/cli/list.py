@@ -1,10 +1,10 @@
-"""Name the methods, models, data, analyses and recipes there are.
+"""Name the methods, models, data, analyses, recipes and studies there are.
 
 usage: toughen list [KIND ...]
 
 Kinds: methods, models, data, attacks, optimizers, schedules, averages,
-analyses, recipes; all of them where none is given. Each line says a name and
-what it is. On the command line, names ignore case and underscores.
+analyses, recipes, studies; all of them where none is given. Each line says a
+name and what it is. On the command line, names ignore case and underscores.
 
 examples:
   toughen list
@@ -20,7 +20,8 @@ from toughen import catalog
 from toughen.cli.console import say
 from toughen.errors import InputError, did_you_mean
 
-KINDS = (*catalog.KINDS, "recipes")
+SHIPPED = {"recipes": catalog.recipes, "studies": catalog.studies}
+KINDS = (*catalog.KINDS, *SHIPPED)
 
 
 def run(arguments: list[str]) -> int:
@@ -39,7 +40,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _listed(kind: str) -> str:
-    entries = catalog.recipes() if kind == "recipes" else catalog.classes(kind)
+    entries = SHIPPED[kind]() if kind in SHIPPED else catalog.classes(kind)
     if not entries:
         return f"{kind}\n  none yet"
     return "\n".join([kind, *_columns(entries.values())])

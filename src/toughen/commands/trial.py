@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from toughen.commands.train import train
@@ -13,7 +14,6 @@ from toughen.reading.files import read_json, readable
 from toughen.reports.notebook import usual_observer
 from toughen.run import RunFolder, atomic
 from toughen.search.records import State, TrialRecord
-from toughen.search.space import Values
 from toughen.search.study import OwnTrial
 from toughen.settings.build import build
 from toughen.settings.description import describe
@@ -42,19 +42,19 @@ class Pruned(ToughenError):
     """Ends the training of a trial that falls behind; its run is saved and can be gone on with."""
 
 
-def with_values(settings: Mapping[str, Any], values: Values, place: str) -> dict[str, Any]:
+def with_values(settings: Mapping[str, Any], values: Mapping[str, Any], place: str) -> dict[str, Any]:
     """The settings of a trial: those of all, with its own values in their places.
 
     Args:
         settings: of `train`, as objects.
-        values: by dotted name, such as method.beta.
+        values: plain data by dotted name, such as method.beta.
         place: where they come from, for messages; classes that they name pass the door as those of a file do.
 
     Raises:
         InputError: an unknown setting, or a value that it does not take.
     """
     known, changed = settings_of(train), dict(settings)
-    varied = [Given(tuple(name.split(".")), f"vary: {name}", value, 1, file=place) for name, value in values.items()]
+    varied = [Given(tuple(name.split(".")), f"{place}: {name}", value, 1, file=place) for name, value in values.items()]
     for name, given in by_name(varied).items():
         usual = describe(settings[name])
         before = [] if usual is None else [Given((name,), f"--{name}", usual)]
@@ -115,6 +115,15 @@ def _written(folder: RunFolder, record: TrialRecord) -> TrialRecord:
     with atomic(folder.path / OUTCOME) as path:
         path.write_text(json.dumps(asdict(record), indent=2))
     return record
+
+
+def outcomes(sweep: Path) -> list[TrialRecord]:
+    """How the trials of a sweep in a folder ended, those that have, by their numbers.
+
+    Raises:
+        RunError: a damaged file.
+    """
+    return [_read(RunFolder(file.parent)) for file in sorted(sweep.glob(f"trials/*/{OUTCOME}"))]
 
 
 def _read(folder: RunFolder) -> TrialRecord:

@@ -46,7 +46,7 @@ def paired_tests(runs: Sequence[tuple[RunFolder, Mapping[str, Any]]]) -> list[Pa
     """
     if not runs:
         return []
-    tables = [_robust(folder, recorded) for folder, recorded in runs]
+    tables = [robust_by_image(folder, recorded) for folder, recorded in runs]
     tests = []
     for (folder, _), table in zip(runs[1:], tables[1:], strict=True):
         if table.keys() != tables[0].keys():
@@ -60,8 +60,17 @@ def paired_tests(runs: Sequence[tuple[RunFolder, Mapping[str, Any]]]) -> list[Pa
     return [None, *(replace(test, p_holm=p) for test, p in zip(tests, corrected, strict=True))]
 
 
-def _robust(folder: RunFolder, recorded: Mapping[str, Any]) -> dict[int, bool]:
-    """Whether the model was right without attack and under every attack, by image index."""
+def robust_by_image(folder: RunFolder, recorded: Mapping[str, Any], leaving: Sequence[str] = ()) -> dict[int, bool]:
+    """Whether the model was right without attack and under every attack, by image index.
+
+    Args:
+        folder: of the evaluation.
+        recorded: its robust accuracy, as `result.json` has it.
+        leaving: names of attacks that are left out.
+
+    Raises:
+        RunError: verdicts that cannot be read, or do not give the recorded figure.
+    """
     verdicts = Verdicts.read(folder.verdicts)
     held = verdicts.robust()
     if (int(held.sum()), len(held)) != (recorded["held"], recorded["n"]):
@@ -70,7 +79,8 @@ def _robust(folder: RunFolder, recorded: Mapping[str, Any]) -> dict[int, bool]:
             f"{folder.result.name} says {recorded['held']} of {recorded['n']}; "
             f"evaluate again with `toughen evaluate {folder.path} --overwrite`"
         )
-    return dict(zip(verdicts.table["index"].to_pylist(), held.tolist(), strict=True))
+    left = verdicts.without(leaving).robust() if leaving else held
+    return dict(zip(verdicts.table["index"].to_pylist(), left.tolist(), strict=True))
 
 
 def _test(this: NDArray[np.bool_], best: NDArray[np.bool_]) -> Paired:

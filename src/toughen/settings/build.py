@@ -120,6 +120,8 @@ def _read(setting: Setting, given: list[Given], depth: int) -> Any:
     """A value of the setting's type. Of what a file says, nothing but plain data goes past the door."""
     words, hint = expected(setting.hint), setting.hint
     kinds = [get_origin(kind) or kind for kind in setting.kinds]
+    if Mapping in kinds:  # stays plain: whoever takes it builds what it describes, through the door
+        return _plain_mapping(given, depth, words)
     given = [each for each in given if each.layer == given[-1].layer]
     place, value, is_text = given[0].outer(depth), given[0].value, given[0].is_text
     for each in (each for each in given if len(each.path) > depth):
@@ -141,6 +143,24 @@ def _read(setting: Setting, given: list[Given], depth: int) -> Any:
         raise InputError(f"{place}: expected {words}, got {value!r}")
     value = read_value(plain, value, is_text, place, setting.optional)
     return _rebuilt(value, replace(described, path=given[0].path[:depth], place=place))
+
+
+def _plain_mapping(given: list[Given], depth: int, words: str) -> dict[str, Any]:
+    """What files and options say together; an option goes over what a file says in the same place."""
+    found: dict[str, Any] = {}
+    for each in given:
+        value = each.read()
+        if len(each.path) == depth and not isinstance(value, dict):
+            raise InputError(f"{each.place}: expected {words}, got {'nothing' if value is BARE else repr(value)}")
+        for name in reversed(each.path[depth:]):
+            value = {name: value}
+        found = _over(found, value)
+    return found
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {name: each for name, each in below.items() if isinstance(each, dict) and isinstance(above.get(name), dict)}
+    return {**below, **above, **{name: _over(each, above[name]) for name, each in both.items()}}
 
 
 def _is_class(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from enum import Enum
 from functools import cache
@@ -18,7 +18,8 @@ REQUIRED = inspect.Parameter.empty
 LISTS = (list, tuple, Sequence)
 WORDS: dict[Any, tuple[str, str]] = {
     int: ("INT", "an int"), float: ("FLOAT", "a float"), bool: ("{true,false}", "true or false"), str: ("TEXT", "text"),
-    **dict.fromkeys(LISTS, ("A,B", "a list such as [a, b]")), dict: ("{A: 1}", "settings such as {width: 32}"),
+    **dict.fromkeys(LISTS, ("A,B", "a list such as [a, b]")),
+    **dict.fromkeys((dict, Mapping), ("{A: 1}", "settings such as {width: 32}")),
     NoneType: ("null", "null"), Any: ("VALUE", "any value"),
 }  # fmt: skip
 """What a type is called in help texts and in messages."""

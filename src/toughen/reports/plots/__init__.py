@@ -3,6 +3,7 @@
 from toughen.reports.plots.attacks import attack_plot
 from toughen.reports.plots.calibration import reliability_plot
 from toughen.reports.plots.classes import class_plot
+from toughen.reports.plots.cost import cost_plot
 from toughen.reports.plots.curve import curve_plot
 from toughen.reports.plots.importance import importance_plot
 from toughen.reports.plots.lines import legend, line_plot
@@ -14,6 +15,7 @@ __all__ = [
     "attack_plot",
     "class_plot",
     "clean_robust_plot",
+    "cost_plot",
     "curve_plot",
     "importance_plot",
     "legend",

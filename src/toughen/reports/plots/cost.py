@@ -1,0 +1,38 @@
+"""Robust accuracy against the cost of training."""
+
+from collections.abc import Collection, Sequence
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from toughen.reports.svg import ATTACKED, CLEAN, PAPER, draw
+
+
+def cost_plot(points: Sequence[tuple[float, float]], ahead: Collection[int], unit: str, name: str) -> Markup:
+    """Robust accuracy against cost, a numbered point a row; those that no other one beats are joined by a line.
+
+    Args:
+        points: cost, above 0, and robust accuracy of each row, in the order of their rank.
+        ahead: the places of those on the front.
+        unit: of the cost.
+        name: unique in the page.
+    """
+    label = f"Robust accuracy against cost ({unit}): " + "; ".join(
+        f"{rank}. {100 * robust:.1f} % at {cost:.3g}" for rank, (cost, robust) in enumerate(points, 1)
+    )
+
+    def paint(axes: Axes) -> None:
+        line = sorted(points[place] for place in ahead)
+        axes.plot(
+            [cost for cost, _ in line], [100 * robust for _, robust in line], color=ATTACKED, linewidth=1, alpha=0.6
+        )
+        for place, (cost, robust) in reversed(list(enumerate(points))):
+            color = ATTACKED if place in ahead else CLEAN
+            axes.plot(cost, 100 * robust, "o", markersize=13, color=color, markeredgecolor=PAPER)
+            axes.annotate(
+                str(place + 1), (cost, 100 * robust), ha="center", va="center_baseline", color=PAPER, weight="bold"
+            )
+        axes.set(xlabel=f"cost of a run, {unit}", ylabel="robust accuracy, %", xscale="log")
+        axes.margins(0.1)
+
+    return draw(name, label, (310, 225), paint)

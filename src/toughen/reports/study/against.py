@@ -1,0 +1,127 @@
+"""The rows of a study against each other: over their seeds, and over the images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toughen.attacks.base import AUDIT, FURTHER
+from toughen.evaluation.records.verdicts import Verdicts
+from toughen.evaluation.statistics.intervals import holm
+from toughen.evaluation.statistics.paired import PairedDifference, paired_over_images
+from toughen.evaluation.statistics.seeds import detectable, welch
+from toughen.reports.pairing import robust_by_image
+from toughen.reports.study.figures import Measured
+
+LEVEL = 0.05
+"""The chance of any false finding among the tests of one kind that is accepted."""
+
+
+@dataclass(frozen=True)
+class Against:
+    """A row against another one.
+
+    Attributes:
+        first: name of the row.
+        second: name of the other.
+        difference: robust accuracy of the first minus that of the second, in the mean of the seeds.
+        p_seeds: Welch's t-test over the seeds, corrected by Holm's method; None with one seed.
+        images: the paired difference over the images of what all rows were attacked by; None where they were
+            evaluated on different images.
+        p_images: its test, corrected by Holm's method.
+    """
+
+    first: str
+    second: str
+    difference: float
+    p_seeds: float | None = None
+    images: PairedDifference | None = None
+    p_images: float | None = None
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The tests of the rows under one budget.
+
+    Attributes:
+        to_best: each other row against the best one, by its name; corrected for so many tests.
+        pairs: all pairs, corrected for all of them.
+        under: names of the attacks of the verdicts that are paired.
+        detectable: the difference to the best that the test over the seeds finds with 80 % power; None with one seed.
+    """
+
+    to_best: dict[str, Against]
+    pairs: tuple[Against, ...]
+    under: tuple[str, ...]
+    detectable: float | None
+
+
+def tests_of(rows: Sequence[Measured], best: Measured) -> Tested:
+    """Test rows that were evaluated under one protocol.
+
+    Args:
+        rows: all of them.
+        best: the one among them that each other one is tested against.
+
+    Raises:
+        RunError: verdicts that cannot be read, or contradict the recorded figures.
+    """
+    held, under = _verdicts(rows)
+    others = [row for row in rows if row.name != best.name]
+    to_best = _corrected([_against(row, best, held) for row in others])
+    pairs = _corrected([_against(a, b, held) for a, b in combinations(rows, 2)])
+    return Tested({each.first: each for each in to_best}, tuple(pairs), under, _detectable(rows, len(others)))
+
+
+def _verdicts(rows: Sequence[Measured]) -> tuple[dict[str, NDArray[np.bool_]], tuple[str, ...]]:
+    """Of each row whether each network held on each image, (S, N), and under which attacks.
+
+    An audit looks at some of the images, other ones in each run, so where a figure is its estimate it is left out of
+    all: the verdicts of the attacks before it compare.
+    """
+    leaving = (AUDIT, *FURTHER) if any(row.estimated for row in rows) else ()
+    tables = {row.name: [robust_by_image(run.folder, run.robust, leaving) for _, run in row.runs] for row in rows}
+    attacks = [name for name in Verdicts.read(rows[0].runs[0][1].folder.verdicts).attacks if name not in leaving]
+    indices = sorted(tables[rows[0].name][0])
+    if any(sorted(table) != indices for each in tables.values() for table in each):
+        return {}, ()
+    held = {name: np.array([[table[index] for index in indices] for table in each]) for name, each in tables.items()}
+    return held, tuple(attacks)
+
+
+def _against(first: Measured, second: Measured, held: dict[str, NDArray[np.bool_]]) -> Against:
+    several = min(len(first.runs), len(second.runs)) > 1
+    images = paired_over_images(held[first.name], held[second.name]) if held else None
+    return Against(
+        first.name,
+        second.name,
+        first.robust.accuracy - second.robust.accuracy,
+        welch(first.robust.values, second.robust.values) if several else None,
+        images,
+        None if images is None else images.p,
+    )
+
+
+def _corrected(tests: Sequence[Against]) -> list[Against]:
+    seeds = _holm([each.p_seeds for each in tests])
+    images = _holm([each.p_images for each in tests])
+    return [replace(each, p_seeds=p, p_images=q) for each, p, q in zip(tests, seeds, images, strict=True)]
+
+
+def _holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Those that are known, corrected for so many."""
+    known = [p for p in p_values if p is not None]
+    corrected = iter(holm(known) if known else [])
+    return [None if p is None else next(corrected) for p in p_values]
+
+
+def _detectable(rows: Sequence[Measured], tests: int) -> float | None:
+    """By the spread that the rows have in common, and the fewest seeds of one."""
+    spreads = [row.robust.seeds for row in rows if row.robust.seeds is not None]
+    if not spreads or len(spreads) < len(rows) or not tests:
+        return None
+    weights = [each.n - 1 for each in spreads]
+    pooled = sum(w * each.std**2 for w, each in zip(weights, spreads, strict=True)) / sum(weights)
+    return detectable(pooled**0.5, min(each.n for each in spreads), tests, LEVEL)

@@ -1,0 +1,167 @@
+"""The figures of a study's rows, from the verdicts and metrics.csv of their runs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from toughen.evaluation.records.evaluations import Evaluations
+from toughen.evaluation.statistics.seeds import Spread, over_seeds
+from toughen.reports.evaluated import Evaluated, read_evaluated
+from toughen.reports.study.record import RowRecord
+from toughen.run import RunFolder
+from toughen.training.log import read_rows
+
+
+@dataclass(frozen=True)
+class OverRuns:
+    """A share over the runs of a row.
+
+    Attributes:
+        values: of each run.
+        images: 95 % interval for other images: the mean of the runs' own. As the mean of figures spreads no wider than
+            they do in the mean, it is not too narrow, whether or not the runs hold on the same images.
+        seeds: over the runs; None of one run.
+    """
+
+    values: tuple[float, ...]
+    images: tuple[float, float]
+    seeds: Spread | None
+
+    @property
+    def accuracy(self) -> float:
+        """The mean."""
+        return mean(self.values)
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What a run of a row takes, the mean of its runs.
+
+    Attributes:
+        flops: of its training; None where it is not recorded.
+        seconds: of its training, without validation.
+        memory: the most that it held, in bytes.
+        evaluation: seconds of its evaluation.
+    """
+
+    flops: float | None
+    seconds: float
+    memory: float | None
+    evaluation: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row's runs under one budget.
+
+    Attributes:
+        name: of the row.
+        runs: those that were evaluated so, each with its seed.
+        clean: accuracy without attack.
+        robust: accuracy under all attacks together.
+        cost: of training and evaluating a run.
+    """
+
+    name: str
+    runs: tuple[tuple[int, Evaluated], ...]
+    clean: OverRuns
+    robust: OverRuns
+    cost: RunCost
+
+    @property
+    def masked(self) -> list[str]:
+        """Reasons not to believe the robust accuracy of one of the runs."""
+        return list(dict.fromkeys(title for _, run in self.runs for title in run.masked))
+
+    @property
+    def estimated(self) -> bool:
+        """Whether one of the figures is an audit's estimate."""
+        return any(run.estimated for _, run in self.runs)
+
+
+def evaluation_of(run: RunFolder, budget: str) -> tuple[RunFolder, dict[str, Any]] | None:
+    """The complete evaluation of a run by a budget, with its result; of several the one that the run leads with."""
+    if not (run.path / "evaluations").is_dir():
+        return None
+    found = (
+        (f, result)
+        for f, result in Evaluations(run).all()
+        if result["budget"] == budget and result.get("complete", True)
+    )
+    return next(found, None)
+
+
+def measured(rows: Sequence[RowRecord], budget: str) -> list[Measured]:
+    """The rows of one data set that have runs evaluated by this budget, in their order.
+
+    Runs that another protocol than that of most was used for are left out.
+
+    Raises:
+        RunError: a damaged file.
+    """
+    found = [
+        (row.name, run.seed, evaluation)
+        for row in rows
+        for run in row.runs
+        if run.begun and (evaluation := evaluation_of(run.folder, budget)) is not None
+    ]
+    runs = read_evaluated([folder for _, _, (folder, _) in found])
+    protocols = [run.protocol for run in runs]
+    of: dict[str, list[tuple[int, Evaluated, dict[str, Any]]]] = {}
+    for (name, seed, (_, result)), run in zip(found, runs, strict=True):
+        if run.protocol == max(protocols, key=protocols.count):
+            of.setdefault(name, []).append((seed, run, result))
+    return [_measured(name, each) for name, each in of.items()]
+
+
+def _measured(name: str, runs: Sequence[tuple[int, Evaluated, dict[str, Any]]]) -> Measured:
+    clean, robust = ([getattr(run, kind) for _, run, _ in runs] for kind in ("clean", "robust"))
+    costs = [_cost(run.folder, result) for _, run, result in runs]
+    known = [each.flops for each in costs if each.flops is not None]
+    memory = [each.memory for each in costs if each.memory is not None]
+    cost = RunCost(
+        mean(known) if len(known) == len(costs) else None,
+        mean(each.seconds for each in costs),
+        max(memory, default=None),
+        mean(each.evaluation for each in costs),
+    )
+    return Measured(name, tuple((seed, run) for seed, run, _ in runs), _average(clean), _average(robust), cost)
+
+
+def _average(figures: Sequence[dict[str, Any]]) -> OverRuns:
+    values = tuple(each["accuracy"] for each in figures)
+    low, high = (mean(each["interval"][end] for each in figures) for end in (0, 1))
+    return OverRuns(values, (low, high), over_seeds(values) if len(values) > 1 else None)
+
+
+def _cost(evaluation: RunFolder, result: dict[str, Any]) -> RunCost:
+    rows = read_rows(evaluation.metrics)
+    flops = rows[-1].get("flops", math.nan) if rows else math.nan
+    memory = [row["peak_memory_bytes"] for row in rows if not math.isnan(row.get("peak_memory_bytes", math.nan))]
+    seconds = math.fsum(row.get("seconds", 0.0) for row in rows)
+    return RunCost(
+        None if math.isnan(flops) else flops,
+        seconds,
+        max(memory, default=None),
+        sum(result.get("seconds", {}).values()),
+    )
+
+
+def ranked(rows: Sequence[Measured]) -> list[Measured]:
+    """The rows by descending robust accuracy, those whose figure is doubted last."""
+    return sorted(rows, key=lambda row: (bool(row.masked), -row.robust.accuracy, -row.clean.accuracy))
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """The places of the points that no other one beats in one value without losing in the other; more is better.
+
+    >>> front([(1, 5), (2, 4), (1, 4), (3, 1)])
+    [0, 1, 3]
+    """
+    return [
+        place
+        for place, (x, y) in enumerate(points)
+        if not any(a >= x and b >= y and (a, b) != (x, y) for a, b in points)
+    ]

@@ -1,0 +1,111 @@
+"""What a report of a study is made from: the rows with the folders of their runs, and what failed."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from toughen.run import RunFolder
+from toughen.search.records import TrialRecord, best_of
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run of a row.
+
+    Attributes:
+        seed: its seed.
+        folder: where it lies, or is to lie.
+        failed: why it failed; empty where it did not.
+        begun: whether evaluations of it may be there.
+    """
+
+    seed: int
+    folder: RunFolder
+    failed: str = ""
+    begun: bool = False
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The values that were tried for a row on held-out images, with another seed than its runs have.
+
+    Attributes:
+        folder: of the sweep.
+        planned: how many combinations there are to be.
+        trials: those that have ended.
+    """
+
+    folder: Path
+    planned: int
+    trials: tuple[TrialRecord, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether all have ended."""
+        return len(self.trials) >= self.planned
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The one that is taken; None before all have ended."""
+        return best_of(self.trials) if self.done else None
+
+
+@dataclass(frozen=True)
+class RowRecord:
+    """A row on one data set.
+
+    Attributes:
+        name: of the row.
+        data: name of the data set.
+        runs: one a seed.
+        chosen: how its settings were chosen; None where they were given.
+        failed: why nothing could be chosen; empty where that did not fail.
+        commands: what trains and evaluates each of its runs anew, and what makes the row within the study.
+    """
+
+    name: str
+    data: str
+    runs: tuple[RunRecord, ...]
+    chosen: Candidates | None = None
+    failed: str = ""
+    commands: dict[str, str] = field(default_factory=dict)
+
+    def state(self, evaluated: int) -> str:
+        """How far it is, in words.
+
+        Args:
+            evaluated: how many of its runs have been.
+
+        >>> RowRecord("TRADES", "digits", (RunRecord(0, RunFolder("a")), RunRecord(1, RunFolder("b")))).state(1)
+        '1 of 2 seeds'
+        """
+        reasons = dict.fromkeys(each.failed for each in self.runs if each.failed)
+        failed = self.failed or "; ".join(reasons)
+        said = f"failed: {failed}" if failed else ""
+        if evaluated == len(self.runs):
+            return said
+        done = f"{evaluated} of {len(self.runs)} seeds" if evaluated else "" if failed else "not run"
+        return "; ".join(filter(None, (done, said)))
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A whole study, read at one moment.
+
+    Attributes:
+        name: of the study.
+        folder: where it lies.
+        rows: of each data set, by its name.
+        budget: of the first evaluation.
+        confirm: budget of the second one, of the best rows; None without one.
+        unequal: whether rows may have been chosen from different numbers of candidates.
+        about: facts of the study for the JSON: seeds, versions.
+    """
+
+    name: str
+    folder: Path
+    rows: dict[str, tuple[RowRecord, ...]]
+    budget: str
+    confirm: str | None
+    unequal: bool = False
+    about: dict[str, Any] = field(default_factory=dict)
