@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 HERE := $(subst /,_,$(CURDIR))
 JOBS ?= 2
 
-.PHONY: train test lint types unit nightly bench bench-quick docs clean
+.PHONY: train test lint types unit nightly study bench bench-quick docs clean
 
 train: $(VENV)/.user$(HERE)
 	$(BIN)/toughen train
@@ -29,6 +29,18 @@ unit: $(VENV)/.test$(HERE)
 nightly: $(VENV)/.test$(HERE)
 	$(PYTEST) -m nightly --durations 20
 
+# The tables of docs/results.md from nothing, about three and a half hours on two cores, which two workers share; what a
+# stopped one left is gone on with. CIFAR10 is a folder with CIFAR-10 as train-*.parquet and test-*.parquet.
+CIFAR10 ?= cifar10
+WORKERS ?= 1 2
+STUDIES := cpu-digits cpu-fashion "cpu-cifar10 --data.cifar10.data.path $(CIFAR10)"
+
+study: $(VENV)/.study$(HERE)
+	for study in $(STUDIES); do \
+	  for worker in $(WORKERS); do OMP_NUM_THREADS=1 $(BIN)/toughen study $$study & workers="$$workers $$!"; done; \
+	  for worker in $$workers; do wait $$worker || exit 1; done; workers=; \
+	done
+
 # Figures of speed, one line each in the end: all (hours), or figure 1 in small (some minutes on two cores).
 bench: $(VENV)/.user$(HERE)
 	$(BIN)/python benchmarks/run.py
@@ -47,6 +59,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.user$(HERE): $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.study$(HERE): $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[sweep]"
 	touch $@
 
 $(VENV)/.test$(HERE): $(VENV)/bin/python pyproject.toml

@@ -175,7 +175,7 @@ def _row(name: str, described: Any, rows: Mapping[str, Any]) -> Row:
             raise InputError(f"rows.{name}.needs: {of} needs another row itself; expected one that needs none")
     if choose:
         read_space(choose)  # lists of different numbers and names
-    values = {key: value for key, value in described.items() if key not in _OWN}
+    values = _flat({key: value for key, value in described.items() if key not in _OWN})
     if "method" not in values:
         raise InputError(f"rows.{name}: expected a method, such as {{method: TRADES, method.beta: 6}}, got none")
     return Row(name, values, choose, needs)
@@ -184,9 +184,29 @@ def _row(name: str, described: Any, rows: Mapping[str, Any]) -> Row:
 def _data(name: str, described: Any) -> dict[str, Any]:
     described = {"data": described} if isinstance(described, str) else described
     _part(described, f"data.{name}", dict[str, Any], _NOT_HERE)
-    if "data" not in described:
+    values = _flat(described)
+    if "data" not in values:
         raise InputError(f"data.{name}: expected its source, such as {{data: digits, epochs: 10}}, got none")
-    return dict(described)
+    return values
+
+
+def _flat(described: Mapping[str, Any], outer: str = "") -> dict[str, Any]:
+    """Settings within settings by dotted names, so that of two ways to say the same the later one counts.
+
+    >>> _flat({"model": {"class_path": "small_cnn", "init_args": {"width": 4}}, "threat": {"eps": 0.1}})
+    {'model': 'small_cnn', 'model.width': 4, 'threat.eps': 0.1}
+    """
+    found: dict[str, Any] = {}
+    for key, value in described.items():
+        name = f"{outer}{key}"
+        if isinstance(value, Mapping) and "class_path" in value:
+            found[name] = value["class_path"]
+            found |= _flat(value.get("init_args") or {}, f"{name}.")
+        elif isinstance(value, Mapping):
+            found |= _flat(value, f"{name}.")
+        else:
+            found[name] = value
+    return found
 
 
 def _part(described: Any, place: str, kind: Any, refused: Mapping[str, str]) -> dict[str, Any]:

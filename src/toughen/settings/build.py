@@ -152,9 +152,9 @@ def _plain_mapping(given: list[Given], depth: int, words: str) -> dict[str, Any]
         value = each.read()
         if len(each.path) == depth and not isinstance(value, dict):
             raise InputError(f"{each.place}: expected {words}, got {'nothing' if value is BARE else repr(value)}")
-        for name in reversed(each.path[depth:]):
-            value = {name: value}
-        found = _over(found, value)
+        first, *rest = each.path[depth:] or ("",)
+        value = {".".join(rest): value} if rest else value
+        found = _over(found, {first: value} if first else value)
     return found
 
 
