@@ -15,7 +15,7 @@ from torch import nn
 
 from toughen import attacks, data, evaluation, methods, models, training
 from toughen.batch import Batch
-from toughen.catalog import KINDS, RECIPES, classes, find, find_recipe, kind_of, recipes
+from toughen.catalog import KINDS, RECIPES, classes, find, find_recipe, kind_of, recipes, studies
 from toughen.errors import InputError
 from toughen.evaluation import analyses
 from toughen.settings.description import path_of
@@ -152,7 +152,8 @@ def test_a_name_like_no_other_lists_all() -> None:
 
 
 def test_every_recipe_is_found_and_says_what_it_is() -> None:
-    assert recipes().keys() == {file.stem for file in RECIPES.iterdir() if file.suffix == ".yaml"}
+    shipped = {f"{name}.study" for name in studies()} | recipes().keys()
+    assert shipped == {file.stem for file in RECIPES.iterdir() if file.suffix == ".yaml"} and studies()
     for name, entry in recipes().items():
         assert entry.name == name
         assert entry.summary
