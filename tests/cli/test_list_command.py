@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from toughen import catalog
-from toughen.cli.list import KINDS
+from toughen.cli.list import KINDS, SHIPPED
 
 Toughen = Callable[..., Any]
 
@@ -18,7 +18,7 @@ def test_everything_has_a_line(toughen: Toughen) -> None:
     lines = answer.out.splitlines()
     for kind in KINDS:
         assert kind in lines
-        entries = catalog.recipes() if kind == "recipes" else catalog.classes(kind)
+        entries = SHIPPED[kind]() if kind in SHIPPED else catalog.classes(kind)
         for entry in entries.values():
             assert any(line.split(maxsplit=1) == [entry.name, entry.summary] for line in lines), entry.name
 
