@@ -1,4 +1,4 @@
-"""Train and evaluate methods on several data sets with several seeds, and say which is better."""
+"""Compare methods on several data sets with several seeds, on one page."""
 
 import shlex
 from pathlib import Path

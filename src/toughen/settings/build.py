@@ -120,7 +120,7 @@ def _read(setting: Setting, given: list[Given], depth: int) -> Any:
     """A value of the setting's type. Of what a file says, nothing but plain data goes past the door."""
     words, hint = expected(setting.hint), setting.hint
     kinds = [get_origin(kind) or kind for kind in setting.kinds]
-    if Mapping in kinds:  # stays plain: whoever takes it builds what it describes, through the door
+    if kinds == [Mapping]:  # stays plain: whoever takes it builds what it describes, through the door
         return _plain_mapping(given, depth, words)
     given = [each for each in given if each.layer == given[-1].layer]
     place, value, is_text = given[0].outer(depth), given[0].value, given[0].is_text
