@@ -1,4 +1,4 @@
-"""Compare methods on several data sets with several seeds, on one page."""
+"""Compare methods over data sets and seeds, on one page."""
 
 import shlex
 from pathlib import Path
