@@ -1,4 +1,4 @@
-"""Name the methods, models, data, analyses, recipes and studies there are.
+"""Name the methods, models, data, analyses, recipes and studies.
 
 usage: toughen list [KIND ...]
 
