@@ -84,6 +84,17 @@ def test_a_part_of_an_update_has_its_own_and_larger_batches_find_room() -> None:
     assert resumed.carried is None
 
 
+def test_passes_on_clean_images_are_not_kept() -> None:
+    """In an epoch without an attack nothing is carried, and no batch is held on to."""
+    method, model, batch = FreeAT().under(ThreatModel("linf", EPS)), linear(), batches()[0]
+    for _ in range(2):
+        clean = Perturbed(batch.images, batch.images)
+        method.terms(model, batch, clean)["adversarial_ce"].values.sum().backward()
+        method.after_loss(batch, clean)
+    assert not method._passed
+    assert torch.equal(method.perturb(model, batch).images, batch.images)
+
+
 def test_settings_out_of_range() -> None:
     for settings, name in (({"replays": 0}, "replays"), ({"step_size": 0.0}, "step_size")):
         with pytest.raises(InputError, match=rf"method\.{name}: expected"):

@@ -1,6 +1,7 @@
 """GradAlign: the angle between gradients, and what a second derivative has to hold against."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from toughen.batch import Batch
 from toughen.errors import InputError
 from toughen.methods import GradAlign, total
 from toughen.methods.grad_align import misalignment, pixel_gradient
-from toughen.models import SmallCNN
+from toughen.models import ResNet18, SmallCNN
+from toughen.models.sparing import Sparing
 from toughen.threat import ThreatModel
 from toughen.training.compile import CompiledPasses
 
@@ -132,6 +134,18 @@ def test_compiled_code_is_left_where_a_second_derivative_is_taken() -> None:
     with passes.on():
         pixel_gradient(model, batch().images, batch().labels, differentiable=True)
     assert not model._forward_hooks
+
+
+def test_layers_that_are_computed_again_have_a_second_derivative() -> None:
+    found = []
+    for spares in (False, True):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = ResNet18(6, 1, width=2).train()
+        with Sparing(model).on() if spares else nullcontext():
+            GradAlign(lam=1.0).under(ThreatModel("linf", EPS), generator())(model, batch()).backward()
+        found.append(torch.cat([weight.grad.flatten() for weight in model.parameters()]))
+    torch.testing.assert_close(*found)
 
 
 def test_settings_out_of_range() -> None:

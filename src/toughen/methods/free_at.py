@@ -78,7 +78,10 @@ class FreeAT(Method):
 
     def _ascend(self) -> None:
         gradients = [images.grad for images in self._passed if images.grad is not None]
-        if not gradients or self._rows is None or self.carried is None:
+        if not gradients:
+            return
+        self._passed = []
+        if self._rows is None or self.carried is None:  # an epoch on clean images
             return
         part, places = self._rows
         gradient, carried = gradients[-1], self.carried[part, places]
@@ -87,7 +90,6 @@ class FreeAT(Method):
         step = self.threat.radius if self.step_size is None else self.step_size
         moved = self.threat.project(grey + carried + step * self.threat.steepest(gradient, carried), grey) - grey
         self.carried[part, of_all_processes(places)] = of_all_processes(moved)
-        self._passed = []
 
     def _made(self, images: Tensor, parts: int, places: int) -> Tensor:
         """What is carried, with rows for so many places; it begins anew with images of another size."""

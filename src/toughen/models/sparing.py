@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -157,7 +157,22 @@ def _again(run: Callable[..., Any], modules: list[nn.Module], *args: Any, **name
     if not torch.is_grad_enabled() or any(module._forward_hooks or module._forward_pre_hooks for module in modules):
         return run(*args, **named)
     again = _as_now(modules)
-    return checkpoint(_on_copies, run, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), again()), **named)
+    return checkpoint(
+        _on_copies, run, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _Anew(again)), **named
+    )
+
+
+class _Anew:
+    """A context made anew each time that it is entered: second derivatives run layers again more than once."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[None]]) -> None:
+        self.make, self.entered = make, ExitStack()
+
+    def __enter__(self) -> None:
+        self.entered.enter_context(self.make())
+
+    def __exit__(self, *failure: Any) -> None:
+        self.entered.close()
 
 
 def _on_copies(run: Callable[..., Any], *args: Any, **named: Any) -> Any:
