@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from studied import study_record
 from sweeps import sweep_record
 
 from toughen.analysis import Explained, Insight
@@ -29,6 +30,7 @@ from toughen.reports import write_report
 from toughen.reports.analysis_page import write_analysis
 from toughen.reports.comparison import compare_runs
 from toughen.reports.comparison_page import write_comparison
+from toughen.reports.study.page import write_study
 from toughen.reports.sweep_page import write_sweep
 from toughen.run import RunFolder
 from toughen.threat import ThreatModel
@@ -119,7 +121,9 @@ def pages(make_run: MakeRun, make_studies: Callable[..., dict[str, Any]]) -> Pag
     trial = make_run("sweep/trials/007", seed=4)
     write_report(trial)
     sweep = write_sweep(sweep_record(trial.path.parent.parent, trial.name))
-    return {**reports, "comparison": page, "analysis": analysis(full.path.parent / "analysis"), "sweep": sweep}
+    study, _ = write_study(study_record(make_run, "study"))
+    explained = analysis(full.path.parent / "analysis")
+    return {**reports, "comparison": page, "analysis": explained, "sweep": sweep, "study": study}
 
 
 def analysis(folder: Path) -> Path:
@@ -140,8 +144,8 @@ def analysis(folder: Path) -> Path:
     return write_analysis(Explanations(found, in_common(networks), 60, "PGD"), explanations, folder)
 
 
-KINDS = pytest.mark.parametrize("kind", ["full", "one", "many", "evaluated", "comparison", "analysis", "sweep"])
-SECTIONS = {"full": 14, "one": 13, "many": 13, "evaluated": 4, "comparison": 5, "analysis": 9, "sweep": 5}
+SECTIONS = {"full": 14, "one": 13, "many": 13, "evaluated": 4, "comparison": 5, "analysis": 9, "sweep": 5, "study": 3}
+KINDS = pytest.mark.parametrize("kind", list(SECTIONS))
 
 
 @KINDS
@@ -153,9 +157,8 @@ def test_layout(pages: Pages, tmp_path: Path, kind: str, width: int) -> None:
     assert layout["outside"] == []
     assert layout["broken"] == 0
     assert layout["overlapping"] == []
-    assert layout["images"] == {"comparison": 0, "sweep": 0, "analysis": pages[kind].read_text().count("<img ")}.get(
-        kind, 24
-    )
+    own = {"comparison": 0, "sweep": 0, "study": 0, "analysis": pages[kind].read_text().count("<img ")}
+    assert layout["images"] == own.get(kind, 24)
     assert layout["reachable"] == [True] * SECTIONS[kind]
     assert layout["nowhere"] == []
     assert layout["navigation"] < 60
@@ -204,7 +207,7 @@ TEXT = 4.5
 
 
 @pytest.mark.parametrize("scheme", [LIGHT, DARK])
-@pytest.mark.parametrize("kind", ["full", "comparison", "sweep"])
+@pytest.mark.parametrize("kind", ["full", "comparison", "sweep", "study"])
 def test_contrast_in_both_schemes(pages: Pages, tmp_path: Path, kind: str, scheme: str) -> None:
     layout = probe(pages[kind], tmp_path / "profile", 1280, scheme)
     background = luminance(layout["background"])

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from toughen.reports.svg import ATTACKED, CLEAN, PAPER, draw
 
@@ -33,6 +34,9 @@ def cost_plot(points: Sequence[tuple[float, float]], ahead: Collection[int], uni
                 str(place + 1), (cost, 100 * robust), ha="center", va="center_baseline", color=PAPER, weight="bold"
             )
         axes.set(xlabel=f"cost of a run, {unit}", ylabel="robust accuracy, %", xscale="log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0e}" if max(x) >= 1e5 else "{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(0.1)
 
     return draw(name, label, (310, 225), paint)
