@@ -35,7 +35,7 @@ def cost_plot(points: Sequence[tuple[float, float]], ahead: Collection[int], uni
             )
         axes.set(xlabel=f"cost of a run, {unit}", ylabel="robust accuracy, %", xscale="log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0e}" if max(x) >= 1e5 else "{x:g}"))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0e}" if max(points)[0] >= 1e5 else "{x:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(0.1)
 
