@@ -81,7 +81,7 @@ def refused(answer: Any) -> str:
         (
             "list method",
             "list: unknown kind 'method'; did you mean 'methods'? "
-            "Known: analyses, attacks, averages, data, methods, models, optimizers, recipes, schedules",
+            "Known: analyses, attacks, averages, data, methods, models, optimizers, recipes, schedules, studies",
         ),
         # classes
         (

@@ -249,7 +249,7 @@ def test_sections_and_templates_belong_together() -> None:
     places = [section.place for section in sections]
     assert places == sorted(set(places))
     shared = {"base", "style.css", "macros", "report", "comparison", "comparison_seeds", "comparison_transfer"}
-    shared |= {"analysis", "card.md", "sweep"}
+    shared |= {"analysis", "card.md", "study", "sweep"}
     templates = {name.removesuffix(".j2").removesuffix(".html") for name in environment().list_templates()}
     assert templates - shared == {section.name for section in sections}
 

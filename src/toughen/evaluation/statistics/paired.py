@@ -43,7 +43,7 @@ def paired_over_images(first: ArrayLike, second: ArrayLike, confidence: float = 
         InputError: other shapes.
 
     >>> found = paired_over_images([[1, 1, 1, 1, 1, 0, 1]], [[0, 0, 0, 0, 0, 0, 1]])
-    >>> round(found.difference, 4), found.p
+    >>> round(found.difference, 4), round(found.p, 4)
     (0.7143, 0.0625)
     """
     a, b = np.atleast_2d(np.asarray(first, dtype=np.int64)), np.atleast_2d(np.asarray(second, dtype=np.int64))

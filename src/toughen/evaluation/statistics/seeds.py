@@ -89,7 +89,7 @@ def detectable(std: float, n: int, tests: int = 1, alpha: float = 0.05, power: f
         power: the chance to find a difference that is there.
 
     >>> round(detectable(0.01, 5), 4), round(detectable(0.01, 3, tests=10), 4)
-    (0.0202, 0.0624)
+    (0.0202, 0.0576)
     """
     if n < 2 or std <= 0:
         return 0.0 if n >= 2 else 1.0
