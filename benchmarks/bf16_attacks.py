@@ -31,6 +31,7 @@ from toughen.methods import (
     ARAT,
     ARR,
     D2R,
+    DAJAT,
     EAT,
     FGSMPGI,
     FGSMPGK,
@@ -65,7 +66,7 @@ from toughen.models.split_batchnorm import branch
 
 Form = Literal["fp32", "replica", "autocast"]
 FORMS: tuple[Form, ...] = ("replica", "autocast")
-KL = ("TRADES", "HAT", "LBGAT", "LTD", "IKL", "D2R", "ARoW")
+KL = ("TRADES", "HAT", "LBGAT", "LTD", "IKL", "DAJAT", "D2R", "ARoW")
 """Methods whose attack climbs a KL."""
 THREAT = Digits.threat
 SIZE = 320
@@ -97,6 +98,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     "D2R": D2R,
     "D2R, gradient guide": lambda: D2R(gradient="guide"),
     "D2R, gradient mixture": lambda: D2R(gradient="mixture"),
+    "DAJAT": lambda: DAJAT(views=0),
     "EAT": EAT,
     "FGSMPGI": FGSMPGI,
     "FGSMPGK": FGSMPGK,

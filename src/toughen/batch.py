@@ -24,6 +24,7 @@ class Batch:
             they are stored. None where they are as stored.
         weights: what each image counts in the loss, (N,). None where all count the same.
         part: its number, from 0, among batches that make one update and are taken several times.
+        views: further augmented versions of the images, each like `images`, for methods that ask for some.
     """
 
     images: Tensor
@@ -33,6 +34,7 @@ class Batch:
     placement: Placement | None = None
     weights: Tensor | None = None
     part: int = 0
+    views: tuple[Tensor, ...] = ()
 
     @property
     def target(self) -> Tensor:
@@ -52,7 +54,9 @@ class Batch:
         soft = None if self.soft is None else self.soft.to(device)
         placement = None if self.placement is None else self.placement.to(device)
         weights = None if self.weights is None else self.weights.to(device)
-        return Batch(self.images.to(device), self.labels.to(device), indices, soft, placement, weights, self.part)
+        views = tuple(view.to(device) for view in self.views)
+        images, labels = self.images.to(device), self.labels.to(device)
+        return Batch(images, labels, indices, soft, placement, weights, self.part, views)
 
     def check(self, num_classes: int) -> None:
         """Raise unless images and labels fit the contract. Reads values, so it synchronises a GPU: call it once.

@@ -14,6 +14,7 @@ from toughen.methods import (
     ARAT,
     ARR,
     D2R,
+    DAJAT,
     EAT,
     FGSMPGI,
     FGSMPGK,
@@ -83,6 +84,7 @@ class LTDWithAnyHelper(AnyHelper, LTD):
 
 WITH_ANY_HELPER = {"HAT": HATWithAnyHelper, "LTD": LTDWithAnyHelper}
 
+DAJAT_TERMS = ("natural", "robust_kl", "js")
 ARAT_TERMS = ("adversarial_ce", "clean_ce", "invariance")
 
 CASES: dict[str, list[Case]] = {
@@ -149,6 +151,10 @@ CASES: dict[str, list[Case]] = {
             lambda: D2R(collaborative=False, attack=GradientAttack(steps=2, start="normal")),
             ("guide_ce", "logit_mse", "clean", "adversarial"),
         ),
+    ],
+    "DAJAT": [
+        Case(lambda: DAJAT(attack=GradientAttack(steps=2, start="normal")), DAJAT_TERMS),
+        Case(lambda: DAJAT(views=1, split_bn=False, attack=GradientAttack(steps=2)), DAJAT_TERMS),
     ],
     "EAT": [
         Case(lambda: EAT(attack=AdaptivePGD(steps=2)), ("adversarial_ce",)),

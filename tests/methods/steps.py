@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from toughen.batch import Batch
 from toughen.methods import (
     ARAT,
     D2R,
+    DAJAT,
     EAT,
     FGSMPGI,
     FGSMPGK,
@@ -96,6 +98,7 @@ MAKERS: dict[str, Callable[[dict[str, Any]], Method]] = {
         **pick(s, "beta", "clip", "clip_of", "adversarial_first"), attack=inner(s, mode=s["attack"]["mode"])
     ),
     "gairat": lambda s: GAIRAT(**pick(s, "lam", "begin"), attack=inner(s)),
+    "dajat": lambda s: DAJAT(**pick(s, "beta", "views", "js"), attack=inner(s)),
     "e-at": lambda s: EAT([ThreatModel(**each) for each in s["others"]], AdaptivePGD(s["attack"]["steps"])),
     "fgsm-rs": lambda s: FGSMRS(attack=FGSM(step_size=s["attack"]["step_size"], start="uniform", mode="train")),
     "n-fgsm": lambda s: NFGSM(k=s["k"], attack=FGSM(step_size=s["attack"]["step_size"], mode="train")),
@@ -179,7 +182,7 @@ def differences(name: str, joins: bool = False) -> dict[str, float]:
         step = part(reference, f"step{number}.")
         watch(method, step, compare)
         watch_gradients(updates, model, second, step, compare)
-        batch = Batch(step["images"], step["labels"], step.get("indices"))
+        batch = Batch(step["images"], step["labels"], step.get("indices"), views=views_of(step, "images"))
         updates.take(batch, 0, number - 1, last=number == settings["steps"])
         compare_states(model, f"step{number}.after.")
         for key, module in second.items():
@@ -200,13 +203,19 @@ def differences(name: str, joins: bool = False) -> dict[str, float]:
     return dict(found)
 
 
+def views_of(step: dict[str, Tensor], what: str) -> tuple[Tensor, ...]:
+    """Of the further views of a step's images, in order."""
+    return tuple(step[name] for name in sorted(step) if name.startswith("view") and name.endswith(f".{what}"))
+
+
 def watch(method: Method, step: dict[str, Tensor], compare: Callable[[str, Tensor, Tensor], None]) -> None:
     """Give the method the stored start, and compare what its two halves give."""
     cls = type(method)
 
     def perturb(model: nn.Module, batch: Batch) -> Perturbed:
         attack = getattr(method, "attack", GradientAttack())
-        attack.initial = lambda images, threat, generator=None: step["start"]
+        starts = chain([step.get("start"), *views_of(step, "start")], repeat(step.get("start")))
+        attack.initial = lambda images, threat, generator=None: next(starts)
         if hasattr(method, "noisy"):
             method.noisy = lambda images: step["start"]
         if isinstance(method, EAT):
@@ -218,6 +227,8 @@ def watch(method: Method, step: dict[str, Tensor], compare: Callable[[str, Tenso
             attack.initial = lambda images, threat, generator=None: images
         perturbed = cls.perturb(method, model, batch)
         compare("adversarial", perturbed.images, step["adversarial"])
+        for view, theirs in zip(perturbed.views, views_of(step, "adversarial"), strict=True):
+            compare("adversarial", view, theirs)
         if perturbed.initial is not None:
             compare("adversarial", perturbed.initial, step["start"])
         return perturbed._replace(noisy=step.get("noisy"))

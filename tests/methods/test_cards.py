@@ -52,7 +52,8 @@ def test_the_stated_cost_is_counted(name: str) -> None:
     assert stated
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(8, 1, 8, 8, generator=generator)
-    batch = Batch(images, torch.randint(10, (8,), generator=generator), torch.arange(8))
+    labels = torch.randint(10, (8,), generator=generator)
+    batch = Batch(images, labels, torch.arange(8), views=(images.flip(2), images.flip(3)))
     method = kind().under(ThreatModel("linf", 0.1), generator)
     method.allocate_memory(8, (1, 8, 8))
     model = method.prepare(SmallCNN(10, 1, width=8)).train()

@@ -29,7 +29,8 @@ def test_every_method_has_a_case() -> None:
 def batch_of(n: int = 8, classes: int = 10, seed: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(n, 1, 8, 8, generator=generator)
-    return Batch(images, torch.randint(classes, (n,), generator=generator), torch.arange(n))
+    labels = torch.randint(classes, (n,), generator=generator)
+    return Batch(images, labels, torch.arange(n), views=(images.flip(2), images.flip(3)))
 
 
 def bound(case: Case, threat: ThreatModel = THREATS[0], classes: int = 10) -> tuple[Method, nn.Module]:
@@ -71,7 +72,8 @@ def test_a_network_without_batch_norm_is_trained_or_refused_at_once(case: Case) 
     method = case.make().under(THREATS[0], torch.Generator().manual_seed(0))
     method.allocate_memory(8, (1, 8, 8))
     network = with_group_norm(SmallCNN(10, 1, width=8))
-    if isinstance(method, ARAT) and (method.split_bn or method.layers is None):  # its layers are BatchNorms by default
+    # AR-AT's layers are BatchNorms by default.
+    if getattr(method, "split_bn", False) or (isinstance(method, ARAT) and method.layers is None):
         with pytest.raises(InputError, match="has no BatchNorm"):
             method.prepare(network)
         return

@@ -61,6 +61,7 @@ def assemble(
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
         extra=filling,
+        views=method.views,
     )
     validation = list(Loader(images, val_indices, settings["batch_size"], device=device))
     weights = None

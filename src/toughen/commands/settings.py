@@ -159,6 +159,12 @@ def _check_options(settings: dict[str, Any]) -> None:
             f"--label_smoothing {smoothing}: {type(settings['method']).__name__} softens labels itself, and they would "
             f"be softened twice; drop --label_smoothing, or add {off}"
         )
+    for name in ("cutmix", "image_size") if settings["method"].views else ():
+        if settings[name] is not None:
+            raise InputError(
+                f"--{name}: {type(settings['method']).__name__} trains on further views of each image, which stay as "
+                f"they are; leave --{name} out, or set --method.views 0"
+            )
     if awp is not None and awp.start > settings["epochs"]:
         raise InputError(
             f"--awp.start: weights would be moved from epoch {awp.start} on, but the run has {settings['epochs']}; "

@@ -12,6 +12,7 @@ from toughen.data.augment import Augment
 from toughen.data.extra import Filling
 from toughen.data.order import epoch_order
 from toughen.data.source import Decoded, ImageSet, ImageStore, in_unit_range
+from toughen.data.views import auto_augmented
 from toughen.errors import DataError, InputError
 
 
@@ -49,6 +50,7 @@ class Loader:
         rank: which process this is.
         world_size: number of processes.
         extra: images beside `indices` that fill a fraction of every batch.
+        views: further versions of each image, by AutoAugment and `augment`; they need a generator.
 
     Raises:
         InputError: an empty or too small set, indices out of range, a batch size that is not positive or
@@ -72,13 +74,14 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         extra: Filling | None = None,
+        views: int = 0,
     ) -> None:
         if batch_size < 1 or batch_size % world_size:
             raise InputError(
                 f"batch_size: expected a positive multiple of the number of processes ({world_size}), got {batch_size}"
             )
-        if augment is not None and generator is None:
-            raise InputError("generator: expected a torch.Generator on the device, as augment is given, got None")
+        if (augment is not None or views) and generator is None:
+            raise InputError("generator: expected a torch.Generator on the device, for augment or views, got None")
         self.images = images
         self.indices = torch.arange(len(images)) if indices is None else indices.cpu()
         if len(self.indices) and not 0 <= int(self.indices.min()) <= int(self.indices.max()) < len(images):
@@ -97,6 +100,7 @@ class Loader:
         self.rank = rank
         self.world_size = world_size
         self.extra = extra
+        self.views = views
         self._own = batch_size if extra is None else batch_size - extra.of_batch(batch_size)
         self._labels = images.labels.to(self.device)
         self._position = (0, 0)
@@ -175,11 +179,15 @@ class Loader:
 
     def _finish(self, images: Tensor, indices: Tensor) -> Batch:
         placement = None
+        views: tuple[Tensor, ...] = ()
+        if self.views and self.generator is not None:
+            augment, generator = self.augment, self.generator
+            views = tuple(in_unit_range(auto_augmented(images, augment, generator)) for _ in range(self.views))
         if self.augment is not None and self.generator is not None:
             placement = self.augment.draw(len(images), self.generator)
             images = placement.apply(images)
         labels = self._labels.index_select(0, indices)
-        return Batch(in_unit_range(images), labels, indices, placement=placement)
+        return Batch(in_unit_range(images), labels, indices, placement=placement, views=views)
 
 
 def killed_worker(error: RuntimeError) -> str | None:

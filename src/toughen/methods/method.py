@@ -27,6 +27,7 @@ class Perturbed(NamedTuple):
         held: in how many of the attack's steps each image was still right, (N,), for methods that weigh by it.
         target: labels as the method drew them for the loss, for methods that soften them at random.
         noisy: random images of the threat model, for methods that look at the network there too.
+        views: the adversarial images of the batch's further views.
     """
 
     images: Tensor
@@ -35,6 +36,7 @@ class Perturbed(NamedTuple):
     held: Tensor | None = None
     noisy: Tensor | None = None
     target: Tensor | None = None
+    views: tuple[Tensor, ...] = ()
 
 
 class Term(NamedTuple):
@@ -100,6 +102,8 @@ class Method(nn.Module, ABC):
     """Epochs of the run, for weights that change over it; set by the loop. None: they are as they are given."""
     replays: int = 1
     """How often in a row the batches of an update are taken, with an update each time."""
+    views: int = 0
+    """How many further augmented versions of each image it asks for; `Batch.views`."""
     memories: tuple[str, ...] = ()
     """Buffers of a row for every image of the training set or of an update.
 

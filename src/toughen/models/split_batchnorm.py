@@ -168,9 +168,7 @@ def _check(model: nn.Module, layers: list[nn.Module]) -> None:
             f"{kind} is a TorchScript module, whose layers cannot be replaced; split it before torch.jit.script"
         )
     if not layers:
-        raise InputError(
-            f"{kind} has no BatchNorm layer to split; train it without (for ARAT: --method.split_bn false)"
-        )
+        raise InputError(f"{kind} has no BatchNorm layer to split; train it without (--method.split_bn false)")
     for layer in layers:
         if any(is_lazy(tensor) for tensor in (*layer.parameters(), *layer.buffers())):
             raise InputError(
