@@ -4,11 +4,13 @@ So is a copy to the host, and here a random number of another device's generator
 """
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from cases import CASES
 from torch.overrides import TorchFunctionMode
 
@@ -67,7 +69,7 @@ class NoAutocast(contextlib.nullcontext):
 
 
 @pytest.fixture
-def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
+def on_meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Everything on it; what asks for values is left out, such as whether a replica is the same function."""
     monkeypatch.setattr(torch, "Generator", Generator)
     monkeypatch.setattr(torch, "autocast", NoAutocast)
@@ -75,6 +77,8 @@ def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "check_values", lambda _: None)
     monkeypatch.setattr(updates, "agrees", lambda *_: True)
     monkeypatch.setattr(updates, "fold", lambda model, images, dtype, layout: FoldedReplica(model, dtype, layout))
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)  # else the next Accelerator of this process is there too
 
 
 def take_steps(folder: Path, options: dict[str, Any]) -> Trainer:
