@@ -64,6 +64,9 @@ What the files do not show:
 - AR-AT's symmetric and opposite ablations place stop-gradient and predictor otherwise in its code.
 - LBGAT's and D2R's guide is `ResNet18(strides=(1, 1, 2, 2))` in their code, FGSM-PGK's Tiny ImageNet network
   `PreActResNet18(final_norm=False, pooled=2)`; most authors do not normalise inputs: `--normalize false`.
+- OA-AT (Addepalli 2022) is not a method here: its perceptual distance by an average of the network's own weights, and
+  its steps of two kinds in turn, were not brought to agree with its code.
+- MeanSparse changes a trained network; `tests/models/test_mean_sparsity.py` holds its outputs and gradients.
 - LTD's training code is not public: its formula is held by plain loops, its settings by nothing.
 - RegMix' code (lusti-Yu/Regmix on GitHub) could not be compared.
 - Not here: FGSM-UAP's form with 50 perturbations picked by features (its code trains the picker by Adam), and NuAT's

@@ -53,7 +53,7 @@ def test_further_views_move_their_own_statistics_and_the_kept_network_is_that_of
 def test_the_loader_gives_as_many_views_the_same_after_a_resume() -> None:
     images = Digits().load("train")
     generator = torch.Generator().manual_seed(0)
-    loader = Loader(images, torch.arange(64), 16, device="cpu", augment=Augment(1, False), generator=generator, views=2)
+    loader = Loader(images, torch.arange(15), 5, device="cpu", augment=Augment(1, False), generator=generator, views=2)
     state = []
     batches = []
     loader.start(0)
@@ -77,7 +77,7 @@ def test_the_loader_gives_as_many_views_the_same_after_a_resume() -> None:
 
 def test_views_of_colour_images_are_drawn_image_by_image() -> None:
     image = torch.randint(256, (1, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    views = auto_augmented(image.expand(32, -1, -1, -1), None, torch.Generator().manual_seed(0))
+    views = auto_augmented(image.expand(16, -1, -1, -1), None, torch.Generator().manual_seed(0))
     assert views.dtype == torch.uint8
     assert len({tuple(view.flatten().tolist()) for view in views}) > 5
     assert in_unit_range(views).max() <= 1
