@@ -30,6 +30,8 @@ BEGUN = "begun.json"
 """What a study was begun with."""
 _PATIENCE = 2.0
 """Seconds between two looks whether another worker has ended what this one waits for."""
+_BETWEEN_PAGES = 60.0
+"""Seconds at least between two pages that a worker writes on its way; it takes some tenths of a second."""
 
 
 @dataclass(frozen=True)
@@ -187,17 +189,19 @@ class _Worker:
         self._outcomes: list[str] = []
 
     def go_on(self, report: Callable[[], object]) -> None:
-        """Do what is left, or wait while others do, until nothing is; `report` is called after each task.
+        """Do what is left, or wait while others do, until nothing is; `report` is called now and then, after a task.
 
         Raises:
             RunError: the first three tasks of this worker all failed.
             Interrupted: a signal asked the process to stop.
         """
-        waits = False
+        waits, reported = False, time.monotonic()
         while True:
             if self._task():
                 waits = False
-                report()
+                if time.monotonic() - reported > _BETWEEN_PAGES:
+                    report()
+                    reported = time.monotonic()
             elif not self.state.any_left():
                 return
             else:
