@@ -5,11 +5,12 @@
 
 Measures: seconds of a TRADES step of a run of `toughen train` (ResNet-18, fp32), while one of batch, width, attack
 steps and image size is doubled at a time, all sizes in turn within one run; and by how much the process's memory
-grows over a few steps of TRADES, AR-AT and RegMix, ours and the plain recipe's, at two batch sizes. The exponent is
-the slope of log time over log size: 1 where time is in proportion (batch, attack steps), 2 where it is to the square
-(width, image size). An exponent of at most 1.1 times that meets the target; a step has parts that do not grow, so
-smaller ones are usual.
-Writes scaling.json.
+grows over a few steps of TRADES, AR-AT and RegMix, ours and the plain recipe's, at two batch sizes. And seconds of an
+evaluation (`--budget quick` without self-checks, SmallCNN of width 8, random images) while one of images, classes and
+pixels grows. The exponent is the slope of log time over log size: 1 where time is in proportion (batch, attack steps,
+images, pixels), 2 where it is to the square (width, image size); classes count only in the last layer and in tables, so
+a tenth. An exponent of at most 1.1 times that meets the target; there are parts that do not grow, so smaller ones are
+usual. Writes scaling.json and scaling-evaluation.json.
 """
 
 import argparse
@@ -35,13 +36,13 @@ from toughen.threat import ThreatModel
 from worker import Worker
 
 SMALL = {"batch": 16, "width": 16, "attack_steps": 5, "image_size": 32}
-EVALUATED = {"images": 64, "classes": 10, "pixels": 32 * 32}
+EVALUATED = {"images": 32, "classes": 10, "pixels": 32 * 32}
 GROWN = {
     "batch": (16, 32, 64),
     "width": (16, 32, 64),
     "attack_steps": (5, 10, 20),
     "image_size": (32, 64),
-    "images": (64, 128, 256),
+    "images": (32, 64, 128),
     "classes": (10, 100, 1000),
     "pixels": (16 * 16, 32 * 32, 64 * 64),
 }
@@ -63,7 +64,7 @@ def fast_step(stack: ExitStack, method: Method, batch: int, width: int, image_si
 
 
 def evaluation(stack: ExitStack, images: int, classes: int, pixels: int) -> Callable[[], None]:
-    """A whole evaluation in batches of 64."""
+    """A whole evaluation in batches of 32."""
     generator, side = torch.Generator().manual_seed(0), math.isqrt(pixels)
     data = torch.randint(256, (images, 3, side, side), generator=generator, dtype=torch.uint8)
     labels = torch.randint(classes, (images,), generator=generator)
@@ -71,7 +72,7 @@ def evaluation(stack: ExitStack, images: int, classes: int, pixels: int) -> Call
     torch.manual_seed(0)
     network, settings = (
         SmallCNN(classes, width=8),
-        EvaluationSettings("quick", checks=False, batch_size=64, device="cpu"),
+        EvaluationSettings("quick", checks=False, batch_size=32, device="cpu"),
     )
     return lambda: evaluate_model(network, of, ThreatModel("linf", "8/255"), settings) and None
 
@@ -85,7 +86,7 @@ def growth(name: str, threads: int, repetitions: int) -> dict[str, Any]:
             build, small = (trades_step, SMALL) if name in SMALL else (evaluation, EVALUATED)
             side = Worker(build, *{**small, name: size}.values(), threads=threads, clock=clock_for(threads))
             sides[str(size)] = stack.enter_context(side).seconds
-        timings = alternate(sides, repetitions, warmup=2)
+        timings = alternate(sides, repetitions, warmup=2 if name in SMALL else 1)
     first, last = (timings[str(size)].median for size in (sizes[0], sizes[-1]))
     slope = math.log(last / first) / math.log(sizes[-1] / sizes[0])
     return {"grown": name, "seconds": {size: t.data() for size, t in timings.items()}, "exponent": slope}
@@ -113,15 +114,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repetitions", type=int, default=5)
     given = parser.parse_args()
-    rows = [growth(name, given.threads, given.repetitions) for name in given.grown]
-    figures = [
-        Figure(f"scaling/{row['grown']}", row["exponent"], 1.1 * ORDERS[row["grown"]], at_most=True, unit="")
-        for row in rows
-    ]
-    for method, batch in product(METHODS, given.memory):
-        rows.append(memory(method, batch, given.threads))
-        figures.append(Figure(f"scaling/memory/{method}/batch{batch}", rows[-1]["ratio"], 1.0, at_most=True))
-    finish("scaling.py", vars(given), rows, figures)
+    for script, of in (("scaling.py", SMALL), ("scaling-evaluation.py", EVALUATED)):
+        rows = [growth(name, given.threads, given.repetitions) for name in given.grown if name in of]
+        figures = [
+            Figure(f"scaling/{row['grown']}", row["exponent"], 1.1 * ORDERS[row["grown"]], at_most=True, unit="")
+            for row in rows
+        ]
+        for method, batch in product(METHODS, given.memory if of is SMALL else ()):
+            rows.append(memory(method, batch, given.threads))
+            figures.append(Figure(f"scaling/memory/{method}/batch{batch}", rows[-1]["ratio"], 1.0, at_most=True))
+        if rows:
+            finish(script, vars(given), rows, figures)
 
 
 if __name__ == "__main__":

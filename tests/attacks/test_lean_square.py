@@ -2,10 +2,15 @@
 
 import pytest
 import torch
+import zoo
 from pyautoattack.square import SquareAttack
 from torch import Tensor, nn
 
-from toughen.attacks.square import LeanSquare
+from toughen.attacks import PGD
+from toughen.attacks.lean_square import LeanSquare
+from toughen.data import Digits
+from toughen.models.inference import frozen
+from toughen.threat import ThreatModel
 
 
 class Counting(nn.Module):
@@ -77,3 +82,21 @@ def test_images_out_of_reach_are_left_unless_one_is_broken():
             asked[share] = counting.images / 12
     assert asked[0.2] <= 0.15 * 300
     assert asked[1.5] > 0.8 * 300
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("build", [None, zoo.Quantised, zoo.FalseGradient, zoo.RippledLogits, zoo.HalfGradient])
+def test_verdicts_on_what_gradients_have_left_are_the_librarys(robust_network, build):
+    """On a sound network Square adds nothing, on broken defences nearly all; both go on where the library does."""
+    images, labels = Digits().load("test").subset(torch.arange(120))
+    model = robust_network if build is None else build(robust_network)
+    threat = ThreatModel("linf", 0.1)
+    gradients = PGD(50, restarts=2, keep_best=True, loss="margin")
+    with frozen(model, "cpu") as still, torch.no_grad():
+        left = still(gradients(still, images, labels, threat, torch.Generator().manual_seed(0))).argmax(1) == labels
+        images, labels = images[left], labels[left]
+        settings = {"norm": "Linf", "eps": threat.radius, "n_queries": 5000, "p_init": 0.8, "resc_schedule": True}
+        attack = SquareAttack(still, seed=3, device=images.device, **settings)
+        full, lean = (still(each.perturb(images, labels)).argmax(1) == labels for each in (attack, LeanSquare(attack)))
+    assert torch.equal(full, lean)
+    assert len(full) > 30 and int((~full).sum()) in (range(3) if build is None else range(3, len(full)))
