@@ -167,7 +167,8 @@ def main() -> None:
     given = {**vars(arguments), "name": name, "folder": str(folder)}
     row, figures = compare(given, model, data, arguments.threads)
     script = Path(__file__).name if name == "fashion-mnist" else f"{Path(__file__).stem}-{name}.py"
-    finish(script, {**vars(arguments), "cifar10": bool(arguments.cifar10)}, [row], figures)
+    told = {key: value for key, value in vars(arguments).items() if key != "runs"}
+    finish(script, {**told, "cifar10": bool(arguments.cifar10)}, [row], figures)
 
 
 if __name__ == "__main__":
