@@ -48,7 +48,7 @@ def test_what_lies_in_the_ball_breaks_and_what_lies_far_off_is_left(norm: Norm):
     lean = LeanFAB(attack, threat)
     asked = []
     with torch.no_grad():
-        for rows in (distance > 0, distance > 1.01 * FAR * threat.radius):
+        for rows in (distance > 0, distance > 1.01 * FAR[norm] * threat.radius):
             model.images = 0
             found = lean.perturb(images[rows], labels[rows])
             asked.append(model.images / int(rows.sum()))

@@ -107,7 +107,14 @@ class AutoAttack(Attack):
             "fab_targets": chosen.fab_targets,
             "seed": "evaluation seed + position of the batch's first image",
             **(
-                {"lean": {"fab_probe": PROBE, "fab_far": FAR, "square_parts": PARTS, "square_reach": REACH}}
+                {
+                    "lean": {
+                        "fab_probe": PROBE,
+                        "fab_far": FAR[threat.norm],
+                        "square_parts": PARTS,
+                        "square_reach": REACH,
+                    }
+                }
                 if self.lean
                 else {}
             ),

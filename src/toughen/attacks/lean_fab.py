@@ -5,12 +5,12 @@ from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor
 
 from toughen.attacks.fab import without_sorting
-from toughen.threat import ThreatModel
+from toughen.threat import Norm, ThreatModel
 
 PROBE = 0.2
 """Share of the steps after which the nearest image yet tells how near the boundary is."""
-FAR = 1.5
-"""Radii that it may lie off, to be followed; the other steps bring it nearer by a twentieth, seldom by a quarter."""
+FAR: dict[Norm, float] = {"linf": 1.5, "l2": 1.5, "l1": 3.0}
+"""Radii that it may lie off, to be followed; see decision 17 for how much nearer the other steps bring it."""
 
 
 class LeanFAB:
@@ -43,7 +43,9 @@ class LeanFAB:
                         break
                     distance = self._broken(adversarial, images, labels, rows)
                     holds[rows[distance <= attack.eps]] = False
-                    near = (distance > attack.eps) & ((distance < FAR * attack.eps) | distance.isinf())
+                    near = (distance > attack.eps) & (
+                        (distance < FAR[self.threat.norm] * attack.eps) | distance.isinf()
+                    )
                     wanted = torch.zeros_like(holds).index_fill(0, rows[near], True)
         finally:
             attack.n_iter = steps
