@@ -5,7 +5,7 @@ import torch
 from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor, nn
 
-from toughen.attacks.lean_fab import FAR, PROBE, LeanFAB
+from toughen.attacks.lean_fab import PROBE, LeanFAB, far
 from toughen.threat import Norm, ThreatModel
 
 DUAL = {"linf": 1, "l2": 2}
@@ -48,7 +48,7 @@ def test_what_lies_in_the_ball_breaks_and_what_lies_far_off_is_left(norm: Norm):
     lean = LeanFAB(attack, threat)
     asked = []
     with torch.no_grad():
-        for rows in (distance > 0, distance > 1.01 * FAR[norm] * threat.radius):
+        for rows in (distance > 0, distance > 1.01 * far(threat) * threat.radius):
             model.images = 0
             found = lean.perturb(images[rows], labels[rows])
             asked.append(model.images / int(rows.sum()))

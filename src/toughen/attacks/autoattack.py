@@ -11,7 +11,7 @@ from pyautoattack import checks
 from torch import Tensor, nn
 
 from toughen.attacks.base import Attack, AttackResult
-from toughen.attacks.lean_fab import FAR, PROBE, LeanFAB
+from toughen.attacks.lean_fab import PROBE, LeanFAB, far
 from toughen.attacks.lean_square import PARTS, REACH
 from toughen.attacks.square import runnable
 from toughen.errors import InputError
@@ -110,7 +110,7 @@ class AutoAttack(Attack):
                 {
                     "lean": {
                         "fab_probe": PROBE,
-                        "fab_far": FAR[threat.norm],
+                        "fab_far": far(threat),
                         "square_parts": PARTS,
                         "square_reach": REACH,
                     }

@@ -5,19 +5,22 @@ from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor
 
 from toughen.attacks.fab import without_sorting
-from toughen.threat import Norm, ThreatModel
+from toughen.threat import ThreatModel
 
 PROBE = 0.2
 """Share of the steps after which the nearest image yet tells how near the boundary is."""
-FAR: dict[Norm, float] = {"linf": 1.5, "l2": 1.5, "l1": 3.0}
-"""Radii that it may lie off, to be followed; see decision 17 for how much nearer the other steps bring it."""
+
+
+def far(threat: ThreatModel) -> float:
+    """Radii that it may lie off, to be followed; see decision 17 for how much nearer the other steps bring it."""
+    return 1.5 if threat.bounds_each_pixel else 2.5
 
 
 class LeanFAB:
     """The library's FAB-T with its settings, `without_sorting`, for those who ask only whether an image breaks.
 
     FAB looks for the nearest image over the boundary, however far it lies. Towards each class it takes `PROBE` of its
-    steps. An image with a misclassified one in the ball is broken; one whose nearest lies beyond `FAR` radii is left
+    steps. An image with a misclassified one in the ball is broken; one whose nearest lies beyond `far` radii is left
     as it is; any other, and each for which nothing is found, goes through all steps from the start, as in the library.
 
     Args:
@@ -43,9 +46,7 @@ class LeanFAB:
                         break
                     distance = self._broken(adversarial, images, labels, rows)
                     holds[rows[distance <= attack.eps]] = False
-                    near = (distance > attack.eps) & (
-                        (distance < FAR[self.threat.norm] * attack.eps) | distance.isinf()
-                    )
+                    near = (distance > attack.eps) & ((distance < far(self.threat) * attack.eps) | distance.isinf())
                     wanted = torch.zeros_like(holds).index_fill(0, rows[near], True)
         finally:
             attack.n_iter = steps
