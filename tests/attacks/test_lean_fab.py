@@ -41,7 +41,7 @@ def test_what_lies_in_the_ball_breaks_and_what_lies_far_off_is_left(norm: Norm):
     with torch.no_grad():
         labels = model(images).argmax(1)
         distance = distances(model, images, labels, norm)
-    threat = ThreatModel(norm, float(distance.median()))
+    threat = ThreatModel(norm, float(distance.quantile(0.2)))
     attack = FABAttack_PT(
         model, norm=threat.library_norm, eps=threat.radius, n_iter=40, targeted=True, n_target_classes=3, device="cpu"
     )
