@@ -101,6 +101,20 @@ def test_a_model_that_cannot_be_copied_is_evaluated_without_a_time(network, imag
     assert steps[0].cost is not None and steps[0].cost.forward == 8 * (1 + 5 * 21) and steps[0].cost.seconds is None
 
 
+DEFENCES = [
+    zoo.HugeTemperature, zoo.Clipped, zoo.Rectified, zoo.Masked, zoo.Quantised, zoo.FalseGradient, zoo.Undifferentiable,
+    zoo.BatchStatistics, zoo.RandomResize, zoo.Rippled, zoo.HalfGradient, zoo.KWinners, zoo.CountsQueries,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("defence", DEFENCES, ids=lambda defence: defence.__name__)
+def test_defences_that_hinder_gradients_hinder_no_estimate(network, images, defence: type[nn.Module]) -> None:
+    plan = prepare(network, images, THREAT, budget="quick", test_images=8, device="cpu", checks=False)
+    cost = cost_of(replace(plan, fresh=defence(network).eval()))
+    assert cost.seconds is not None and cost.likely is not None
+    assert 0 < cost.likely <= cost.seconds
+
+
 def test_an_attack_of_ones_own_is_named(network, images) -> None:
     asked = {"test_images": 8, "device": "cpu", "budget": "none", "attacks": {"mine": lambda model, x, y: x}}
     assert cost_of(prepare(network, images, THREAT, **asked)).unknown == ("mine",)

@@ -7,6 +7,7 @@ import torch
 from cases import CASES, Case
 from torch import nn
 
+from toughen.batch import Batch
 from toughen.methods import FGSMPGI, ModelWithLoss
 from toughen.models import SmallCNN
 from toughen.threat import ThreatModel
@@ -14,6 +15,7 @@ from toughen.threat import ThreatModel
 ROWS = [pytest.param(case, id=f"{name}-{i}") for name, rows in CASES.items() for i, case in enumerate(rows)]
 IMAGES = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS, INDICES = torch.tensor([0, 1, 2, 0, 1, 2]), torch.arange(6)
+GIVEN = (IMAGES, LABELS, INDICES, (IMAGES.flip(2), IMAGES.flip(3)))
 
 
 class WithLogits(SmallCNN):
@@ -34,10 +36,10 @@ def made(case: Case, network: type[nn.Module] = SmallCNN) -> ModelWithLoss:
 @pytest.mark.parametrize("case", ROWS)
 def test_it_gives_the_loss_of_the_method_whatever_holds_the_logits(case: Case) -> None:
     bare, step, among_others = made(case), made(case), made(case, WithLogits)
-    expected = bare.method(bare.model, IMAGES, LABELS, INDICES)
-    loss = step(IMAGES, LABELS, INDICES)
+    expected = bare.method(bare.model, Batch(*GIVEN[:3], views=GIVEN[3]))
+    loss = step(*GIVEN)
     assert torch.equal(loss, expected)
-    assert torch.equal(among_others(IMAGES, LABELS, INDICES), expected)
+    assert torch.equal(among_others(*GIVEN), expected)
     loss.backward()
     assert all(parameter.grad is not None for parameter in step.model.parameters())
     step.begin_epoch(0, IMAGES, LABELS)
@@ -47,12 +49,12 @@ def test_it_gives_the_loss_of_the_method_whatever_holds_the_logits(case: Case) -
 @pytest.mark.parametrize("case", ROWS)
 def test_a_saved_state_goes_on_as_if_never_interrupted(case: Case) -> None:
     first = made(case)
-    first(IMAGES, LABELS, INDICES)
+    first(*GIVEN)
     state, draws = copy.deepcopy(first.state_dict()), first.method.generator.get_state()
     second = made(case)
     second.load_state_dict(state)
     second.method.generator.set_state(draws)
-    assert torch.equal(second(IMAGES, LABELS, INDICES), first(IMAGES, LABELS, INDICES))
+    assert torch.equal(second(*GIVEN), first(*GIVEN))
 
 
 def test_data_parallelism_leaves_memories_alone() -> None:

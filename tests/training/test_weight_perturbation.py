@@ -202,7 +202,8 @@ def test_half_precision_uses_the_moved_weights() -> None:
 def test_every_method_can_be_trained_with_it(case: Case) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(8, 1, 8, 8, generator=generator)
-    one = Batch(images, torch.randint(10, (8,), generator=generator), torch.arange(8))
+    labels, views = torch.randint(10, (8,), generator=generator), (images.flip(2), images.flip(3))
+    one = Batch(images, labels, torch.arange(8), views=views)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         method: Method = case.make().under(ThreatModel("linf", 8 / 255), generator)

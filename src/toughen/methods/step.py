@@ -55,12 +55,21 @@ class ModelWithLoss(Together):
         """The ordinary network to evaluate and save, which shares its weights with the trained one."""
         return self.method.inference_model(self.model)
 
-    def forward(self, images: Tensor, labels: Tensor, indices: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        indices: Tensor | None = None,
+        views: tuple[Tensor, ...] = (),
+    ) -> Tensor:
         """The loss, a scalar ready for `backward()`.
 
         Args:
             images: float in [0, 1], N x C x H x W.
             labels: int64, (N,).
             indices: int64, (N,), each image's place in the training set, for methods with a memory of every image.
+            views: further augmented versions of the images, each like `images`, for methods that ask for some.
         """
+        if views:
+            return self.method(self.model, Batch(images, labels, indices, views=views))
         return self.method(self.model, images, labels, indices)
