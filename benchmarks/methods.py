@@ -52,8 +52,8 @@ SETUPS = {
 
 def run(name: str, setup: Setup, seed: int, runs: Path) -> dict[str, Any]:
     """Train and evaluate one method; its figures."""
-    # HAT asks a network that was trained without an adversary: the one of this table.
-    settings = {"standard": str(runs / "Standard")} if name == "HAT" else {}
+    # HAT and LTD ask a network that was trained without an adversary: the one of this table.
+    settings = {"standard": str(runs / "Standard")} if name in ("HAT", "LTD") else {}
     method = import_path(catalog.classes("methods")[name].path)(**settings)
     began = time.perf_counter()
     trained = toughen.train(
