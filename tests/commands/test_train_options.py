@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import signal
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from stopping import StopAt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,7 +23,7 @@ from toughen.errors import DataError, InputError, RunError
 from toughen.methods import FGSMPGI, TRADES, ARoW, Method, Perturbed, Standard, Term, Terms
 from toughen.models import ResNet18, SmallCNN
 from toughen.run import RunFolder
-from toughen.training import AWP, SGD, Constant, Interrupted, Silent
+from toughen.training import AWP, SGD, Constant, Interrupted
 
 QUICK = {"epochs": 2, "budget": "none", "trackers": [], "device": "cpu", "batch_size": 256}
 SMALL = {**QUICK, "batch_size": 64, "train_images": 300, "val_images": 20, "model": partial(SmallCNN, width=4)}
@@ -44,17 +44,6 @@ def same(first: Path, second: Path) -> bool:
 
 def rows(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "metrics.csv").open()))
-
-
-class StopAt(Silent):
-    """Asks the process to stop after a step, as Ctrl-C does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def stepped(self, step: int) -> None:
-        if step == self.step:
-            signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """D2R: terms against the authors' values and plain loops, attack against theirs, and what each setting changes."""
 
 import math
-import signal
 from pathlib import Path
 
 import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
+from stopping import StopAt
 from torch import Tensor, nn
 
 from toughen import train
@@ -21,7 +21,7 @@ from toughen.methods.d2r import divergence, function_between
 from toughen.methods.guide import Guide
 from toughen.models import SmallCNN
 from toughen.threat import ThreatModel
-from toughen.training import SGD, Interrupted, Silent
+from toughen.training import SGD, Interrupted
 from toughen.training.checkpoint import load_state
 from toughen.training.optimizer import parameter_groups
 
@@ -369,17 +369,6 @@ def test_without_being_asked_the_guide_is_not_kept(tmp_path: Path) -> None:
     trained = train(model=narrow, method=small(), out=str(tmp_path / "a"), **{**QUICK, "epochs": 1})
     assert not (trained.folder.path / "guide.safetensors").exists()
     assert {path.name for path in trained.folder.path.glob("*.safetensors")} == {"model.safetensors"}
-
-
-class StopAt(Silent):
-    """Asks the process to stop after a step, as Ctrl-C does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def stepped(self, step: int) -> None:
-        if step == self.step:
-            signal.raise_signal(signal.SIGTERM)
 
 
 def test_stopped_within_an_epoch_and_resumed_target_and_guide_are_bit_identical(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """Free-AT: what is carried from pass to pass, against plain loops, and whole runs of it."""
 
-import signal
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from stopping import StopAt
 from torch import Tensor, nn
 
 from toughen import train
@@ -15,7 +15,7 @@ from toughen.errors import InputError
 from toughen.methods import FreeAT, ModelWithLoss, Perturbed
 from toughen.models import SmallCNN
 from toughen.threat import ThreatModel
-from toughen.training import Constant, Interrupted, Silent
+from toughen.training import Constant, Interrupted
 from toughen.training.log import read_rows
 
 EPS = 0.05
@@ -134,17 +134,6 @@ def test_batches_of_an_update_are_taken_again_together(tmp_path: Path) -> None:
     for name in ("conv.weight", "fc.bias"):
         one, other = (next(value for key, value in found[size].items() if key.endswith(name)) for size in (32, 16))
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
-
-
-class StopAt(Silent):
-    """Asks the process to stop after a step, as Ctrl-C does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def stepped(self, step: int) -> None:
-        if step == self.step:
-            signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.nightly

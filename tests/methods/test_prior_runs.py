@@ -1,6 +1,5 @@
 """The memory of every image in whole runs: what is saved of it, resuming, and several processes."""
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from stopping import StopAt
 
 from toughen import train
 from toughen.data import Augment
 from toughen.methods import FGSMPGK, Method, RegMix
 from toughen.models import SmallCNN
-from toughen.training import Interrupted, Silent, SuccessEMA
+from toughen.training import Interrupted, SuccessEMA
 
 RUN = {
     "epochs": 2,
@@ -24,17 +24,6 @@ RUN = {
     "augment": Augment(crop=1, flip=True),
     "model": SmallCNN,
 }
-
-
-class StopAt(Silent):
-    """Asks the process to stop after a step, as Ctrl-C does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def stepped(self, step: int) -> None:
-        if step == self.step:
-            signal.raise_signal(signal.SIGTERM)
 
 
 def checkpoint(folder: Path) -> dict[str, torch.Tensor]:

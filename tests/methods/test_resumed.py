@@ -1,17 +1,17 @@
 """Runs of methods that keep something from step to step: stopped in the middle of an epoch and resumed, bit by bit."""
 
-import signal
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from stopping import StopAt
 from torch import Tensor
 
 from toughen import train
 from toughen.methods import FGSMUAP, GAT, LIET, GradAlign, Method, NuAT
 from toughen.models import SmallCNN
-from toughen.training import Interrupted, Silent
+from toughen.training import Interrupted
 
 RUN = {
     "epochs": 2,
@@ -24,17 +24,6 @@ RUN = {
     "batch_size": 16,
     "accumulate": 2,
 }
-
-
-class StopAt(Silent):
-    """Asks the process to stop after a step, as Ctrl-C does."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def stepped(self, step: int) -> None:
-        if step == self.step:
-            signal.raise_signal(signal.SIGTERM)
 
 
 def checkpoint(folder: Path) -> dict[str, Tensor]:

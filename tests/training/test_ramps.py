@@ -1,13 +1,13 @@
 """Attack steps, image sizes and eps that grow: their formulas, their limits, and whole runs."""
 
 import math
-import signal
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from stopping import StopAt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,7 +18,7 @@ from toughen.errors import InputError
 from toughen.methods import FGSMPGI, NFGSM, PGDAT, TRADES, Method, Perturbed, RegMix, Standard, Term, Terms
 from toughen.models import SmallCNN
 from toughen.threat import ThreatModel
-from toughen.training import GrowingEps, GrowingSize, GrowingSteps, Interrupted, Silent
+from toughen.training import GrowingEps, GrowingSize, GrowingSteps, Interrupted
 from toughen.training.log import read_rows
 from toughen.training.ramps import Growth
 
@@ -154,15 +154,6 @@ def test_a_given_step_size_shrinks_with_the_ball() -> None:
     assert (method.threat, method.attack.step_size) == (LINF, 0.02)
     with growth.ball(method, epoch=4):
         assert (method.threat, method.attack.step_size) == (LINF, 0.02)
-
-
-class StopAt(Silent):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def stepped(self, step: int) -> None:
-        if step == self.step:
-            signal.raise_signal(signal.SIGTERM)
 
 
 def tensors(folder: Path) -> dict[str, Tensor]:

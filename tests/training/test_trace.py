@@ -1,6 +1,7 @@
 """What a training records of itself: it is right, it changes nothing, and it goes on after a pause."""
 
 import math
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,13 @@ def test_conflict_in_training_is_that_of_the_finished_step() -> None:
     for name, weight in network.named_parameters():
         torch.testing.assert_close(found["natural"][name] + found["robust_kl"][name], weight.grad, rtol=1e-4, atol=1e-6)
     assert list(term_cosines(found)) == ["natural, robust_kl"]
+
+
+def test_a_checkpoint_of_before_the_cost_was_in_steps_goes_on_with_a_look() -> None:
+    trace = GradientTrace(SmallCNN(10, 1, width=4), TRADES(attack=TWO), 20, nullcontext)
+    trace.load_state_dict({"flops": 5.0, "found": [], "alone": False})
+    trace.aim(3, 1e6)
+    assert trace.due
 
 
 @pytest.mark.parametrize("text", ["", "epoch,cosine/a\n1,x\n", "\x00"])

@@ -6,9 +6,8 @@ from pathlib import Path
 from toughen.cli.console import say
 from toughen.cli.parser import Parser
 from toughen.cli.terminal import Terminal
-from toughen.cli.train import GROUPS
+from toughen.cli.train import with_training
 from toughen.settings.given import split
-from toughen.settings.signature import settings_of
 
 EXAMPLES = """examples:
   toughen study study.yaml
@@ -23,17 +22,9 @@ _OF_A_RUN = ("overwrite", "resume", "observer", "progress", "method")
 def parser() -> Parser:
     """The command line of `commands.study`, with the settings that all runs share."""
     from toughen.commands.study import study
-    from toughen.commands.train import train
 
     made = Parser(study, examples=EXAMPLES, skip=["observer", "progress", "said", "command"], takes_file=True)
-    shared = [each for each in settings_of(train).values() if each.name not in (*_OF_A_RUN, *STUDY)]
-    made.settings |= {each.name: each for each in shared}
-    known = {each.name for each in shared}
-    made.groups = {
-        "the study": STUDY,
-        **{title: [name for name in names if name in known] for title, names in GROUPS.items()},
-    }
-    return made
+    return with_training(made, "the study", STUDY, _OF_A_RUN)
 
 
 def run(arguments: list[str]) -> int:

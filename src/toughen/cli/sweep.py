@@ -3,8 +3,7 @@
 from toughen.cli.console import say
 from toughen.cli.parser import Parser
 from toughen.cli.terminal import Terminal
-from toughen.cli.train import GROUPS
-from toughen.settings.signature import settings_of
+from toughen.cli.train import with_training
 
 EXAMPLES = """examples:
   toughen sweep sweep.yaml
@@ -19,17 +18,9 @@ _OF_A_RUN = ("overwrite", "resume", "observer", "progress")
 def parser() -> Parser:
     """The command line of `commands.sweep`, with the settings that all trials share."""
     from toughen.commands.sweep import sweep
-    from toughen.commands.train import train
 
     made = Parser(sweep, examples=EXAMPLES, skip=["observer", "progress", "said"], takes_file=True)
-    shared = [each for each in settings_of(train).values() if each.name not in (*_OF_A_RUN, *SEARCH)]
-    made.settings |= {each.name: each for each in shared}
-    known = {each.name for each in shared}
-    made.groups = {
-        "the search": SEARCH,
-        **{title: [name for name in names if name in known] for title, names in GROUPS.items()},
-    }
-    return made
+    return with_training(made, "the search", SEARCH, _OF_A_RUN)
 
 
 def run(arguments: list[str]) -> int:

@@ -1,5 +1,6 @@
 """Train a classifier, attack it, and write its report."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +50,24 @@ def parser() -> Parser:
     one = Parser(train, examples=EXAMPLES, skip=["observer", "progress"], groups=GROUPS)
     one.settings["seeds"] = replace(settings_of(train_seeds)["seeds"], default=None)
     return one
+
+
+def with_training(made: Parser, title: str, own: Sequence[str], aside: Sequence[str]) -> Parser:
+    """The command line of a command that makes several trainings, with the settings that all of them share.
+
+    Args:
+        made: that of the command itself.
+        title: of its own settings in the help.
+        own: their names.
+        aside: settings of a training that are none of all of them.
+    """
+    from toughen.commands.train import train
+
+    shared = {name: each for name, each in settings_of(train).items() if name not in (*aside, *own)}
+    made.settings |= shared
+    groups = {heading: [name for name in names if name in shared] for heading, names in GROUPS.items()}
+    made.groups = {title: own, **groups}
+    return made
 
 
 def run(arguments: list[str]) -> int:

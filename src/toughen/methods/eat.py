@@ -9,6 +9,7 @@ from toughen.batch import Batch
 from toughen.contracts import of_kind
 from toughen.losses import cross_entropy
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.methods.prior import several_processes
 from toughen.threat import ThreatModel
 
 
@@ -70,7 +71,7 @@ class EAT(Method):
         images = self.attack.maximise(model, objective, batch.images, self.threats[chosen], self.generator)
         counted = torch.zeros(2, len(self.threats), device=right.device)
         counted[0, chosen], counted[1, chosen] = right.sum(), len(batch)
-        if dist.is_available() and dist.is_initialized():
+        if several_processes():
             dist.all_reduce(counted)
         self.right += counted[0]
         self.seen += counted[1]

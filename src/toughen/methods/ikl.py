@@ -15,6 +15,7 @@ from toughen.losses import cross_entropy, kl_to, log_probabilities
 from toughen.methods.guide import class_count
 from toughen.methods.inner import clean_output, inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.methods.prior import several_processes
 from toughen.models.passes import passes
 from toughen.numbers import check_number
 
@@ -149,7 +150,7 @@ class IKL(Method):
     def after_loss(self, batch: Batch, perturbed: Perturbed) -> None:
         """Count the step's clean outputs, of all processes."""
         _, sums, of_step = self._memory()
-        if dist.is_available() and dist.is_initialized():
+        if several_processes():
             dist.all_reduce(of_step)
         sums.add_(of_step)
 

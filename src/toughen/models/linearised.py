@@ -38,7 +38,7 @@ def may_linearise(model: nn.Module, images: Tensor) -> bool:
     try:
         _, change, pulled_back = linearised(model, images, images.flip(-1))
         return bool(change.isfinite().all()) and bool(pulled_back(change).isfinite().all())
-    except Exception:
+    except Exception:  # torch and the layers of others raise whatever they like where a derivative is missing
         return False
 
 

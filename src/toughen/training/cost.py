@@ -22,7 +22,7 @@ COLUMNS = (
     "device_hours",
     "flops",
 )
-"""What `Meter.figures` adds to an epoch's row; these differ between runs with the same seed."""
+"""What `Meter.figures` adds to an epoch's row; all but the last differ between runs with the same seed."""
 
 
 class Meter:

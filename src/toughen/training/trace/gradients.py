@@ -159,4 +159,5 @@ class GradientTrace:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state from a checkpoint."""
-        self.cost, self.found, self.alone = state["cost"], list(state["found"]), state["alone"]
+        # A run of an earlier version looks anew at what a look costs.
+        self.cost, self.found, self.alone = state.get("cost", 0.0), list(state["found"]), state["alone"]
