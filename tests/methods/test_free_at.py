@@ -134,6 +134,10 @@ def test_batches_of_an_update_are_taken_again_together(tmp_path: Path) -> None:
     for name in ("conv.weight", "fc.bias"):
         one, other = (next(value for key, value in found[size].items() if key.endswith(name)) for size in (32, 16))
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    once = tmp_path / "once"
+    train(**{**RUN, "batch_size": 32, "train_images": 80}, model=Plain, method=FreeAT(1), out=str(once))
+    spent = [read_rows(folder / "metrics.csv")[-1]["flops"] for folder in (tmp_path / "32", tmp_path / "16", once)]
+    assert spent[0] == spent[1] == 3 * spent[2]
 
 
 @pytest.mark.nightly
