@@ -29,11 +29,11 @@ unit: $(VENV)/.test$(HERE)
 nightly: $(VENV)/.test$(HERE)
 	$(PYTEST) -m nightly --durations 20
 
-# The tables of docs/results.md from nothing, about three and a half hours on two cores, which two workers share; what a
+# The tables of docs/results.md from nothing, about four hours on two cores, which two workers share; what a
 # stopped one left is gone on with. CIFAR10 is a folder with CIFAR-10 as train-*.parquet and test-*.parquet.
 CIFAR10 ?= cifar10
 WORKERS ?= 1 2
-STUDIES := cpu-digits cpu-fashion "cpu-cifar10 --data.cifar10.data.path $(CIFAR10)"
+STUDIES := cpu-digits cpu-digits-parts cpu-fashion "cpu-cifar10 --data.cifar10.data.path $(CIFAR10)"
 
 study: $(VENV)/.study$(HERE)
 	for study in $(STUDIES); do \

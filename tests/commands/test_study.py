@@ -16,6 +16,7 @@ import yaml
 from toughen import catalog
 from toughen.cli.parser import Parser
 from toughen.commands.study import Study, study
+from toughen.commands.study_claims import claims_of
 from toughen.commands.study_plan import CHOOSING_SEED, plan_of
 from toughen.commands.train import DEFAULTS, train
 from toughen.errors import InputError, RunError
@@ -29,6 +30,10 @@ ROWS: dict[str, Any] = {
     "wild": {"method": "Standard", "optimizer.lr": 1e30, "guards": None},
 }
 DATA = {"digits": {"data": "digits", "threat.eps": 0.03, "batch_size": 32}}
+CLAIMS = [
+    {"claim": "more robust", "source": "a paper", "row": "FGSM-RS", "over": "Standard"},
+    {"claim": "calm", "source": "nobody", "row": "wild", "over": "Standard", "measure": "clean", "data": "digits"},
+]
 SMALL: dict[str, Any] = {
     "model": partial(SmallCNN, width=4),
     "epochs": 1,
@@ -68,7 +73,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, dict[str, Any
     with pytest.raises(Interrupted, match="stopped in FGSM-RS on digits, seed 0, which is saved; the same command"):
         study(ROWS, DATA, **SMALL, out=out, observer=Stopping(15))
     said: list[str] = []
-    found = study(ROWS, DATA, **SMALL, out=out, said=said.append, command="toughen study s.yaml --out s")
+    settings = {**SMALL, "claims": CLAIMS, "command": "toughen study s.yaml --out s"}
+    found = study(ROWS, DATA, **settings, out=out, said=said.append)
     return found, json.loads(found.results.read_text())["data"]["digits"], said
 
 
@@ -121,6 +127,17 @@ def test_the_cost_is_that_of_metrics_csv(done: Any) -> None:
     cost = results["levels"][0]["rows"]["FGSM-RS"]["cost"]
     assert cost["flops"] == pytest.approx(np.mean([table["flops"][-1] for table in tables]))
     assert cost["seconds"] == pytest.approx(np.mean([table["seconds"].sum() for table in tables]))
+    assert cost["passes"] == [2, 2]
+
+
+def test_claims_that_were_added_later_are_answered(done: Any) -> None:
+    found, results, _ = done
+    robust, clean = results["claims"]
+    values = [results["levels"][0]["rows"][row]["robust"]["mean"] for row in ("FGSM-RS", "Standard")]
+    assert robust["test"]["difference"] == pytest.approx(values[0] - values[1])
+    assert robust["answer"].startswith(("confirmed", "not confirmed: "))
+    assert (clean["answer"], clean["test"]) == ("not run", None)
+    assert robust["answer"] in found.page.read_text()
 
 
 def test_the_page_answers_first_in_the_figures_words(done: Any) -> None:
@@ -149,7 +166,7 @@ def test_the_page_is_made_anew_without_training_and_incomplete_rows_say_so(done:
     before = found.results.read_text()
     for file in (found.page, found.results):
         file.unlink()
-    settings = {**SMALL, "observer": Stopping(1), "command": "toughen study s.yaml --out s"}
+    settings = {**SMALL, "claims": CLAIMS, "observer": Stopping(1), "command": "toughen study s.yaml --out s"}
     again = study(ROWS, DATA, **settings, out=str(found.record.folder))
     assert again.results.read_text() == before
     more = study({**ROWS, "TRADES": "TRADES"}, DATA, **settings, only=["Standard"], out=str(found.record.folder))
@@ -211,6 +228,18 @@ def test_rows_choose_on_held_out_images_need_others_and_are_confirmed(tmp_path: 
         ({"only": ["MRT"]}, "only: unknown row 'MRT'"),
         ({"seed": 7}, "seed: expected one of the study's, 0, 1"),
         ({"method": "MART"}, "study: unknown setting 'method'"),
+        (
+            {"claims": [{"claim": "so", "row": "TRADES", "over": "A"}]},
+            r"claims\[0\].source: expected text",
+        ),
+        ({"claims": [{**CLAIMS[0], "over": "TRDES"}]}, r"claims\[0\].row: unknown 'FGSM-RS'; Known: TRADES"),
+        (
+            {"claims": [{**CLAIMS[0], "row": "TRADES", "over": "trades"}]},
+            "over: unknown 'trades'; did you mean",
+        ),
+        ({"claims": [{**CLAIMS[0], "row": "TRADES", "over": "TRADES"}]}, "expected another row than TRADES"),
+        ({"claims": [{**CLAIMS[0], "meassure": "clean"}]}, "unknown 'meassure'; did you mean 'measure'"),
+        ({"claims": [{**CLAIMS[0], "measure": "fast"}]}, "measure: expected one of robust, clean, got 'fast'"),
     ],
 )
 def test_what_is_wrong_is_said_before_the_first_run(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -232,11 +261,21 @@ def test_a_shipped_study_is_sound(name: str, tmp_path: Path) -> None:
 
     request = parser().parse([name])
     assert request is not None
-    own = ("rows", "data", "seeds", "confirm", "unequal", "only", "seed", "out", "trust")
+    own = ("rows", "data", "seeds", "confirm", "unequal", "claims", "only", "seed", "out", "trust")
     given = request.settings
     shared = {**DEFAULTS, **{key: value for key, value in given.items() if key not in own}}
     plan = plan_of(tmp_path, given["rows"], given["data"], given["seeds"], shared, given["confirm"], given["unequal"])
+    assert len(claims_of(given["claims"], plan)) == len(given["claims"])
     methods = {row.values["method"] for row in plan.rows.values()}
     assert {"Standard", "TRADES", "PGDAT"} <= methods
     if name in ("cpu-digits", "gpu-cifar10"):
         assert methods == catalog.classes("methods").keys(), "every method has a row in these two studies"
+
+
+def test_a_claim_is_the_same_in_all_shipped_studies() -> None:
+    said: dict[tuple[str, ...], set[str]] = {}
+    for entry in catalog.studies().values():
+        for claim in yaml.safe_load(Path(entry.path).read_text())["claims"]:
+            tested = (claim["row"], claim["over"], claim.get("measure", "robust"))
+            said.setdefault(tested, set()).add(f"{claim['source']}: {claim['claim']}")
+    assert len(said) > 14 and all(len(each) == 1 for each in said.values())

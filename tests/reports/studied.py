@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from toughen.evaluation.records.evaluations import Evaluations
-from toughen.reports.study.record import Candidates, RowRecord, RunRecord, StudyRecord
+from toughen.reports.study.record import Candidates, Claim, RowRecord, RunRecord, StudyRecord
 from toughen.run import RunFolder
 from toughen.search.records import TrialRecord
 
@@ -15,7 +15,12 @@ def study_record(make_run: Callable[..., RunFolder], folder: str) -> StudyRecord
     sets = {"digits": rows_on("digits", make_run, folder), "a-data-set-with-a-long-name": ()}
     place = sets["digits"][0].runs[0].folder.path.parents[3]
     sets["a-data-set-with-a-long-name"] = (RowRecord("TRADES", "", (RunRecord(0, RunFolder(place / "no")),)),)
-    return StudyRecord("study", place, sets, "standard", "thorough", unequal=True)
+    claims = (
+        Claim("more robust at the same clean accuracy", "A paper of 2026", ROWS[1], "TRADES"),
+        Claim("as clean", "Another paper", "TRADES", "Standard", "clean", "digits"),
+        Claim("wild", "A preprint", "wild", "TRADES"),
+    )
+    return StudyRecord("study", place, sets, "standard", "thorough", unequal=True, claims=claims)
 
 
 def rows_on(data: str, make_run: Callable[..., RunFolder], folder: str) -> tuple[RowRecord, ...]:
@@ -42,7 +47,7 @@ def rows_on(data: str, make_run: Callable[..., RunFolder], folder: str) -> tuple
             "run": f"toughen train --epochs 30 --data digits --method {name} --method.beta 6 --seed 0 --out runs/one",
             "row": f"toughen study study.yaml --out runs/study --only {name}",
         }
-        rows.append(RowRecord(name, data, tuple(runs), chosen, "", commands))
+        rows.append(RowRecord(name, data, tuple(runs), chosen, "", commands, (13, 12)))
     there = rows[0].runs[0].folder.path.parents[1]
     wild = [RunRecord(seed, RunFolder(there / "wild" / f"seed{seed}"), "loss term 'ce' became NaN") for seed in (0, 1)]
     missing = [RunRecord(seed, RunFolder(there / "none" / f"seed{seed}")) for seed in (0, 1)]

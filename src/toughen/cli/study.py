@@ -15,7 +15,7 @@ EXAMPLES = """examples:
   toughen study gpu-cifar10 --only TRADES --seed 0
   toughen list studies
 """
-STUDY = ("rows", "data", "seeds", "budget", "confirm", "unequal", "only", "seed", "out", "trust")
+STUDY = ("rows", "data", "seeds", "budget", "confirm", "unequal", "claims", "only", "seed", "out", "trust")
 _OF_A_RUN = ("overwrite", "resume", "observer", "progress", "method")
 
 

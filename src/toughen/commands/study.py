@@ -5,13 +5,15 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from toughen.commands.begun import changes_in
+from toughen.commands.study_claims import claims_of
 from toughen.commands.study_plan import StudyPlan, plan_of
 from toughen.commands.study_state import StudyState
-from toughen.commands.study_tasks import carry_out_task, commands_of
+from toughen.commands.study_tasks import carry_out_task, described_row
 from toughen.commands.train import DEFAULTS
 from toughen.errors import InputError, RunError, did_you_mean
 from toughen.evaluation import Budget, Progress
@@ -19,7 +21,7 @@ from toughen.hardware.processes import Processes
 from toughen.numbers import check_seed
 from toughen.reading.files import read_json, readable
 from toughen.reports.study.page import write_study
-from toughen.reports.study.record import StudyRecord
+from toughen.reports.study.record import Claim, StudyRecord
 from toughen.run import atomic
 from toughen.run.lock import InUse, Lock
 from toughen.run.queue import claimed
@@ -62,6 +64,7 @@ def study(
     budget: Budget = "fast",
     confirm: Mapping[str, Any] | None = None,
     unequal: bool = False,
+    claims: Sequence[Mapping[str, Any]] = (),
     only: list[str] = [],  # noqa: B006 - never changed
     seed: int | None = None,
     out: str | None = None,
@@ -91,6 +94,9 @@ def study(
         confirm: a second evaluation by a larger budget, of the rows that are best by the first one, such as
             {budget: standard, best: 3}.
         unequal: let rows choose from different numbers of candidates; the page says so.
+        claims: what papers say, answered beside the figures: rows that are said to be better than others, such as
+            [{claim: more robust, source: Yang 2023, row: ARoW, over: TRADES}], and measure, robust or clean, and data,
+            one of the data sets. They can be added at any time.
         only: rows to work at now, with those that they need; default all. The page shows all of them.
         seed: the seed whose runs are trained now; default all seeds.
         out: the study's folder, which all workers see; default runs/study.
@@ -125,10 +131,12 @@ def study(
         check_seed("seed", seed)
         if seed not in plan.seeds:
             raise InputError(f"seed: expected one of the study's, {', '.join(map(str, plan.seeds))}, got {seed}")
+    stated = claims_of(claims, plan)
     _begin(plan)
     work = _Worker(plan, StudyState(plan, tuple(only), seed), said or (lambda sentence: None), observer, progress)
-    work.go_on(lambda: _report(plan, unequal, command))
-    return _report(plan, unequal, command)
+    report = partial(_report, plan, stated, unequal, command)
+    work.go_on(report)
+    return report()
 
 
 def _begin(plan: StudyPlan) -> None:
@@ -159,17 +167,17 @@ def _begin(plan: StudyPlan) -> None:
             path.write_text(json.dumps(now, indent=2))
 
 
-def _report(plan: StudyPlan, unequal: bool, command: str) -> Study:
+def _report(plan: StudyPlan, claims: tuple[Claim, ...], unequal: bool, command: str) -> Study:
     """What is there now, with page and JSON of it."""
     state = StudyState(plan)
     with Lock(plan.folder, ".report.lock", wait=True):  # so that no older one comes last
         rows = {
-            data: tuple(commands_of(state, state.row(data, row), command) for row in plan.rows) for data in plan.data
+            data: tuple(described_row(state, state.row(data, row), command) for row in plan.rows) for data in plan.data
         }
         confirm = None if plan.confirm is None else plan.confirm.budget
         about = {"seeds": list(plan.seeds)}
         name = plan.folder.name or "study"
-        record = StudyRecord(name, plan.folder, rows, plan.shared["budget"], confirm, unequal, about)
+        record = StudyRecord(name, plan.folder, rows, plan.shared["budget"], confirm, unequal, about, claims)
         return Study(record, *write_study(record))
 
 

@@ -11,6 +11,8 @@ from toughen.commands.sweep import sweep
 from toughen.commands.train import DEFAULTS, train
 from toughen.errors import RunError
 from toughen.evaluation import Evaluation, Progress
+from toughen.methods.counting import step_passes
+from toughen.methods.method import Method
 from toughen.reports.study.record import RowRecord
 from toughen.reports.text import percent
 from toughen.settings.as_options import as_options
@@ -65,8 +67,8 @@ def _in_words(found: Evaluation) -> str:
     return f"{percent(found.robust_accuracy)} robust and {percent(found.accuracies['clean'])} clean"
 
 
-def commands_of(state: StudyState, row: RowRecord, study: str) -> RowRecord:
-    """The row with its commands: what makes its first run anew by itself, and all of them within the study.
+def described_row(state: StudyState, row: RowRecord, study: str) -> RowRecord:
+    """The row with its commands and passes: what makes its first run anew by itself, and all of them within the study.
 
     Args:
         state: of the study.
@@ -79,9 +81,18 @@ def commands_of(state: StudyState, row: RowRecord, study: str) -> RowRecord:
         for name, value in plan.shared.items()
         if (described := describe(value)) != describe(DEFAULTS[name]) and name not in ("method", "data", "seed")
     }
-    values = plan.values(row.data, row.name, seed, state.chosen(row.data, row.name))
+    chosen = state.chosen(row.data, row.name)
+    values = plan.values(row.data, row.name, seed, chosen)
     out = f"runs/{plan.folder.name}-{row.data}-{row.name}-seed{seed}"
     commands = {"run": f"toughen train{as_options({**shared, **values, 'seed': seed, 'out': out})}"}
     if study:
         commands["row"] = f"{study} --only {shlex.quote(row.name)}"
-    return replace(row, commands=commands)
+    return replace(row, commands=commands, passes=_passes(plan.settings(row.data, row.name, seed, chosen)["method"]))
+
+
+def _passes(method: Method) -> tuple[int, int] | None:
+    try:
+        found = step_passes(method)
+    except Exception:  # a method of one's own may want what the small network has not, such as a layer by its name
+        return None
+    return found.forward, found.backward

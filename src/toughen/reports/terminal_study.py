@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.text import Text
 
 from toughen.reports.study.answers import answers
+from toughen.reports.study.claims import answered
 from toughen.reports.study.record import StudyRecord
 from toughen.reports.study.results import Level, result_of
 from toughen.reports.terminal import table_of
@@ -11,14 +12,19 @@ from toughen.reports.text import p_value, percent
 
 
 def show_study(study: StudyRecord, console: Console) -> None:
-    """Print of each data set the rows under each budget, then the answers."""
-    for name in study.rows:
-        result = result_of(study, name)
+    """Print of each data set the rows under each budget, then the answers, and what is to be said of claims."""
+    results = [result_of(study, name) for name in study.rows]
+    claims = answered(study, results)
+    for result in results:
+        name = result.name
         for level in result.levels[::-1]:
             console.print(Text(f"{name}: {level.protocol}"))
             _show_level(level, console)
         for question, answer in answers(result):
             console.print(Text.assemble((f"{question} ", "bold"), answer))
+        for claim in claims[name]:
+            if claim.test is not None:
+                console.print(Text(str(claim)))
         for row, said in result.lacking.items():
             console.print(Text(f"! {row}: {said}", style="yellow"))
 

@@ -11,9 +11,10 @@ from toughen.attacks.base import AUDIT, FURTHER
 from toughen.evaluation.records.verdicts import Verdicts
 from toughen.evaluation.statistics.intervals import holm
 from toughen.evaluation.statistics.paired import PairedDifference, paired_over_images
-from toughen.evaluation.statistics.seeds import detectable, welch
+from toughen.evaluation.statistics.seeds import detectable, welch, welch_interval
 from toughen.reports.pairing import robust_by_image
 from toughen.reports.study.figures import Measured
+from toughen.reports.study.record import Measure
 
 LEVEL = 0.05
 """The chance of any false finding among the tests of one kind that is accepted."""
@@ -26,7 +27,8 @@ class Against:
     Attributes:
         first: name of the row.
         second: name of the other.
-        difference: robust accuracy of the first minus that of the second, in the mean of the seeds.
+        difference: accuracy of the first minus that of the second, in the mean of the seeds.
+        seeds: 95 % interval of it for other seeds; None with one seed, or where nothing spreads over the seeds.
         p_seeds: Welch's t-test over the seeds, corrected by Holm's method; None with one seed.
         images: the paired difference over the images of what all rows were attacked by; None where they were
             evaluated on different images.
@@ -36,6 +38,7 @@ class Against:
     first: str
     second: str
     difference: float
+    seeds: tuple[float, float] | None = None
     p_seeds: float | None = None
     images: PairedDifference | None = None
     p_images: float | None = None
@@ -68,37 +71,46 @@ def tests_of(rows: Sequence[Measured], best: Measured) -> Tested:
     Raises:
         RunError: verdicts that cannot be read, or contradict the recorded figures.
     """
-    held, under = _verdicts(rows)
+    held, under = verdicts_of(rows)
     others = [row for row in rows if row.name != best.name]
-    to_best = _corrected([_against(row, best, held) for row in others])
-    pairs = _corrected([_against(a, b, held) for a, b in combinations(rows, 2)])
+    to_best = _corrected([against(row, best, held) for row in others])
+    pairs = _corrected([against(a, b, held) for a, b in combinations(rows, 2)])
     return Tested({each.first: each for each in to_best}, tuple(pairs), under, _detectable(rows, len(others)))
 
 
-def _verdicts(rows: Sequence[Measured]) -> tuple[dict[str, NDArray[np.bool_]], tuple[str, ...]]:
-    """Of each row whether each network held on each image, (S, N), and under which attacks.
+Held = dict[str, NDArray[np.bool_]]
+"""By row whether each of its networks held on each image, (S, N)."""
 
-    An audit looks at some of the images, other ones in each run, so where a figure is its estimate it is left out of
-    all: the verdicts of the attacks before it compare.
+
+def verdicts_of(rows: Sequence[Measured], measure: Measure = "robust") -> tuple[Held, tuple[str, ...]]:
+    """Of each row whether each network held on each image, and under which attacks: none where the measure is clean.
+
+    Nothing where the rows were evaluated on different images. An audit looks at some of the images, other ones in each
+    run, so where a figure is its estimate it is left out of all: the verdicts of the attacks before it compare.
     """
-    leaving = (AUDIT, *FURTHER) if any(row.estimated for row in rows) else ()
+    attacks = Verdicts.read(rows[0].runs[0][1].folder.verdicts).attacks
+    leaving: tuple[str, ...] = (AUDIT, *FURTHER) if any(row.estimated for row in rows) else ()
+    if measure == "clean":
+        leaving = (*attacks, AUDIT, *FURTHER)
     tables = {row.name: [robust_by_image(run.folder, run.robust, leaving) for _, run in row.runs] for row in rows}
-    attacks = [name for name in Verdicts.read(rows[0].runs[0][1].folder.verdicts).attacks if name not in leaving]
     indices = sorted(tables[rows[0].name][0])
     if any(sorted(table) != indices for each in tables.values() for table in each):
         return {}, ()
     held = {name: np.array([[table[index] for index in indices] for table in each]) for name, each in tables.items()}
-    return held, tuple(attacks)
+    return held, tuple(name for name in attacks if name not in leaving)
 
 
-def _against(first: Measured, second: Measured, held: dict[str, NDArray[np.bool_]]) -> Against:
+def against(first: Measured, second: Measured, held: Held, measure: Measure = "robust") -> Against:
+    """Test one row against another one; the p-values are not corrected."""
+    one, other = getattr(first, measure), getattr(second, measure)
     several = min(len(first.runs), len(second.runs)) > 1
     images = paired_over_images(held[first.name], held[second.name]) if held else None
     return Against(
         first.name,
         second.name,
-        first.robust.accuracy - second.robust.accuracy,
-        welch(first.robust.values, second.robust.values) if several else None,
+        one.accuracy - other.accuracy,
+        welch_interval(one.values, other.values) if several else None,
+        welch(one.values, other.values) if several else None,
         images,
         None if images is None else images.p,
     )

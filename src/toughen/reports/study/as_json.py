@@ -7,13 +7,14 @@ from typing import Any
 from toughen._version import __version__
 from toughen.reports.study.against import Against, Tested
 from toughen.reports.study.answers import answers
+from toughen.reports.study.claims import Answered
 from toughen.reports.study.figures import Measured, OverRuns
 from toughen.reports.study.record import Candidates, RowRecord, StudyRecord
 from toughen.reports.study.results import DataResult, Level
 from toughen.run import atomic
 
 
-def write_json(study: StudyRecord, results: list[DataResult], path: Path) -> Path:
+def write_json(study: StudyRecord, results: list[DataResult], claims: dict[str, list[Answered]], path: Path) -> Path:
     """Write all that the page shows, and each run's own figures.
 
     Returns:
@@ -30,16 +31,17 @@ def write_json(study: StudyRecord, results: list[DataResult], path: Path) -> Pat
         "budget": study.budget,
         "confirm": study.confirm,
         "unequal": study.unequal,
-        "data": {result.name: _data(study, result) for result in results},
+        "data": {result.name: _data(study, result, claims[result.name]) for result in results},
     }
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 
-def _data(study: StudyRecord, result: DataResult) -> dict[str, Any]:
+def _data(study: StudyRecord, result: DataResult, claims: list[Answered]) -> dict[str, Any]:
     return {
         "answers": dict(answers(result)),
+        "claims": [_claim(each) for each in claims],
         "rows": {row.name: _row(study, result, row) for row in result.records},
         "levels": [_level(study, level) for level in result.levels],
     }
@@ -51,6 +53,19 @@ def _row(study: StudyRecord, result: DataResult, row: RowRecord) -> dict[str, An
         "state": result.state(row) or "complete",
         "failed": {str(run.seed): run.failed for run in row.runs if run.failed},
         "chosen": None if row.chosen is None else _chosen(study, row.chosen),
+    }
+
+
+def _claim(answered: Answered) -> dict[str, Any]:
+    return {
+        **{name: getattr(answered.claim, name) for name in ("text", "source", "row", "over", "measure")},
+        "budget": answered.budget,
+        "under": list(answered.under),
+        "test": None if answered.test is None else _against(answered.test),
+        "over_seeds": answered.over_seeds,
+        "over_images": answered.over_images,
+        "doubted": list(answered.doubted),
+        "answer": answered.answer,
     }
 
 
@@ -119,6 +134,7 @@ def _against(test: Against) -> dict[str, Any]:
         "first": test.first,
         "second": test.second,
         "difference": test.difference,
+        "seeds": test.seeds,
         "p_seeds": test.p_seeds,
         "images": images,
         "p_images": test.p_images,

@@ -44,12 +44,14 @@ class RunCost:
         seconds: of its training, without validation.
         memory: the most that it held, in bytes.
         evaluation: seconds of its evaluation.
+        passes: forward and backward passes of the network in a step; None where they could not be counted.
     """
 
     flops: float | None
     seconds: float
     memory: float | None
     evaluation: float
+    passes: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,13 @@ def measured(rows: Sequence[RowRecord], budget: str) -> list[Measured]:
     for (name, seed, (_, result)), run in zip(found, runs, strict=True):
         if run.protocol == max(protocols, key=protocols.count):
             of.setdefault(name, []).append((seed, run, result))
-    return [_measured(name, each) for name, each in of.items()]
+    passes = {row.name: row.passes for row in rows}
+    return [_measured(name, each, passes[name]) for name, each in of.items()]
 
 
-def _measured(name: str, runs: Sequence[tuple[int, Evaluated, dict[str, Any]]]) -> Measured:
+def _measured(
+    name: str, runs: Sequence[tuple[int, Evaluated, dict[str, Any]]], passes: tuple[int, int] | None
+) -> Measured:
     clean, robust = ([getattr(run, kind) for _, run, _ in runs] for kind in ("clean", "robust"))
     costs = [_cost(run.folder, result) for _, run, result in runs]
     known = [each.flops for each in costs if each.flops is not None]
@@ -126,6 +131,7 @@ def _measured(name: str, runs: Sequence[tuple[int, Evaluated, dict[str, Any]]]) 
         mean(each.seconds for each in costs),
         max(memory, default=None),
         mean(each.evaluation for each in costs),
+        passes,
     )
     return Measured(name, tuple((seed, run) for seed, run, _ in runs), _average(clean), _average(robust), cost)
 

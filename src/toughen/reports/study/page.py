@@ -8,6 +8,7 @@ from toughen.reports.page import render, write_page
 from toughen.reports.plots import clean_robust_plot, cost_plot
 from toughen.reports.study.answers import answers
 from toughen.reports.study.as_json import write_json
+from toughen.reports.study.claims import answered
 from toughen.reports.study.record import StudyRecord
 from toughen.reports.study.results import DataResult, Level, result_of
 
@@ -26,11 +27,13 @@ def write_study(study: StudyRecord) -> tuple[Path, Path]:
         RunError: a file that is not a page of ours has this name; the disk cannot be written; a damaged file.
     """
     results = [result_of(study, name) for name in study.rows]
-    file = write_json(study, results, study.folder / RESULTS)
+    claims = answered(study, results)
+    file = write_json(study, results, claims, study.folder / RESULTS)
     shown = [
         {
             "result": result,
             "answers": answers(result),
+            "claims": claims[result.name],
             "lacking": result.lacking,
             "plots": _plots(result.levels[0], f"d{number}") if result.levels else (),
             "matrix": _matrix(result.levels[0]) if result.levels else {},

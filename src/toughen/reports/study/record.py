@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from toughen.run import RunFolder
 from toughen.search.records import TrialRecord, best_of
@@ -61,6 +61,7 @@ class RowRecord:
         chosen: how its settings were chosen; None where they were given.
         failed: why nothing could be chosen; empty where that did not fail.
         commands: what trains and evaluates each of its runs anew, and what makes the row within the study.
+        passes: forward and backward passes of the network in a step; None where they could not be counted.
     """
 
     name: str
@@ -69,6 +70,7 @@ class RowRecord:
     chosen: Candidates | None = None
     failed: str = ""
     commands: dict[str, str] = field(default_factory=dict)
+    passes: tuple[int, int] | None = None
 
     def state(self, evaluated: int) -> str:
         """How far it is, in words.
@@ -88,6 +90,31 @@ class RowRecord:
         return "; ".join(filter(None, (done, said)))
 
 
+Measure = Literal["robust", "clean"]
+"""The accuracy that a claim speaks of."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is said of a method before it is measured: that it has more accuracy than another one.
+
+    Attributes:
+        text: the claim in words.
+        source: the paper that makes it.
+        row: the row that is said to have more.
+        over: the row that it is compared with.
+        measure: accuracy under all attacks together, or without attack.
+        data: the data set on which it is tested; None: each one.
+    """
+
+    text: str
+    source: str
+    row: str
+    over: str
+    measure: Measure = "robust"
+    data: str | None = None
+
+
 @dataclass(frozen=True)
 class StudyRecord:
     """A whole study, read at one moment.
@@ -100,6 +127,7 @@ class StudyRecord:
         confirm: budget of the second one, of the best rows; None without one.
         unequal: whether rows may have been chosen from different numbers of candidates.
         about: facts of the study for the JSON: seeds, versions.
+        claims: what is said of its rows.
     """
 
     name: str
@@ -109,3 +137,4 @@ class StudyRecord:
     confirm: str | None
     unequal: bool = False
     about: dict[str, Any] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
