@@ -99,7 +99,7 @@ def test_the_published_values_that_are_no_defaults() -> None:
     for name in NAMES:
         s, method = settings(name), settings(name)["method"]
         # Of the authors' codes, those of FGSM-RS, N-FGSM, PGD-AT (Rice's), SCORE and Free-AT normalise. The texts of
-        # ALP, VAT and ARR do not say; E-AT begins with a network that does; -fast, -30epochs and -2pflop are ours.
+        # ALP, VAT and ARR do not say; E-AT begins with a network that does; -fast, -30epochs, -2pflop and -200tflop are ours.
         normalising = isinstance(method, EAT | FGSMRS | FreeAT | NFGSM | PGDAT | SCORE)
         open_to_us = normalising or name.split("-")[2] in ("alp", "vat", "arr", "fast")
         assert s["normalize"] == (open_to_us or name.endswith("trades-30epochs")), name
@@ -107,7 +107,7 @@ def test_the_published_values_that_are_no_defaults() -> None:
             assert method.guide.settings == {"strides": [1, 1, 2, 2]}, name
         if isinstance(method, D2R):
             assert method.log_offset == 1e-5, name
-        as_published = name != "cifar10-2pflop" and isinstance(method, FGSMPGI | FGSMPGK | FGSMRS | NFGSM)
+        as_published = not name.endswith("flop") and isinstance(method, FGSMPGI | FGSMPGK | FGSMRS | NFGSM)
         if as_published or (isinstance(method, RegMix) and method.prior):
             assert method.attack.mode == "train", name
         if isinstance(s["average"], SuccessEMA):
