@@ -99,7 +99,7 @@ def test_the_published_values_that_are_no_defaults() -> None:
     for name in NAMES:
         s, method = settings(name), settings(name)["method"]
         # Of the authors' codes, those of FGSM-RS, N-FGSM, PGD-AT (Rice's), SCORE and Free-AT normalise. The texts of
-        # ALP, VAT and ARR do not say; E-AT begins with a network that does; -fast, -30epochs, -2pflop and -200tflop are ours.
+        # ALP, VAT and ARR do not say; E-AT begins with a network that does; -fast, -30epochs and -...flop are ours.
         normalising = isinstance(method, EAT | FGSMRS | FreeAT | NFGSM | PGDAT | SCORE)
         open_to_us = normalising or name.split("-")[2] in ("alp", "vat", "arr", "fast")
         assert s["normalize"] == (open_to_us or name.endswith("trades-30epochs")), name

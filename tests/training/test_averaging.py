@@ -71,6 +71,26 @@ def test_swa_is_the_mean_and_its_statistics_are_those_of_the_images() -> None:
     torch.testing.assert_close(averaged.module[1].running_var, features.var((0, 2, 3)))
 
 
+def test_ema_estimates_statistics_where_its_weights_lost_the_noise_of_the_steps() -> None:
+    model, average = network(), EMA(decay=0.9, estimate=2)
+    averaged, signs = average.build(model), torch.Generator().manual_seed(0)
+    for _ in range(60):
+        with torch.no_grad():
+            model[0].weight.copy_(torch.randint(2, model[0].weight.shape, generator=signs) * 2.0 - 1)
+        model.train()(torch.rand(16, 1, 5, 5, generator=signs))
+        average.update(averaged, model, Standard())
+    batches = torch.rand(3, 8, 1, 5, 5, generator=signs)
+    with torch.no_grad():
+        features = averaged.module[0](batches[:2].flatten(0, 1)).unflatten(0, (2, 8))
+    # Averaged signs vary by (1 - 0.9) / (1 + 0.9) of what signs do, averaged statistics as signs do.
+    assert (averaged.module[1].running_var > 3 * features.var((0, 1, 3, 4))).all()
+    left = iter(batches)
+    average.update_bn(averaged.module, left)
+    assert torch.equal(next(left), batches[2])
+    torch.testing.assert_close(averaged.module[1].running_mean, features.mean((0, 1, 3, 4)))
+    torch.testing.assert_close(averaged.module[1].running_var, features.var((1, 3, 4)).mean(0))
+
+
 def test_when_weights_are_taken_in() -> None:
     assert all(EMA().due(epoch, last, 7) for epoch in (0, 9) for last in (False, True))
     due = [(epoch, last) for epoch in range(4) for last in (False, True) if SWA(start=3).due(epoch, last, 7)]
@@ -85,7 +105,12 @@ def test_weights_taken_in_every_so_many_updates_of_the_run() -> None:
 
 @pytest.mark.parametrize(
     ("make", "name"),
-    [(lambda: EMA(decay=1.0), "decay"), (lambda: SWA(start=0), "start"), (lambda: SWA(every_steps=0), "every_steps")],
+    [
+        (lambda: EMA(decay=1.0), "decay"),
+        (lambda: SWA(start=0), "start"),
+        (lambda: SWA(every_steps=0), "every_steps"),
+        (lambda: EMA(estimate=-1), "estimate"),
+    ],
 )
 def test_bad_settings(make, name: str) -> None:
     with pytest.raises(InputError, match=f"average.{name}"):

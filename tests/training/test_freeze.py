@@ -46,7 +46,8 @@ def test_weights_and_statistics_of_frozen_stages_stay(tmp_path: Path, method: ob
         assert torch.equal(after[name], tensor) is still, name
 
 
-def test_swa_would_estimate_their_statistics_again(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--average SWA estimates .* in --freeze bn1 too; take --average EMA"):
-        train(**SMALL, freeze=["bn1"], average=SWA(start=1), out=str(tmp_path / "run"))
+def test_an_average_would_estimate_their_statistics_again(tmp_path: Path) -> None:
+    for average in (SWA(start=1), EMA(estimate=4)):
+        with pytest.raises(InputError, match="estimates .* in --freeze bn1 too; take EMA without"):
+            train(**SMALL, freeze=["bn1"], average=average, out=str(tmp_path / "run"))
     train(**SMALL, freeze=["conv1"], average=SWA(start=1), out=str(tmp_path / "run"))

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,13 @@ from toughen.numbers import check_number
 
 
 class Average(ABC):
-    """A rule that averages weights. The averaged network is the one that is validated and reported."""
+    """A rule that averages weights. The averaged network is the one that is validated and reported.
+
+    Attributes:
+        estimates: whether BatchNorm statistics are estimated at the end of an epoch instead of averaged.
+    """
+
+    estimates = False
 
     @abstractmethod
     def build(self, model: nn.Module) -> AveragedModel:
@@ -40,16 +47,25 @@ class Average(ABC):
 class EMA(Average):
     """Exponential moving average of weights and BatchNorm statistics, after every step.
 
+    At a high learning rate the steps' noise cancels out in the averaged weights, whose activations then vary less than
+    the averaged statistics say: the averaged network can be at chance on held-out images (seen: 10 % where it had 46 %
+    by the images' own statistics) until the rate falls. `estimate` cures that.
+
     Args:
         decay: share of the average that stays in a step; 0.995 to 0.9995 are usual.
         start: the first epoch (counted from 1) that it follows; until then the network itself is reported.
+        estimate: batches of training images on which the averaged network's BatchNorm statistics are estimated at the
+            end of every epoch, as SWA does on all of them; 0 keeps the averaged ones, as the published codes do.
     """
 
-    def __init__(self, decay: float = 0.999, start: int = 1) -> None:
+    def __init__(self, decay: float = 0.999, start: int = 1, estimate: int = 0) -> None:
         check_number("average.decay", decay, above=0, below=1)
         check_number("average.start", start, least=1, whole=True)
+        check_number("average.estimate", estimate, least=0, whole=True)
         self.decay = decay
         self.start = start
+        self.estimate = estimate
+        self.estimates = estimate > 0
 
     def build(self, model: nn.Module) -> AveragedModel:
         """Copy the network: the average starts as it is."""
@@ -58,6 +74,12 @@ class EMA(Average):
     def due(self, epoch: int, last_of_epoch: bool, update: int) -> bool:
         """Whether the epoch is `start` or a later one."""
         return epoch + 1 >= self.start
+
+    def update_bn(self, network: nn.Module, images: Iterable[Tensor]) -> None:
+        """Estimate the BatchNorm statistics on the first `estimate` batches."""
+        if self.estimates:
+            with torch.no_grad():
+                update_bn(islice(images, self.estimate), network)
 
 
 class SuccessEMA(Average):
@@ -138,6 +160,8 @@ class SWA(Average):
         every_steps: take in the weights after every so many updates of the run instead of at the ends of epochs.
     """
 
+    estimates = True
+
     def __init__(self, start: int = 51, every_steps: int | None = None) -> None:
         check_number("average.start", start, least=1, whole=True)
         if every_steps is not None:
@@ -167,10 +191,10 @@ def frozen_stages(model: nn.Module, names: Sequence[str], average: Average | Non
         InputError: also where the average would estimate the statistics of a frozen BatchNorm again.
     """
     frozen = freeze(model, names)
-    if isinstance(average, SWA) and has_batch_norm(frozen):
+    if average is not None and average.estimates and has_batch_norm(frozen):
         raise InputError(
-            f"--average SWA estimates the statistics of every BatchNorm again, of those in --freeze {','.join(names)} "
-            "too; take --average EMA, or leave one of the two out"
+            f"--average {type(average).__name__} estimates the statistics of every BatchNorm again, of those in "
+            f"--freeze {','.join(names)} too; take EMA without --average.estimate, or leave one of the two out"
         )
     return frozen
 
