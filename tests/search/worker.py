@@ -10,7 +10,7 @@ from pathlib import Path
 
 from toughen.search.records import TrialRecord
 from toughen.search.space import read_space
-from toughen.search.study import Search, SearchPlan
+from toughen.search.trials import Search, SearchPlan
 
 
 def work(folder: str, storage: str, search: str, *hang: str) -> None:

@@ -24,7 +24,7 @@ from toughen.run import RunFolder, atomic
 from toughen.run.lock import InUse, Lock
 from toughen.search.records import SweepRecord, TrialRecord, best_of, front_of
 from toughen.search.space import Axis, combinations, grid_of, read_space
-from toughen.search.study import Algorithm, Search, SearchPlan
+from toughen.search.trials import Algorithm, Search, SearchPlan
 from toughen.settings.description import describe
 from toughen.settings.trust import obeying_trust, trust_option
 from toughen.training import Interrupted, Observer
@@ -45,7 +45,7 @@ _FIXED = {
 
 
 class _Begun(TypedDict):
-    """What study.json says: the study's name in its database, and what the sweep was begun with."""
+    """What study.json says: the name of Optuna's study in its database, and what the sweep was begun with."""
 
     name: str
     settings: dict[str, Any]
@@ -111,7 +111,7 @@ def sweep(
             at once; the others go by robust accuracy).
         trials: how many; default all of a grid, else 20. More of them later go on with the sweep.
         prune: end trials whose robust accuracy on held-out images falls behind the others'; default in tpe and random.
-        storage: address of a database for the study, such as postgresql://user@host/name; default a journal in the
+        storage: address of a database for its trials, such as postgresql://user@host/name; default a journal in the
             folder.
         out: the sweep's folder, which all workers see; default runs/sweep-<data>-<model>-<method>.
         trust: what files, and names in vary, may name beside this package's classes and its libraries' networks; their
@@ -138,8 +138,8 @@ def sweep(
     plan = _plan(read_space(vary), search, trials, prune, shared)
     folder = Path(out or f"runs/sweep-{default_name(shared['data'], shared['model'], shared['method'])}")
     described = {name: describe(value) for name, value in {**shared, "vary": vary, "search": search}.items()}
-    study = Search(folder, _begin(folder, described), plan, storage)
-    work = _Worker(folder, study, shared, said or (lambda sentence: None), observer)
+    searching = Search(folder, _begin(folder, described), plan, storage)
+    work = _Worker(folder, searching, shared, said or (lambda sentence: None), observer)
     while work.trial():
         pass
     return work.finish(progress)
@@ -173,7 +173,7 @@ def _plan(
 
 
 def _begin(folder: Path, described: Mapping[str, Any]) -> str:
-    """The name of a folder's study, which the first worker gives it.
+    """The name of a folder's study in Optuna, which the first worker gives it.
 
     Raises:
         RunError: the folder holds something else.
@@ -205,12 +205,12 @@ class _Worker:
     def __init__(
         self,
         folder: Path,
-        study: Search,
+        search: Search,
         shared: Mapping[str, Any],
         said: Callable[[str], None],
         observer: Observer | None,
     ) -> None:
-        self.folder, self.study, self.shared = folder, study, shared
+        self.folder, self.search, self.shared = folder, search, shared
         self.said, self.observer = said, observer
 
     def trial(self) -> bool:
@@ -220,10 +220,10 @@ class _Worker:
             ToughenError: as for `run_trial`; three trials and no other one failed.
             Interrupted: a signal asked the process to stop.
         """
-        with self.study.claim() as own:
+        with self.search.claim() as own:
             if own is None:
                 return False
-            run, planned = RunFolder(self.folder / "trials" / f"{own.number:03}"), self.study.plan.trials
+            run, planned = RunFolder(self.folder / "trials" / f"{own.number:03}"), self.search.plan.trials
             self.said(f"trial {own.number} of {planned}: {_in_words(own.values)}")
             try:
                 record = run_trial(own, run, with_values(self.shared, own.values, "vary"), self.observer)
@@ -233,7 +233,7 @@ class _Worker:
                 ) from stopped
             own.end(record)
         self.said(_ended(record))
-        ended = [each for each in self.study.records() if each.state != "begun"]
+        ended = [each for each in self.search.records() if each.state != "begun"]
         if len(ended) >= 3 and all(each.state == "failed" for each in ended):
             raise RunError(f"all {len(ended)} trials failed, the last one so: {record.reason or ended[-1].reason}")
         return True
@@ -253,11 +253,11 @@ class _Worker:
 
     def record(self) -> SweepRecord:
         """What is known now."""
-        trials, plan = tuple(self.study.records()), self.study.plan
+        trials, plan = tuple(self.search.records()), self.search.plan
         best = best_of(trials)
         chosen = front_of(trials) if len(plan.objectives) > 1 else [best] if best else []
         command = "" if best is None else _command(self.folder, best, self.shared)
-        importance = self.study.importance()
+        importance = self.search.importance()
         return SweepRecord(self.folder, plan.search, plan.trials, trials, tuple(chosen), importance, command)
 
     def _evaluate(self, trial: TrialRecord, progress: Progress | None) -> Evaluation:

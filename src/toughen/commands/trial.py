@@ -14,7 +14,7 @@ from toughen.reading.files import read_json, readable
 from toughen.reports.notebook import usual_observer
 from toughen.run import RunFolder, atomic
 from toughen.search.records import State, TrialRecord
-from toughen.search.study import OwnTrial
+from toughen.search.trials import OwnTrial
 from toughen.settings.build import build
 from toughen.settings.description import describe
 from toughen.settings.given import Given, by_name

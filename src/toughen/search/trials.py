@@ -1,4 +1,4 @@
-"""A study of Optuna: which values come next, what came of each trial, shared by several workers."""
+"""The trials of a sweep, by Optuna: which values come next, what came of each, shared by several workers."""
 
 import warnings
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _JOURNAL = "journal.log"
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What a study looks for.
+    """What a sweep looks for.
 
     Attributes:
         axes: the settings that vary.
@@ -50,7 +50,7 @@ class OwnTrial:
 
     Args:
         trial: Optuna's.
-        plan: the study's.
+        plan: the sweep's.
 
     Attributes:
         number: from 0.
@@ -87,11 +87,11 @@ class OwnTrial:
 
 
 class Search:
-    """The trials of a study. All that is asked of Optuna is asked here.
+    """The trials of a sweep. All that is asked of Optuna is asked here.
 
     Args:
-        folder: where the workers' locks lie and, without a database, the study's journal.
-        name: of the study in its database.
+        folder: where the workers' locks lie and, without a database, Optuna's journal.
+        name: of Optuna's study in its database.
         plan: what it looks for.
         storage: address of a database such as sqlite:///file or postgresql://user@host/name; None for the journal.
 

@@ -11,7 +11,7 @@ import pytest
 from toughen.errors import InputError
 from toughen.search.records import TrialRecord
 from toughen.search.space import read_space
-from toughen.search.study import Search, SearchPlan
+from toughen.search.trials import Search, SearchPlan
 
 NIGHTLY = pytest.mark.nightly
 WORKER = Path(__file__).with_name("worker.py")
