@@ -37,6 +37,8 @@ WHY = {
     "mart": "no 1e-12 inside the logarithms, no 1e-7 in the weight",
     "n-fgsm": "setting `attack.mode=train`",
     "nuat": "setting `clean_passes=2`; the attack's two kinds of step in turn",
+    "oa-at-awp": "in the first quarter; `clean_passes=2, attack.mode=train`, and `awp.decay_moved=true`",
+    "oa-at-awp-turns": "the same in the last quarter: a step of the first kind, of the second, of the first",
     "score": "`without_DDPM`: the default here",
     "score-extra": "with generated images: settings `attack.mode=train, clip_of=regularizer, adversarial_first=false`",
     "trades": "three passes in train mode: setting `clean_passes=2`",
@@ -64,8 +66,6 @@ What the files do not show:
 - AR-AT's symmetric and opposite ablations place stop-gradient and predictor otherwise in its code.
 - LBGAT's and D2R's guide is `ResNet18(strides=(1, 1, 2, 2))` in their code, FGSM-PGK's Tiny ImageNet network
   `PreActResNet18(final_norm=False, pooled=2)`; most authors do not normalise inputs: `--normalize false`.
-- OA-AT (Addepalli 2022) is not a method here: its perceptual distance by an average of the network's own weights, and
-  its steps of two kinds in turn, were not brought to agree with its code.
 - MeanSparse changes a trained network; `tests/models/test_mean_sparsity.py` holds its outputs and gradients.
 - LTD's training code is not public: its formula is held by plain loops, its settings by nothing.
 - RegMix' code (lusti-Yu/Regmix on GitHub) could not be compared.

@@ -29,6 +29,7 @@ from toughen.methods import (
     LTD,
     MART,
     NFGSM,
+    OAAT,
     PGDAT,
     SCORE,
     TRADES,
@@ -206,6 +207,15 @@ CASES: dict[str, list[Case]] = {
         Case(lambda: NFGSM(k=0.5), ("adversarial_ce",), reach=1.5),
     ],
     "NuAT": [Case(NuAT, ("ce", "nuclear"))],
+    "OAAT": [
+        Case(lambda: OAAT(attack=PGD(steps=2)), ("natural", "robust_kl"), reach=2.0),
+        Case(
+            lambda: OAAT(layers=["features.7", "fc"], mixing=0.0, attack=PGD(steps=2, step_size=0.01, mode="train")),
+            ("natural", "robust_kl"),
+            attacks_in_train_mode=True,
+            reach=2.0,
+        ),
+    ],
     "PGDAT": [Case(lambda: PGDAT(attack=PGD(steps=2)), ("adversarial_ce",))],
     "RegMix": [
         Case(RegMix, ("adversarial_ce", "amr_final_to_init", "amr_init_to_final", "agr")),

@@ -31,6 +31,7 @@ from toughen.methods import (
     LIET,
     MART,
     NFGSM,
+    OAAT,
     SCORE,
     TRADES,
     ARoW,
@@ -100,6 +101,11 @@ MAKERS: dict[str, Callable[[dict[str, Any]], Method]] = {
     "gairat": lambda s: GAIRAT(**pick(s, "lam", "begin"), attack=inner(s)),
     "dajat": lambda s: DAJAT(**pick(s, "beta", "views", "js"), attack=inner(s)),
     "e-at": lambda s: EAT([ThreatModel(**each) for each in s["others"]], AdaptivePGD(s["attack"]["steps"])),
+    "oa-at": lambda s: OAAT(
+        **pick(s, "beta", "beta_final", "mixing", "wide", "lpips", "layers"),
+        clean_passes=2,
+        attack=inner(s, PGD, mode="train"),
+    ),
     "fgsm-rs": lambda s: FGSMRS(attack=FGSM(step_size=s["attack"]["step_size"], start="uniform", mode="train")),
     "n-fgsm": lambda s: NFGSM(k=s["k"], attack=FGSM(step_size=s["attack"]["step_size"], mode="train")),
     "nuat": lambda s: NuAT(lam=s["lam"], clean_passes=2, attack=inner(s, start="clean")),
@@ -143,13 +149,16 @@ def differences(name: str, joins: bool = False) -> dict[str, float]:
         method.helper.load_state_dict(part(initial, "helper."))
     else:
         model = method.prepare(model)
-    second = {"guide": getattr(method, "guide_network", None)}
+    second = {"guide": getattr(method, "guide_network", None), "average": getattr(method, "average", None)}
     second["predictor"] = method.predictors[0] if isinstance(method, ARAT) else None
     second = {key: module for key, module in second.items() if module is not None}
     for key, module in second.items():
         module.load_state_dict(part(initial, f"{key}."))
     model.load_state_dict({key: initial[key] for key in model.state_dict()})
     method.double()
+    if "epoch" in settings:
+        method.epochs = settings["epochs"]
+        method.begin_epoch(model, settings["epoch"] - 1, Batch(reference["step1.images"], reference["step1.labels"]))
     for key, value in part(initial, "method.").items():
         setattr(method, key, value.clone())
     if isinstance(method, ARAT):
@@ -229,6 +238,8 @@ def watch(method: Method, step: dict[str, Tensor], compare: Callable[[str, Tenso
         compare("adversarial", perturbed.images, step["adversarial"])
         for view, theirs in zip(perturbed.views, views_of(step, "adversarial"), strict=True):
             compare("adversarial", view, theirs)
+        if "far" in step:
+            compare("adversarial", perturbed.far, step["far"])
         if perturbed.initial is not None:
             compare("adversarial", perturbed.initial, step["start"])
         return perturbed._replace(noisy=step.get("noisy"))

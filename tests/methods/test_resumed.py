@@ -9,7 +9,7 @@ from stopping import StopAt
 from torch import Tensor
 
 from toughen import train
-from toughen.methods import FGSMUAP, GAT, LIET, GradAlign, Method, NuAT
+from toughen.methods import FGSMUAP, GAT, LIET, OAAT, GradAlign, Method, NuAT
 from toughen.models import SmallCNN
 from toughen.training import Interrupted
 
@@ -32,7 +32,7 @@ def checkpoint(folder: Path) -> dict[str, Tensor]:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(
-    "method", [NuAT(), GAT(), GradAlign(), FGSMUAP(), LIET(every=3)], ids=lambda m: type(m).__name__
+    "method", [NuAT(), GAT(), GradAlign(), FGSMUAP(), LIET(every=3), OAAT()], ids=lambda m: type(m).__name__
 )
 def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, method: Method) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from toughen.errors import InputError
 from toughen.models import Classifier, Normalize, PreActResNet18, ResNet18, SmallCNN, Timm, WideResNet
-from toughen.models.features import captured, feature_widths, find_layer, last_stage, pooled
+from toughen.models.features import captured, feature_widths, find_layer, last_stage, pooled, stage_ends, unit_features
 
 
 def images(n: int = 3) -> Tensor:
@@ -180,3 +180,34 @@ def test_a_layer_that_takes_no_part() -> None:
     network.unused = nn.Linear(2, 2)
     with pytest.raises(InputError, match=r"method\.layers: unused takes no part"):
         feature_widths(network, ["unused"])
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        (Classifier(Normalize([0.5] * 3, [0.2] * 3), ResNet18(width=4)), [f"network.layer{n}" for n in (1, 2, 3, 4)]),
+        (WideResNet(depth=10, width=1), ["layer1", "layer2", "layer3"]),
+        (torchvision.models.resnet18(), ["layer1", "layer2", "layer3", "layer4"]),
+        (timm.create_model("test_convnext"), [f"stages.{n}" for n in (0, 1, 2, 3)]),
+        (SmallCNN(), ["features.1", "features.4", "features.7"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_stages_by_the_names_that_networks_give_them(network: nn.Module, expected: list[str]) -> None:
+    assert stage_ends(network) == expected
+
+
+def test_networks_without_stages_and_normalisations_have_none() -> None:
+    with pytest.raises(InputError, match="neither stages called"):
+        stage_ends(nn.Sequential(nn.Linear(2, 2)))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 20, 3), (2, 3)])
+def test_unit_features_have_a_channel_vector_of_length_one_at_each_place(shape: tuple[int, ...]) -> None:
+    output = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    output[0] = 0
+    output.requires_grad_()
+    found = unit_features(output)
+    assert found.square().sum(1).tolist() == pytest.approx([0.0, 1.0])
+    (gradient,) = torch.autograd.grad(found.sum(), output)
+    assert gradient.isfinite().all()

@@ -94,7 +94,7 @@ def test_flops_of_several_processes_and_across_a_pause() -> None:
     meter.stepped("a", images=8)
     again = Meter(CPU, torch.float32, processes=2)
     again.load_state_dict(meter.state_dict())
-    again.stepped("a", images=3)
+    assert again.stepped("a", images=3) == 2 * 3 * 10
     assert again.spent == 4 * 8 * 10 + 2 * 3 * 10
     older = {name: value for name, value in meter.state_dict().items() if name != "spent"}
     again.load_state_dict(older)
@@ -105,9 +105,9 @@ def test_flops_of_several_processes_and_across_a_pause() -> None:
 def test_share_of_the_peak_is_of_all_processes() -> None:
     one, four = (Meter(CPU, torch.float32, processes) for processes in (1, 4))
     for meter in (one, four):
-        meter.flops, meter.peak = {"a": 10.0}, 1000.0
-    assert one.figures("a", images=50, seconds=1.0)["share_of_peak"] == pytest.approx(0.5)
-    assert four.figures("a", images=50, seconds=1.0)["share_of_peak"] == pytest.approx(0.125)
+        meter.peak = 1000.0
+    assert one.figures(500.0, images=50, seconds=1.0)["share_of_peak"] == pytest.approx(0.5)
+    assert four.figures(500.0, images=50, seconds=1.0)["share_of_peak"] == pytest.approx(0.125)
 
 
 def test_rows_without_a_cost_are_left_out_of_the_words() -> None:

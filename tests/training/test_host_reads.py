@@ -14,7 +14,23 @@ from toughen.commands.assemble import ready
 from toughen.commands.settings import with_data_facts
 from toughen.commands.train import DEFAULTS
 from toughen.data import Digits
-from toughen.methods import ALP, ARAT, ARR, D2R, FGSMPGK, LBGAT, MART, NFGSM, PGDAT, TRADES, VAT, ARoW, RegMix, Standard
+from toughen.methods import (
+    ALP,
+    ARAT,
+    ARR,
+    D2R,
+    FGSMPGK,
+    LBGAT,
+    MART,
+    NFGSM,
+    OAAT,
+    PGDAT,
+    TRADES,
+    VAT,
+    ARoW,
+    RegMix,
+    Standard,
+)
 from toughen.run import RunFolder
 from toughen.training import AWP, EMA, GrowingSize, SuccessEMA
 
@@ -68,6 +84,7 @@ CASES: dict[str, dict[str, Any]] = {
     "bf16": {"method": PGDAT(PGD(steps=2)), "precision": "bf16"},
     "best point kept": {"method": PGDAT(PGD(steps=2, restarts=2, keep_best=True))},
     "FGSMPGK": {"method": FGSMPGK(), "average": SuccessEMA()},
+    "OAAT": {"method": OAAT(attack=PGD(steps=2)), "epochs": 1},
     "RegMix": {"method": RegMix()},
     "NFGSM": {"method": NFGSM(attack=FGSM())},
     "ARoW": {"method": ARoW(attack=TWO)},

@@ -28,6 +28,7 @@ class Perturbed(NamedTuple):
         target: labels as the method drew them for the loss, for methods that soften them at random.
         noisy: random images of the threat model, for methods that look at the network there too.
         views: the adversarial images of the batch's further views.
+        far: images of a larger ball, for methods that look farther than they train.
     """
 
     images: Tensor
@@ -37,6 +38,7 @@ class Perturbed(NamedTuple):
     noisy: Tensor | None = None
     target: Tensor | None = None
     views: tuple[Tensor, ...] = ()
+    far: Tensor | None = None
 
 
 class Term(NamedTuple):
@@ -160,6 +162,11 @@ class Method(nn.Module, ABC):
         """
         return model
 
+    @property
+    def step_kind(self) -> str:
+        """The next step's kind in words, where steps of an epoch or of a run differ in their cost."""
+        return ""
+
     def attack_failure_rate(self) -> Tensor | None:
         """1 minus the success rate of the last step's attack, over images that were right at its start; a scalar.
 
@@ -203,8 +210,15 @@ class Method(nn.Module, ABC):
     def terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
         """The loss on this batch, part by part, differentiable with respect to the model."""
 
+    def awp_terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
+        """The loss that adversarial weight perturbation moves the weights up, where a run has it: that of `terms`."""
+        return self.terms(model, batch, perturbed)
+
     def after_loss(self, batch: Batch, perturbed: Perturbed) -> None:
         """Called once a step after its loss was computed; for memories that depend on how well the attack did."""
+
+    def after_update(self, model: nn.Module) -> None:
+        """Called after every update of the weights; for averages of the network that a method keeps."""
 
     def forward(
         self, model: nn.Module, images: Tensor | Batch, labels: Tensor | None = None, indices: Tensor | None = None

@@ -50,6 +50,10 @@ class ModelWithLoss(Together):
         """To be called before every epoch, counted from 0, with up to 1,000 training images, not augmented."""
         self.method.begin_epoch(self.model, epoch, Batch(images, labels))
 
+    def after_update(self) -> None:
+        """To be called after every `optimizer.step()`, for methods that follow the network's weights."""
+        self.method.after_update(self.model)
+
     @property
     def classifier(self) -> nn.Module:
         """The ordinary network to evaluate and save, which shares its weights with the trained one."""

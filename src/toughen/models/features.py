@@ -1,7 +1,7 @@
 """What chosen layers of any network give, found by the layers' names."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import SequenceMatcher
 from functools import partial
@@ -74,6 +74,44 @@ def last_stage(model: nn.Module) -> list[str]:
     return last or norms[-4:]
 
 
+def stage_ends(model: nn.Module) -> list[str]:
+    """Full names of the layers whose outputs a perceptual distance compares unless told otherwise.
+
+    A network with stages layer1, layer2, ... or stages.0, stages.1, ...: these. Any other: its last four
+    normalisations.
+
+    Raises:
+        InputError: it has neither.
+    """
+    names = [name for name, _ in model.named_modules()]
+    stages = [name for name in names if re.search(r"(?:^|\.)(layer|stages\.)\d+$", name)]
+    kinds = (nn.GroupNorm, nn.LayerNorm)
+    norms = [name for name, layer in model.named_modules() if is_batch_norm(layer) or isinstance(layer, kinds)]
+    if not stages and not norms:
+        kind = type(model).__name__
+        raise InputError(
+            f"method.layers: expected names of layers, as there is no default for {kind}: it has neither stages called "
+            "layer1, layer2, ... nor normalisations"
+        )
+    return stages or norms[-4:]
+
+
+def unit_features(output: Tensor) -> Tensor:
+    """A layer's output with the channels of each place scaled to length 1 and all to `1 / sqrt(places)`, N x D.
+
+    `||unit_features(a) - unit_features(b)||` is then a layer's share of LPIPS. N x C x H x W, N x L x D of tokens, and
+    N x C; in fp32 or better.
+
+    >>> unit_features(torch.tensor([[[[3.0, 0.0]], [[4.0, 2.0]]]])) * 2**0.5
+    tensor([[0.6000, 0.0000, 0.8000, 1.0000]])
+    """
+    features = at_least_fp32(output)
+    features = features.transpose(1, 2) if features.ndim == 3 else features.reshape(*features.shape[:2], -1)
+    # vector_norm, whose gradient at 0 is 0: after a ReLU a place may have nothing.
+    length = torch.linalg.vector_norm(features, dim=1, keepdim=True) + 1e-10
+    return (features / (length * features.shape[2] ** 0.5)).flatten(1)
+
+
 def pooled(output: Tensor) -> Tensor:
     """ReLU, then the mean over all places: N x C x H x W (and N x L x D, of tokens) become N x C, in fp32 or better.
 
@@ -87,11 +125,13 @@ def pooled(output: Tensor) -> Tensor:
 
 
 @contextmanager
-def captured(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Collect `pooled` outputs of these layers from the forward passes inside.
+def captured(
+    model: nn.Module, names: Sequence[str], made: Callable[[Tensor], Tensor] = pooled
+) -> Iterator[dict[str, Tensor]]:
+    """Collect what is `made` of these layers' outputs in the forward passes inside.
 
-    The hooks go at the end, also after an error. Outputs are pooled at once, since a network may go on to change them
-    in place. Of a layer that is called several times the last output stays.
+    The hooks go at the end, also after an error. It is made at once, since a network may go on to change an output in
+    place. Of a layer that is called several times the last output stays.
     """
     features: dict[str, Tensor] = {}
 
@@ -101,7 +141,7 @@ def captured(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
                 f"method.layers: {name} gives {type(output).__name__}, expected a tensor of N x C or more; choose a "
                 "layer inside it"
             )
-        features[name] = pooled(output)
+        features[name] = made(output)
 
     hooks = []
     try:

@@ -48,6 +48,7 @@ class Place(TypedDict):
     cost: CostFacts
     processes: list[dict[str, Any]]
     best_epoch: NotRequired[Count]
+    flops: NotRequired[Amount]
     rows: NotRequired[list[dict[str, float]]]
 
 

@@ -59,24 +59,26 @@ class Meter:
             yield
         self.flops[kind] = counter.flops / images
 
-    def stepped(self, kind: str, images: int) -> None:
-        """Add a step of this kind, on so many images of each process, to what the run has spent."""
-        self.spent += self.flops[kind] * images * self.processes
+    def stepped(self, kind: str, images: int) -> float:
+        """FLOPs of a step of this kind, on so many images of each process; adds them to what the run has spent."""
+        flops = self.flops[kind] * images * self.processes
+        self.spent += flops
+        return flops
 
-    def figures(self, kind: str, images: int, seconds: float) -> Row:
+    def figures(self, flops: float, images: int, seconds: float) -> Row:
         """Values of an epoch's `COLUMNS`.
 
         Args:
-            kind: the kind of its steps.
+            flops: those of its steps, of all processes together.
             images: that all processes took together.
             seconds: that the epoch's training took.
         """
         memory = peak_memory(self.device)
         if self.peak is None:
             self.peak = matmul_peak(self.device, self.dtype)
-        speed = images / max(seconds, 1e-9)
-        flops = speed * self.flops[kind]
-        values = (speed, seconds, flops, flops / (self.peak * self.processes), memory, self.hours, self.spent)
+        seconds = max(seconds, 1e-9)
+        rate = flops / seconds
+        values = (images / seconds, seconds, rate, rate / (self.peak * self.processes), memory, self.hours, self.spent)
         return dict(zip(COLUMNS, values, strict=True))
 
     @property

@@ -197,11 +197,11 @@ class Trainer:
         if replays > 1 and not at_update:
             self.group = group
             return
-        images = sum(map(len, group))
-        self.trace.aim(self.place, self.meter.flops.get(self.kind))
+        images, kind = sum(map(len, group)), self.kind
+        self.trace.aim(self.place, self.meter.flops.get(kind))
         with ExitStack() as stack:
-            if not self.meter.knows(self.kind):
-                stack.enter_context(self.meter.counting(self.kind, images))
+            if not self.meter.knows(kind):
+                stack.enter_context(self.meter.counting(kind, images))
             else:
                 for passes in () if self.updates.thrift.chosen else self.passes:
                     stack.enter_context(passes.on())
@@ -209,16 +209,17 @@ class Trainer:
             stack.enter_context(self.growth.ball(self.method, done))
             clean = self.growth.clean(self.at.epoch)
             found = take(self.updates, group, replays, epoch=self.at.epoch, end=self.at.batch, last=last, clean=clean)
-        self.meter.stepped(self.kind, images)
+        self.at.flops += self.meter.stepped(kind, images)
         for each, terms in zip(group, found, strict=True):
             self.at.sums.add(terms, len(each), self.place + 1)
 
     @property
     def kind(self) -> str:
-        """The epoch's kind of steps, which all cost the same."""
+        """The next step's kind: all of a kind cost the same."""
         awp = self.settings.awp
         moved = ", weights moved" if awp is not None and awp.due(self.at.epoch) else ""
-        return f"{self.growth.kind(self.at.epoch)}{moved}{self.updates.cure.kind}{self.updates.thrift.kind}"
+        more = (moved, self.updates.cure.kind, self.updates.thrift.kind, self.method.step_kind)
+        return "".join([self.growth.kind(self.at.epoch), *more])
 
     def _end_epoch(self) -> None:
         settings, accelerator = self.settings, self.accelerator
@@ -240,7 +241,7 @@ class Trainer:
             "val_clean": clean,
             "val_pgd": robust,
             **({} if figures.fgsm is None else {"val_fgsm": figures.fgsm}),
-            **self.meter.figures(self.kind, self.at.sums.images * accelerator.num_processes, self.at.seconds),
+            **self.meter.figures(self.at.flops, self.at.sums.images * accelerator.num_processes, self.at.seconds),
         }
         reached = score(clean, robust, self.method.defends)
         self.watch.epoch_ended(row, sum(map(len, self.batches.validation)), settings.select == "best")

@@ -14,6 +14,7 @@ class Position:
         epoch: whole epochs that are done.
         batch: batches of the next epoch that are done.
         seconds: that those of the next epoch took.
+        flops: that those of the next epoch took.
         sums: means of the loss terms over the next epoch.
         rows: the figures of the epochs that are done.
         best: the best score of an epoch.
@@ -24,6 +25,7 @@ class Position:
     epoch: int = 0
     batch: int = 0
     seconds: float = 0.0
+    flops: float = 0.0
     sums: EpochSums = field(default_factory=EpochSums)
     rows: list[Row] = field(default_factory=list)
     best: float = -1.0
@@ -41,5 +43,5 @@ class Position:
         best = always or score >= self.best
         self.rows = [*self.rows, row]
         self.best, self.best_epoch = max(self.best, score), self.epoch + 1 if best else self.best_epoch
-        self.epoch, self.batch, self.seconds, self.sums = self.epoch + 1, 0, 0.0, EpochSums()
+        self.epoch, self.batch, self.seconds, self.flops, self.sums = self.epoch + 1, 0, 0.0, 0.0, EpochSums()
         return best

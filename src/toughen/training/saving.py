@@ -89,6 +89,7 @@ class Saving:
             "rows": at.rows,
             "begun": at.begun,
             "seconds": at.seconds,
+            "flops": at.flops,
             "cost": self.meter.state_dict(),
             "watch": self.watch.state_dict(),
             "trace": updates.trace.state_dict(),
@@ -140,7 +141,7 @@ class Saving:
             updates.averaged.load_state_dict(state["averaged"])
         self.meter.load_state_dict(state["cost"])
         at.epoch, at.batch = state["epoch"], state["batch"]
-        at.best, at.seconds = state["best"], state["seconds"]
+        at.best, at.seconds, at.flops = state["best"], state["seconds"], state.get("flops", 0.0)
         if "watch" in state:  # checkpoints of before there were guards have none
             self.watch.load_state_dict(state["watch"])
         updates.trace.load_state_dict(state.get("trace", {}))

@@ -233,6 +233,7 @@ class Updates:
         number = epoch * math.ceil(per_epoch / settings.accumulate) + group_start // settings.accumulate + 1
         if self.averaged is not None and settings.average is not None and settings.average.due(epoch, last, number):
             settings.average.update(self.averaged, self.model, self.method)
+        self.method.after_update(self.model)
 
     def _moved_weights(self, batch: Batch, perturbed: Perturbed, epoch: int) -> AbstractContextManager[Moves]:
         awp = self.settings.awp
@@ -242,6 +243,6 @@ class Updates:
         def loss() -> Tensor:
             # On the bare modules, as the inner maximum: the wrapper's gradients may be accumulating.
             with self.accelerator.autocast():
-                return total(weighted(self.method.terms(self.model, batch, perturbed), batch))
+                return total(weighted(self.method.awp_terms(self.model, batch, perturbed), batch))
 
         return awp.moved(self.model, self.method, loss, partial(self.accelerator.reduce, reduction="mean"))
