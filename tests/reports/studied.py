@@ -20,7 +20,8 @@ def study_record(make_run: Callable[..., RunFolder], folder: str) -> StudyRecord
         Claim("as clean", "Another paper", "TRADES", "Standard", "clean", "digits"),
         Claim("wild", "A preprint", "wild", "TRADES"),
     )
-    return StudyRecord("study", place, sets, "standard", "thorough", unequal=True, claims=claims)
+    about = {"seeds": [0, 1]}
+    return StudyRecord("study", place, sets, "standard", "thorough", unequal=True, about=about, claims=claims)
 
 
 def rows_on(data: str, make_run: Callable[..., RunFolder], folder: str) -> tuple[RowRecord, ...]:

@@ -16,7 +16,7 @@ from toughen.threat import ThreatModel
 
 @dataclass
 class StepPasses:
-    """StepPasses of a batch.
+    """Passes of a batch.
 
     Attributes:
         forward: through the network.
