@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from toughen.reports.study.against import LEVEL, Against
 from toughen.reports.study.figures import Measured, OverRuns
 from toughen.reports.study.results import DataResult, Level
-from toughen.reports.text import interval, percent, points
+from toughen.reports.text import duration, interval, percent, points
 
 FRACTION = 0.5
 """A row is cheap where it takes at most this share of the best one's cost."""
@@ -24,7 +24,9 @@ def _best(level: Level) -> str:
     best = level.best
     said = f"{best.name}, with {_figure(best.robust)} robust ({level.budget}) and {percent(best.clean.accuracy)} clean"
     alone = "" if len(level.rows) > 1 else "; no other row is evaluated so"
-    return f"{said}{alone}.{' Its figure is doubted: ' + '; '.join(best.masked) + '.' if best.masked else ''}"
+    passes = "" if best.cost.passes is None else f", {' + '.join(map(str, best.cost.passes))} passes a step"
+    cost = f"A run of it trains for {duration(best.cost.seconds)}{passes}."
+    return f"{said}{alone}. {cost}{' Its figure is doubted: ' + '; '.join(best.masked) + '.' if best.masked else ''}"
 
 
 def _figure(share: OverRuns) -> str:
