@@ -32,13 +32,15 @@ Report = Mapping[str, Any]
 
 
 def take_in(name: str, folder: Path, results: Path) -> Path:
-    """Copy a study's results, without the commands, which name folders of that machine, and with the machine."""
+    """Copy a study's results: with the machine; without commands, which name its folders, and tests of all pairs."""
     report = json.loads((folder / "results.json").read_text())
     for data in report["data"].values():
         if "claims" not in data:
             raise SystemExit(f"{folder} was written by an older version: toughen study {name} --out {folder}")
         for row in data["rows"].values():
             del row["commands"]
+        for level in data["levels"]:
+            del level["tests"]["pairs"]
     path = results / f"study-{name}.json"
     path.write_text(json.dumps({**report, "study": name, "machine": machine()}, indent=1, ensure_ascii=False) + "\n")
     return path
@@ -54,7 +56,7 @@ def parts_of(page: str, results: Path) -> dict[str, str]:
         lacking = [f"`{launch(name)}`" for name in files if name not in there]
         text = makers[kind](there) if there else ""
         said = f"Not run: {', '.join(lacking)}." if lacking else ""
-        found[mark] = "\n\n".join(filter(None, (text, said)))
+        found[mark] = "\n\n".join(filter(None, (text, said))).join("\n\n")  # a mark is no line of a table or list
     return found
 
 
@@ -105,9 +107,9 @@ def _claims(reports: Mapping[str, Report]) -> str:
 
 
 def _counted(claims: Sequence[Report]) -> str:
-    kinds = {"confirmed": "confirmed", "not confirmed": "not confirmed", "not run": "not run"}
-    counts = {name: sum(claim["answer"].startswith(start) for claim in claims) for start, name in kinds.items()}
-    return f"of {len(claims)} claims " + ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    kinds = ("confirmed", "not confirmed", "not run")
+    counts = {kind: sum(claim["answer"].startswith(kind) for claim in claims) for kind in kinds}
+    return f"of {len(claims)} claims " + ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
 
 
 def _cell(claim: Report) -> str:
@@ -138,8 +140,8 @@ def _protocol(report: Report, data: Report) -> str:
         return "nothing is evaluated yet."
     known, seeds = data["levels"][0]["protocol"], len(report["seeds"])
     spent = sum(
-        len(row["runs"]) * (row["cost"]["seconds"] + row["cost"]["evaluation"])
-        for level in data["levels"]
+        len(row["runs"]) * ((row["cost"]["seconds"] if place == 0 else 0) + row["cost"]["evaluation"])
+        for place, level in enumerate(data["levels"])
         for row in level["rows"].values()
     )
     return (

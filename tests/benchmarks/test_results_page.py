@@ -66,8 +66,8 @@ def test_claims_and_answers_are_those_of_the_study(parts: Any) -> None:
 
 def test_what_is_not_there_is_not_run_and_no_machine_s_path_goes_along(parts: Any) -> None:
     found, report, folder = parts
-    assert found["study cpu-fashion"] == "Not run: `toughen study cpu-fashion`."
-    assert found["answers cpu-digits cpu-fashion"].endswith("Not run: `toughen study cpu-fashion`.")
+    assert found["study cpu-fashion"].strip() == "Not run: `toughen study cpu-fashion`."
+    assert found["answers cpu-digits cpu-fashion"].strip().endswith("Not run: `toughen study cpu-fashion`.")
     assert str(folder) not in json.dumps(report) and "runs/study" not in json.dumps(report)
     assert launch("cpu-cifar10") == "toughen study cpu-cifar10 --data.cifar10.data.path FOLDER"
     assert launch("gpu-cifar10") == "toughen study gpu-cifar10"
