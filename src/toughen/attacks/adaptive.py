@@ -1,11 +1,9 @@
 """APGD's ascent for training: momentum, and steps that shrink where they gain nothing."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from toughen.attacks.gradient import Best, GradientAttack, Objective
+from toughen.attacks.gradient import Best, Climb, GradientAttack, Objective
 from toughen.hardware.precision import at_least_fp32
 from toughen.l1_ball import per_image
 from toughen.threat import ThreatModel
@@ -31,19 +29,8 @@ class AdaptivePGD(GradientAttack):
     def __init__(self, steps: int = 10) -> None:
         super().__init__(steps=steps, start="clean", keep_best=True)
 
-    def _climb(
-        self,
-        model: nn.Module,
-        objective: Objective,
-        x: Tensor,
-        center: Tensor,
-        threat: ThreatModel,
-        success: Callable[[Tensor], Tensor] | None,
-        on_gradient: Callable[[Tensor], None] | None,
-        exact: bool,
-        best: Best | None,
-        first: Tensor | None,
-    ) -> Best:
+    def _climb(self, climb: Climb) -> Best:
+        model, objective, x, center, threat = climb.model, climb.objective, climb.start, climb.center, climb.threat
         pace = (_Sparse if threat.norm == "l1" else _Halving)(self.steps, center, threat)
         values, gradient = _gradient(model, objective, x)
         found, found_values, found_gradient, before = x, values, gradient, x

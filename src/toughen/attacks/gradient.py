@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -125,55 +126,35 @@ class GradientAttack:
                 given = initial is not None and run == 0
                 x = initial if initial is not None and given else self.initial(images, threat, generator)
                 exact = vanishing and not given and self.starts_near
-                best = self._climb(
-                    model,
-                    objective,
-                    x.detach(),
-                    images,
-                    threat,
-                    success,
-                    on_gradient,
-                    exact,
-                    best,
-                    first if given else None,
-                )
+                begun = first if given else None
+                climb = Climb(model, objective, x.detach(), images, threat, success, on_gradient, exact, best, begun)
+                best = self._climb(climb)
         assert best is not None  # there is at least one run
         return best.images
 
-    def _climb(
-        self,
-        model: nn.Module,
-        objective: Objective,
-        x: Tensor,
-        center: Tensor,
-        threat: ThreatModel,
-        success: Callable[[Tensor], Tensor] | None,
-        on_gradient: Callable[[Tensor], None] | None,
-        exact: bool,
-        best: "Best | None",
-        first: Tensor | None,
-    ) -> "Best":
+    def _climb(self, climb: "Climb") -> "Best":
+        model, threat, x, best = climb.model, climb.threat, climb.start, climb.best
         step_size = self.step_size_under(threat)
         for step in range(self.steps):
-            if step == 0 and first is not None:
-                gradient = first
+            if step == 0 and climb.first is not None:
+                gradient = climb.first
             else:
                 x.requires_grad_(True)
-                with exactly(model, x) if exact and step == 0 else nullcontext():
+                with exactly(model, x) if climb.exact and step == 0 else nullcontext():
                     logits = model(x)
-                    values = objective(logits)
+                    values = climb.objective(logits)
                     (gradient,) = torch.autograd.grad(values.sum(), x)
                 x = x.detach()
-            if on_gradient is not None:
-                on_gradient(gradient)
+            if climb.on_gradient is not None:
+                climb.on_gradient(gradient)
             if self.keep_best:
-                best = _better(best, x, values, logits, success)
-            x = threat.project(x + step_size * threat.steepest(gradient, x), center)
+                best = _better(best, x, values, logits, climb.success)
+            x = threat.project(x + step_size * threat.steepest(gradient, x), climb.center)
         if not self.keep_best and self.restarts == 1:
             return Best(x)
         with torch.no_grad():
             logits = model(x)
-            return _better(best, x, objective(logits), logits, success)
+            return _better(best, x, climb.objective(logits), logits, climb.success)
 
 
 class Best:
@@ -181,6 +162,35 @@ class Best:
 
     def __init__(self, images: Tensor, values: Tensor | None = None, succeeded: Tensor | None = None) -> None:
         self.images, self.values, self.succeeded = images, values, succeeded
+
+
+@dataclass(frozen=True)
+class Climb:
+    """One run of an ascent; see `GradientAttack.maximise`.
+
+    Attributes:
+        model: the attacked network.
+        objective: value of each image from its logits.
+        start: the images that it starts from.
+        center: the clean images.
+        threat: the allowed perturbations.
+        success: logits -> bool (N,), where a best point is first one of success.
+        on_gradient: called with the gradient of every step.
+        exact: take the first step in fp32.
+        best: what earlier runs found.
+        first: the gradient at the start, where it is known.
+    """
+
+    model: nn.Module
+    objective: Objective
+    start: Tensor
+    center: Tensor
+    threat: ThreatModel
+    success: Callable[[Tensor], Tensor] | None
+    on_gradient: Callable[[Tensor], None] | None
+    exact: bool
+    best: Best | None
+    first: Tensor | None
 
 
 def _better(
