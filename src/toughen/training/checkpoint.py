@@ -38,6 +38,13 @@ class CostFacts(TypedDict):
     device_seconds: Amount
 
 
+class TraceFacts(TypedDict):
+    """What of `Trace.state_dict` is written out again."""
+
+    rows: NotRequired[list[dict[str, float]]]
+    followed: NotRequired[list[Any]]
+
+
 class Place(TypedDict):
     """What of a run's state is no tensor: where it was."""
 
@@ -50,6 +57,7 @@ class Place(TypedDict):
     best_epoch: NotRequired[Count]
     flops: NotRequired[Amount]
     rows: NotRequired[list[dict[str, float]]]
+    trace: NotRequired[TraceFacts]
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:

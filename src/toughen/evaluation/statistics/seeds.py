@@ -84,7 +84,7 @@ def welch_interval(
         InputError: fewer than two seeds of one of them.
 
     >>> [round(bound, 4) for bound in welch_interval([0.50, 0.52, 0.54], [0.46, 0.47, 0.48])]
-    [0.0089, 0.0911]
+    [0.0084, 0.0916]
     """
     error, freedom = _of_the_difference(first, second)
     if error == 0:
