@@ -98,12 +98,15 @@ def test_the_callers_random_numbers_and_objects_are_left_alone(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changed", "number"),
     [
-        ({}, signal.SIGUSR1),
-        ({"average": EMA(decay=0.9)}, signal.SIGTERM),
-        ({"average": SWA(start=1)}, signal.SIGUSR1),
-        ({"optimizer": partial(torch.optim.AdamW, lr=1e-3, amsgrad=True), "decay_all": False}, signal.SIGTERM),
+        pytest.param({}, signal.SIGUSR1, id="plain", marks=pytest.mark.nightly),
+        pytest.param({"average": EMA(decay=0.9)}, signal.SIGTERM, id="ema", marks=pytest.mark.nightly),
+        pytest.param({"average": SWA(start=1)}, signal.SIGUSR1, id="swa"),
+        pytest.param(
+            {"optimizer": partial(torch.optim.AdamW, lr=1e-3, amsgrad=True), "decay_all": False},
+            signal.SIGTERM,
+            id="adamw",
+        ),
     ],
-    ids=["plain", "ema", "swa", "adamw"],
 )
 def test_stopped_in_the_middle_of_an_epoch_and_resumed_is_bit_identical(
     tmp_path: Path, changed: dict, number: int

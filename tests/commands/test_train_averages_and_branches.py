@@ -40,7 +40,14 @@ class Stop(Silent):
             signal.raise_signal(signal.SIGTERM)
 
 
-@pytest.mark.parametrize("average", [None, EMA(decay=0.9), SWA(start=1, every_steps=4)], ids=["plain", "ema", "swa"])
+@pytest.mark.parametrize(
+    "average",
+    [
+        pytest.param(None, id="plain", marks=pytest.mark.nightly),
+        pytest.param(EMA(decay=0.9), id="ema", marks=pytest.mark.nightly),
+        pytest.param(SWA(start=1, every_steps=4), id="swa"),
+    ],
+)
 def test_arat_resumed_in_the_middle_of_an_epoch_is_bit_identical(tmp_path: Path, average: Average | None) -> None:
     settings = {**QUICK, "model": SmallCNN, "method": arat(), "average": average}
     train(**settings, out=str(tmp_path / "whole"))

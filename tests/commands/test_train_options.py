@@ -72,7 +72,13 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, id=name, marks=() if name == "all" else pytest.mark.nightly)
+        for name, options in OPTIONS.items()
+    ],
+)
 @pytest.mark.parametrize("method", [trades(), FGSMPGI(factor=1.0)], ids=["TRADES", "FGSMPGI"])
 def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, npz: Path, options: dict, method: Method) -> None:
     if "extra" in options:

@@ -31,7 +31,11 @@ def checkpoint(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("method", "average"), [(FGSMPGK(), SuccessEMA()), (RegMix(), None)], ids=["fgsm_pgk", "regmix"]
+    ("method", "average"),
+    [
+        pytest.param(FGSMPGK(), SuccessEMA(), id="fgsm_pgk"),
+        pytest.param(RegMix(), None, id="regmix", marks=pytest.mark.nightly),
+    ],
 )
 def test_stopped_in_the_middle_of_an_epoch_and_resumed_is_bit_identical(
     tmp_path: Path, method: Method, average: SuccessEMA | None

@@ -160,7 +160,9 @@ def tensors(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "checkpoints" / "last" / "tensors.safetensors")
 
 
-@pytest.mark.parametrize("stop", [2, 6, 8])
+@pytest.mark.parametrize(
+    "stop", [pytest.param(2, marks=pytest.mark.nightly), 6, pytest.param(8, marks=pytest.mark.nightly)]
+)
 def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, stop: int) -> None:
     ramps = {
         "attack_steps": GrowingSteps(first=1),
