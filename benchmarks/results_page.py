@@ -4,7 +4,8 @@
     python benchmarks/results_page.py cpu-digits=runs/cpu-digits    # take in what a study found in that folder, first
 
 The page has marks: `<!-- study NAME -->` before the tables of a study, `<!-- answers NAME NAME -->` before which row is
-best for which case, `<!-- claims NAME NAME -->` before what became of the papers' claims; `<!-- end -->` after each.
+best for which case, `<!-- claims NAME NAME -->` before what became of the papers' claims, `<!-- record RECIPE -->`
+before a record (see records.py); `<!-- end -->` after each.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any
 
 from common import RESULTS, machine
 from pages import machine_line, with_tables
+from records import table
 from toughen import catalog
 from toughen.reports.text import bounds, duration, p_value, percent, points
 
@@ -48,20 +50,23 @@ def take_in(name: str, folder: Path, results: Path) -> Path:
 
 def parts_of(page: str, results: Path) -> dict[str, str]:
     """What belongs after each mark of the page."""
-    makers = {"study": _study, "answers": _answers, "claims": _claims}
+    makers = {"study": _study, "answers": _answers, "claims": _claims, "record": _record}
     found = {}
-    for mark, kind, names in re.findall(r"<!-- ((study|answers|claims) ([\w -]+)) -->", page):
-        files = {name: results / f"study-{name}.json" for name in names.split()}
+    for mark, kind, names in re.findall(r"<!-- ((study|answers|claims|record) ([\w -]+)) -->", page):
+        stem = "record" if kind == "record" else "study"
+        files = {name: results / f"{stem}-{name}.json" for name in names.split()}
         there = {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
-        lacking = [f"`{launch(name)}`" for name in files if name not in there]
+        lacking = [f"`{launch(name, stem)}`" for name in files if name not in there]
         text = makers[kind](there) if there else ""
         said = f"Not run: {', '.join(lacking)}." if lacking else ""
         found[mark] = "\n\n".join(filter(None, (text, said))).join("\n\n")  # a mark is no line of a table or list
     return found
 
 
-def launch(study: str) -> str:
-    """The command of a shipped study, which is the third line of its file."""
+def launch(study: str, stem: str = "study") -> str:
+    """The command of a shipped study, which is the third line of its file; that of a record, by its recipe's name."""
+    if stem == "record":
+        return f"toughen train --config {study} --budget standard"
     line = Path(catalog.studies()[study].path).read_text().splitlines()[2]
     return line.removeprefix("# ").partition(" --only")[0]
 
@@ -123,6 +128,10 @@ def _cell(claim: Report) -> str:
 
 def _tested(interval: Sequence[float] | None, p: float) -> str:
     return ", ".join(filter(None, ("" if interval is None else bounds(interval), f"p {p_value(p)}")))
+
+
+def _record(reports: Mapping[str, Report]) -> str:
+    return table(*reports.values())
 
 
 def _study(reports: Mapping[str, Report]) -> str:

@@ -10,9 +10,11 @@ import pytest
 from made_runs import maker
 from studied import study_record
 
+import records
 from common import RESULTS
 from pages import with_tables
 from results_page import PAGE, launch, parts_of, take_in
+from toughen.evaluation.records.evaluations import Evaluations
 from toughen.reports.study.page import write_study
 
 
@@ -71,3 +73,22 @@ def test_what_is_not_there_is_not_run_and_no_machine_s_path_goes_along(parts: An
     assert str(folder) not in json.dumps(report) and "runs/study" not in json.dumps(report)
     assert launch("cpu-cifar10") == "toughen study cpu-cifar10 --data.cifar10.data.path FOLDER"
     assert launch("gpu-cifar10") == "toughen study gpu-cifar10"
+
+
+def test_a_record_has_its_runs_log_and_verdicts(tmp_path: Path) -> None:
+    run = maker(tmp_path)("record", n=200)
+    head, *log = run.metrics.read_text().splitlines()
+    run.metrics.write_text("\n".join([f"{head},flops", *(f"{row},{n}e13" for n, row in enumerate(log, start=1))]))
+    Evaluations(run).take_in()
+    report = json.loads(records.take_in("cifar10-2pflop", run.path, tmp_path).read_text())
+    found = parts_of("<!-- record cifar10-2pflop -->\n<!-- record cifar10-200tflop -->", tmp_path)
+    assert "Not run: `toughen train --config cifar10-200tflop" in found["record cifar10-200tflop"]
+    (file,) = run.path.glob("evaluations/*/verdicts.parquet")
+    columns = pq.read_table(file)
+    held = np.logical_and.reduce([columns[name].to_numpy() for name in ("clean", "fgsm", "autoattack")])
+    row = cells(found["record cifar10-2pflop"], "all together")
+    assert row[1].startswith(f"{100 * held.mean():.1f} %") and row[3] == f"{held.sum()}/200"
+    assert (
+        report["log"][-1]["epoch"] == 30
+        and f"{report['log'][-1]['flops']:.2e} floating" in found["record cifar10-2pflop"]
+    )

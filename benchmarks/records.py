@@ -1,0 +1,66 @@
+"""What a fixed number of floating-point operations of training bought: results/record-<recipe>.json.
+
+    toughen train --config cifar10-2pflop --data parquet --data.path FOLDER --budget standard --out runs/cifar10-2pflop
+    python benchmarks/records.py cifar10-2pflop=runs/cifar10-2pflop    # what the run found, into its JSON
+    python benchmarks/results_page.py                                  # and onto docs/results.md
+
+The JSON has the run's log (metrics.csv), and of each evaluation what its result.json says. The page has the marks
+`<!-- record RECIPE -->` and `<!-- end -->`.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common import RESULTS, machine
+from pages import machine_line
+from toughen.reports.text import attack_title, bounds, duration, percent
+from toughen.run import RunFolder
+
+KEPT = ("complete", "planned", "robust_accuracy", "figures", "threat", "checks")
+Report = Mapping[str, Any]
+
+
+def take_in(recipe: str, folder: Path, results: Path) -> Path:
+    """Copy a run's log and its evaluations' figures, with the machine."""
+    run = RunFolder(folder)
+    with run.metrics.open() as file:
+        log = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    evaluations = {}
+    for path in sorted(folder.glob("evaluations/*/result.json")):
+        found = json.loads(path.read_text())
+        evaluations[path.parent.name] = {name: found[name] for name in KEPT if name in found}
+    report = {"recipe": recipe, "machine": machine(), "log": log, "evaluations": evaluations}
+    path = results / f"record-{recipe}.json"
+    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def table(report: Report) -> str:
+    """The cost of the training, and a row an attack of each evaluation."""
+    log, last = report["log"], report["log"][-1]
+    took = duration(sum(row["seconds"] for row in log))
+    texts = [
+        machine_line(report["machine"]),
+        f"{last['flops']:.2e} floating-point operations of training ({len(log)} epochs, {took}); on held-out images, "
+        f"last epoch: {percent(last['val_clean'])} clean, {percent(last['val_pgd'])} under PGD-10.",
+    ]
+    for name, found in report["evaluations"].items():
+        lines = [f"| `{name.rpartition('-')[0]}` | accuracy | 95 % interval | correct |", "|---|---|---|---|"]
+        figures = {**found["figures"], "all together": found["robust_accuracy"]}
+        lines += [
+            f"| {attack_title(attack)} | {percent(each['accuracy'])} | {bounds(each['interval'])} | "
+            f"{each['held']:,}/{each['n']:,} |"
+            for attack, each in figures.items()
+        ]
+        texts.append("\n".join(lines))
+    return "\n\n".join(texts)
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        recipe, _, folder = argument.partition("=")
+        print(take_in(recipe, Path(folder), RESULTS))
