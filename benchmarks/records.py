@@ -1,6 +1,7 @@
 """What a fixed number of floating-point operations of training bought: results/record-<recipe>.json.
 
-    toughen train --config cifar10-2pflop --data parquet --data.path FOLDER --budget standard --out runs/cifar10-2pflop
+    toughen train --config cifar10-2pflop --data parquet --data.path FOLDER --budget none --out runs/cifar10-2pflop
+    toughen evaluate runs/cifar10-2pflop --precision auto --test_images 1000
     python benchmarks/records.py cifar10-2pflop=runs/cifar10-2pflop    # what the run found, into its JSON
     python benchmarks/results_page.py                                  # and onto docs/results.md
 

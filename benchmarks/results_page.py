@@ -66,7 +66,7 @@ def parts_of(page: str, results: Path) -> dict[str, str]:
 def launch(study: str, stem: str = "study") -> str:
     """The command of a shipped study, which is the third line of its file; that of a record, by its recipe's name."""
     if stem == "record":
-        return f"toughen train --config {study} --budget standard"
+        return f"toughen train --config {study}"
     line = Path(catalog.studies()[study].path).read_text().splitlines()[2]
     return line.removeprefix("# ").partition(" --only")[0]
 

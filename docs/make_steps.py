@@ -25,6 +25,7 @@ WHY = {
     "fgsm-pgk": "setting `attack.mode=train`; with `average=SuccessEMA`, early and late in a run",
     "fgsm-rs": "setting `attack.mode=train`",
     "dajat": "two further views; without AWP",
+    "dajat-awp": "two further views, with AWP: `awp.decay_moved=true`",
     "e-at": "the code's count of changed pixels without what rounding leaves; which norm is drawn is given",
     "fgsm-uap": "code with g kept as in the paper and without its casts to fp32: setting `attack.mode=train`",
     "free-at": "code for ImageNet; the first batch twice, then the next",

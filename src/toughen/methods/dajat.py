@@ -12,6 +12,7 @@ from toughen.errors import InputError
 from toughen.losses import cross_entropy, kl, log_probabilities
 from toughen.methods.inner import inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
+from toughen.methods.trades import trades_terms
 from toughen.models.passes import passes
 from toughen.models.split_batchnorm import Branch, branch, merge_batch_norms, split_batch_norms
 from toughen.numbers import check_number
@@ -38,6 +39,8 @@ class DAJAT(Method):
     BatchNorm's: one for x_0, which predicts, and one for the others. JS is the mean KL of the clean outputs from their
     mean. With `views` 0 it is ACAT: TRADES with few attack steps and a growing ball.
 
+    AWP moves the weights up TRADES' loss of x_0 alone.
+
     Source: Addepalli et al., Efficient and Effective Augmentation Strategy for Adversarial Training, NeurIPS 2022, and
     its code. Published for CIFAR-10, ResNet-18: beta 11, views 2, js 2, start x + 0.001 N(0, 1), eps that grows
     linearly to 8/255 over the run, AWP (gamma 0.005, from epoch 10), SGD with learning rate 0.2 (cosine) and weight
@@ -47,9 +50,8 @@ class DAJAT(Method):
     When to use it: where a network overfits its training images and three times the cost of a short TRADES is at hand.
 
     Deviations: the code means to take 2 to 5 attack steps by the epoch, but its conditions all hold at once: it takes 5
-    of eps / 2 in every epoch, which are the defaults here. It finds AWP's move by the loss of x_0 alone, here by the
-    whole. The policy is torchvision's, the code has its own. It clamps m at 1e-7, here it comes from log-softmax. The
-    clean output is computed once for the attack.
+    of eps / 2 in every epoch, which are the defaults here. The policy is torchvision's, the code has its own. It clamps
+    m at 1e-7, here it comes from log-softmax. The clean output is computed once for the attack.
 
     Cost: 24 forward and 21 backward passes a step; standard training has 1 and 1.
 
@@ -116,6 +118,11 @@ class DAJAT(Method):
             "robust_kl": Term(torch.stack(robust).mean(dim=0), self.beta),
             "js": Term(distance_between_views(clean), self.js),
         }
+
+    def awp_terms(self, model: nn.Module, batch: Batch, perturbed: Perturbed) -> Terms:
+        """TRADES' loss of the images as the run augments them."""
+        adversarial, clean = passes(model, perturbed.images, batch.images, branches=[KEPT, KEPT])
+        return trades_terms(clean, adversarial, batch.target, self.beta)
 
     def _views(self, batch: Batch) -> list[tuple[Branch, Tensor]]:
         """Every view of the batch with its branch, the images themselves first."""
