@@ -181,8 +181,6 @@ def test_every_way_in_refuses(way: str, name: str, place: Path, capsys: pytest.C
 def test_every_name_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path, arguments in payloads(place).values():
         check_refused(command("evaluate", place, path, arguments), place, capsys)
-        check_refused(command("recipe", place, path, arguments), place, capsys)
-        check_refused(command("guide of a recipe", place, path, arguments), place, capsys)
         with pytest.raises(InputError):
             load("bad")
         check_untouched(place)

@@ -49,7 +49,7 @@ Trainer.fit = limited
 given = dict(
     model=partial(WideResNet, depth=28, width=1),
     method=Standard() if sys.argv[2] == "Standard" else PGDAT(PGD(steps=1)),
-    batch_size=640, train_images=1280, val_images=40, epochs=1, budget="none", trackers=[], device="cpu", average=EMA(),
+    batch_size=640, train_images=704, val_images=40, epochs=1, budget="none", trackers=[], device="cpu", average=EMA(),
     log_every=1, workers=0,
 )
 states = []
