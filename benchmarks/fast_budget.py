@@ -1,6 +1,6 @@
 """`--budget fast` against `--budget standard`: what it costs, and whether its interval holds standard's figure.
 
-    python benchmarks/fast_budget.py                       # 39 networks of digits, an hour on one core
+    python benchmarks/fast_budget.py                       # 40 networks of digits, an hour on one core
     python benchmarks/fast_budget.py --cifar10 FOLDER      # and three of a subset of CIFAR-10, from Parquet files
     python benchmarks/fast_budget.py --only digits-TRADES  # several processes may share the networks
 

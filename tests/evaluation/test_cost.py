@@ -13,6 +13,7 @@ from toughen.attacks.base import Attack
 from toughen.attacks.budgets import Budget
 from toughen.attacks.fast_search import SearchPrecision
 from toughen.data import ImageSet
+from toughen.data.source import Decoded
 from toughen.evaluation.cost import cost_of
 from toughen.evaluation.passes import Passes, passes_of
 from toughen.evaluation.plan import prepare
@@ -113,6 +114,19 @@ def test_defences_that_hinder_gradients_hinder_no_estimate(network, images, defe
     cost = cost_of(replace(plan, fresh=defence(network).eval()))
     assert cost.seconds is not None and cost.likely is not None
     assert 0 < cost.likely <= cost.seconds
+
+
+def test_what_is_likely_is_told_from_all_parts_of_the_images(network, images) -> None:
+    """The first fifth is misclassified, as a class of a folder may be, and everything else holds."""
+    pictures, labels = images.subset(torch.arange(200))
+    with torch.no_grad():
+        labels = network(pictures).argmax(1)
+    labels[:40] = (labels[:40] + 1) % 10
+    given = replace(images, images=Decoded((255 * pictures).round().byte()), labels=labels)
+    plan = prepare(network, given, THREAT, budget="standard", sample="first", device="cpu", checks=False, batch_size=7)
+    cost = cost_of(plan)
+    assert cost.seconds is not None and cost.likely is not None
+    assert 0.7 < cost.likely / cost.seconds < 0.9
 
 
 def test_an_attack_of_ones_own_is_named(network, images) -> None:

@@ -17,8 +17,10 @@ from toughen.models.inference import classes_of, frozen
 from toughen.models.replica import for_queries
 from toughen.random_state import seeded
 
-_LOOKED_AT = 32
-"""Images that are timed and shortly attacked; fewer where a batch has fewer."""
+_TIMED = 32
+"""Images that are timed together; fewer where a batch has fewer."""
+_ATTACKED = 128
+"""Images that are shortly attacked at most: a tenth of all, but not fewer than are timed."""
 
 
 @dataclass(frozen=True)
@@ -77,20 +79,23 @@ def _lasting(passes: Passes, pace: tuple[float, float]) -> float:
 
 def _held(plan: EvaluationPlan, model: nn.Module) -> tuple[float, float]:
     """Shares of a few images that are classified correctly, and that hold against PGD-10 on the margin."""
-    images, labels = _some(plan)
-    right = classes_of(model, images) == labels
-    with torch.enable_grad():
-        if not model(images[:1].clone().requires_grad_(True)).requires_grad:  # nothing to climb: the evaluation says so
-            return float(right.float().mean()), float(right.float().mean())
+    images, labels = _some(plan, min(max(_TIMED, plan.spec.n // 10), _ATTACKED))
+    size = min(_TIMED, plan.spec.size)
     attack, generator = PGD(10, keep_best=True, loss="margin"), torch.Generator(images.device).manual_seed(0)
-    adversarial = attack.run(model, images, labels, plan.threat, generator).adversarial
-    held = right & (classes_of(model, adversarial) == labels)
-    return float(right.float().mean()), float(held.float().mean())
+    right, held = [], []
+    for x, y in zip(images.split(size), labels.split(size), strict=True):
+        right.append(classes_of(model, x) == y)
+        with torch.enable_grad():
+            climbs = model(x[:1].clone().requires_grad_(True)).requires_grad
+        if climbs:  # else there is nothing to climb: the evaluation says so
+            x = attack.run(model, x, y, plan.threat, generator).adversarial
+        held.append(right[-1] & (classes_of(model, x) == y))
+    return float(torch.cat(right).float().mean()), float(torch.cat(held).float().mean())
 
 
 def _seconds(plan: EvaluationPlan, model: nn.Module) -> tuple[float, float]:
     """Of an image's forward pass, and of one with its backward pass, as attacks make them; the faster of two times."""
-    images, _ = _some(plan)
+    images, _ = _some(plan, min(_TIMED, plan.spec.size))
     fast = [attack.attack for attack in plan.attacks if isinstance(attack.attack, FastSearch)]
     search = fast[0].replicas.of(model, images) if fast else model
     queried = for_queries(search)
@@ -117,7 +122,7 @@ def _seconds(plan: EvaluationPlan, model: nn.Module) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def _some(plan: EvaluationPlan) -> tuple[Tensor, Tensor]:
-    """The first of the images, and their labels."""
-    images, labels = plan.images.subset(plan.indices[: min(_LOOKED_AT, plan.spec.size, plan.spec.n)])
+def _some(plan: EvaluationPlan, count: int) -> tuple[Tensor, Tensor]:
+    """So many of the images, from all parts of them: those of a folder lie class by class; and their labels."""
+    images, labels = plan.images.subset(plan.indices[:: max(1, plan.spec.n // count)][:count])
     return images.to(plan.device), labels.to(plan.device)
