@@ -162,7 +162,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     data = source(name, arguments.cifar10)
     model = robust_model(name, data, Path(arguments.runs)).to(DEVICE)
-    folder = Path(arguments.runs) / f"evaluation-{name}-{arguments.batch_size}"
+    folder = Path(arguments.runs) / f"evaluation-{name}-{arguments.images}-{arguments.batch_size}"
     folder.mkdir(parents=True, exist_ok=True)
     given = {**vars(arguments), "name": name, "folder": str(folder)}
     row, figures = compare(given, model, data, arguments.threads)
