@@ -38,7 +38,7 @@ from toughen.hardware.speed import FlopCounter
 from toughen.methods import ARAT, ARR, D2R, ARoW, Method, RegMix
 from toughen.methods.method import total
 from toughen.models import SmallCNN
-from toughen.reports.study.against import tests_of
+from toughen.reports.study.against import against, corrected, verdicts_of
 from toughen.reports.study.results import result_of
 from toughen.run import atomic
 from toughen.settings.description import describe
@@ -214,19 +214,16 @@ def confirm(data: str, search: Search, chosen: dict[str, str]) -> dict[str, Any]
     level = result_of(study.record, data).levels[0]
     of = {row.name: row for row in level.rows}
     composed, found = of["Composed"], json.loads(study.results.read_text())["data"][data]
-    tests = {}
-    for row, test in tests_of(level.rows, composed).to_best.items():
-        assert test.seeds is not None  # each row has several
-        low, high = test.seeds
-        tests[row] = {
-            "difference": -test.difference,
-            "interval": [-high, -low],
-            "p_seeds": test.p_seeds,
-            "p_images": test.p_images,
-        }
+    held, _ = verdicts_of(level.rows)
+    tests = [against(composed, row, held) for row in level.rows if row is not composed]
+    corrections = [corrected([getattr(test, name) for test in tests]) for name in ("p_seeds", "p_images")]
+    told = {
+        test.second: {"difference": test.difference, "interval": test.seeds, "p_seeds": p, "p_images": q}
+        for test, p, q in zip(tests, *corrections, strict=True)
+    }
     measured = found["levels"][0]
     commands = {row: each["commands"]["run"] for row, each in found["rows"].items()}
-    return {"protocol": measured["protocol"], "confirmed": measured["rows"], "tests": tests, "commands": commands}
+    return {"protocol": measured["protocol"], "confirmed": measured["rows"], "tests": told, "commands": commands}
 
 
 def main() -> None:

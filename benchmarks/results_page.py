@@ -11,6 +11,7 @@ before a record (see records.py); `<!-- end -->` after each.
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from toughen.reports.text import bounds, duration, p_value, percent, points
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 CASES = {
     "The most robust network": "Which is most robust?",
-    "Not to be told from it": "Which cannot be told from",
+    "May be as robust": "Which others may be as robust",
     "Little time to train": "At a fraction of its cost?",
     "Clean accuracy counts": "Which is cleanest?",
     "How sure is this": "How sure is this?",
@@ -112,9 +113,8 @@ def _claims(reports: Mapping[str, Report]) -> str:
 
 
 def _counted(claims: Sequence[Report]) -> str:
-    kinds = ("confirmed", "not confirmed", "not run")
-    counts = {kind: sum(claim["answer"].startswith(kind) for claim in claims) for kind in kinds}
-    return f"of {len(claims)} claims " + ", ".join(f"{n} {kind}" for kind, n in counts.items() if n)
+    counts = Counter(claim["answer"].partition(";")[0].removeprefix("not confirmed: ") for claim in claims)
+    return f"of {len(claims)} claims: " + ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
 
 
 def _cell(claim: Report) -> str:
@@ -122,7 +122,10 @@ def _cell(claim: Report) -> str:
     if test is None:
         return "not run"
     seeds = "" if test["p_seeds"] is None else f"over seeds {_tested(test['seeds'], test['p_seeds'])}"
-    images = "" if test["images"] is None else f"over images {_tested(test['images']['interval'], test['p_images'])}"
+    images = ""
+    if test["images"] is not None:
+        of_these = f"{points(test['images']['difference'])}, {_tested(test['images']['interval'], test['p_images'])}"
+        images = f"over images {of_these}"
     return f"**{claim['answer']}**: {points(test['difference'])} ({'; '.join(filter(None, (seeds, images)))})"
 
 
@@ -190,7 +193,7 @@ def _figures(name: str, first: Report, confirmed: Sequence[Report], unit: float 
     robust, cost = row["robust"], row["cost"]
     seeds, flops = robust["seeds"], cost["flops"]
     return [
-        f"{percent(robust['mean'])} ({bounds(robust['images'])}){' doubted' if row['doubts'] else ''}",
+        f"{percent(robust['mean'])} ({bounds(robust['images'])}){', masking suspected' if row['doubts'] else ''}",
         f"{bounds(seeds['interval'])}, {100 * seeds['std']:.1f}" if seeds else "",
         *(percent(level["rows"][name]["robust"]["mean"]) if name in level["rows"] else "" for level in confirmed),
         percent(row["clean"]["mean"]),

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -18,6 +19,7 @@ from toughen.cli.parser import Parser
 from toughen.commands.study import Study, study
 from toughen.commands.study_claims import claims_of
 from toughen.commands.study_plan import CHOOSING_SEED, plan_of
+from toughen.commands.study_state import StudyState, Task
 from toughen.commands.train import DEFAULTS, train
 from toughen.errors import InputError, RunError
 from toughen.models import SmallCNN
@@ -45,6 +47,11 @@ SMALL: dict[str, Any] = {
     "budget": "quick",
     "seeds": [0, 1],
 }
+
+
+def shared_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """What the runs of a study share, complete."""
+    return {**DEFAULTS, **{name: value for name, value in settings.items() if name in DEFAULTS and name != "seeds"}}
 
 
 class Stopping(Silent):
@@ -136,7 +143,7 @@ def test_claims_that_were_added_later_are_answered(done: Any) -> None:
     values = [results["levels"][0]["rows"][row]["robust"]["mean"] for row in ("FGSM-RS", "Standard")]
     assert robust["test"]["difference"] == pytest.approx(values[0] - values[1])
     assert robust["answer"].startswith(("confirmed", "not confirmed: "))
-    assert (clean["answer"], clean["test"]) == ("not run", None)
+    assert clean["answer"].startswith("not run: wild failed: ") and clean["test"] is None
     assert robust["answer"] in found.page.read_text()
 
 
@@ -202,6 +209,41 @@ def test_rows_choose_on_held_out_images_need_others_and_are_confirmed(tmp_path: 
     first, second = results["levels"]
     assert (first["budget"], second["budget"]) == ("quick", "fast")
     assert set(second["rows"]) == set(list(first["rows"])[:2])
+    tables = {row: tmp_path.glob(f"s/runs/digits/{row}/seed*/metrics.csv") for row in first["rows"]}
+    flops = {
+        row: [np.genfromtxt(f, delimiter=",", names=True)["flops"].item() for f in of] for row, of in tables.items()
+    }
+    costs = {row: of["cost"]["flops"] for row, of in first["rows"].items()}
+    own = {row: np.mean(of) for row, of in flops.items()}
+    assert costs == pytest.approx({**own, "HAT": own["HAT"] + own["Standard"]})
+    assert "Standard" not in results["answers"]["At a fraction of its cost?"].partition("most robust is")[2]
+
+    plan = plan_of(tmp_path / "s", rows, DATA, [0, 1], shared_of(settings), settings["confirm"], False)
+    ((name, other), gone) = list(second["rows"]), tmp_path.glob("s/runs/digits/*/*/evaluations/fast-*")
+    for folder in gone:
+        shutil.rmtree(folder)
+    everything = [task.name for task in StudyState(plan).left()]
+    assert sorted(everything) == sorted(f"confirm-digits-{row}-{seed}" for row in (name, other) for seed in (0, 1))
+    assert [task.name for task in StudyState(plan, (name,), 1).left()] == [f"confirm-digits-{name}-1"]
+
+
+def test_what_needs_a_run_that_failed_has_failed_until_that_is_tried_again(tmp_path: Path) -> None:
+    rows = {
+        "Standard": {"method": "Standard"},
+        "HAT": {"method": "HAT", "needs": {"method.standard": "Standard"}, "choose": {"method.beta": [1, 2.5]}},
+        "HAT-1": {"method": "HAT", "needs": {"method.standard": "Standard"}},
+    }
+    state = StudyState(plan_of(tmp_path, rows, DATA, [0, 1], shared_of(SMALL), None, True))
+    before = [task.name for task in state.left()]
+    state.write_failure(Task("train", "digits", "Standard", 0), "the loss is NaN", "")
+    assert [task.name for task in state.left()] == ["train-digits-Standard-1"]
+    said = {row: state.row("digits", row).state(0) for row in rows}
+    assert said["HAT"] == "failed: it needs Standard, which failed: the loss is NaN"
+    assert said["HAT-1"] == "failed: it needs Standard, which failed: the loss is NaN"
+    assert not state.failure(Task("train", "digits", "HAT-1", 1))  # it waits for the other seed's
+    (file,) = tmp_path.glob("failed/*.json")
+    file.unlink()
+    assert [task.name for task in state.left()] == before
 
 
 @pytest.mark.parametrize(
@@ -213,6 +255,12 @@ def test_rows_choose_on_held_out_images_need_others_and_are_confirmed(tmp_path: 
         ({"rows": {"A": {"method": "TRADES", "epoch": 6}}}, "A on digits: unknown setting 'epoch'; did you mean"),
         ({"rows": {"A": {"method": "os.system"}}}, "would run os.system"),
         ({"rows": {"A": {"method": "TRADES", "seed": 1}}}, "rows.A.seed: it cannot stand here"),
+        (
+            {"rows": {"A": {"method": "TRADES", "threat.eps": 0.2}}},
+            r"rows.A.threat.eps: .* another radius is another data",
+        ),
+        ({"rows": {"A": {"method": "TRADES", "test_images": 9}}}, "rows.A.test_images: it cannot stand here"),
+        ({"sample": "random"}, "sample: random takes other images for each seed"),
         ({"rows": {"A/B": "TRADES"}}, "is to name a folder"),
         ({"rows": {"A": "TRADES", "a": "MART"}}, "differ in case alone"),
         ({"rows": {"A": {"method": "HAT", "needs": {"method.standard": "B"}}}}, "rows.A.needs: expected the name"),
@@ -247,6 +295,16 @@ def test_what_is_wrong_is_said_before_the_first_run(changes: dict[str, Any], sai
     with pytest.raises(InputError, match=said):
         study(**given)
     assert not (tmp_path / "s").exists()
+
+
+def test_what_is_left_out_of_the_page_is_said(done: Any) -> None:
+    found, _, _ = done
+    said: list[str] = []
+    rows = {"Standard": "Standard", "wild": ROWS["wild"]}
+    study(rows, DATA, **{**SMALL, "seeds": [1]}, out=str(found.record.folder), said=said.append)
+    assert "page and results leave out what is here of FGSM-RS, seed 0;" in said[0]
+    study(ROWS, DATA, **SMALL, out=str(found.record.folder), said=said.append)
+    assert len(said) == 1
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

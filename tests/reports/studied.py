@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from toughen.evaluation.records.evaluations import Evaluations
-from toughen.reports.study.record import Candidates, Claim, RowRecord, RunRecord, StudyRecord
+from toughen.reports.study.record import Candidates, Claim, Confirm, RowRecord, RunRecord, StudyRecord
 from toughen.run import RunFolder
 from toughen.search.records import TrialRecord
 
@@ -21,7 +21,9 @@ def study_record(make_run: Callable[..., RunFolder], folder: str) -> StudyRecord
         Claim("wild", "A preprint", "wild", "TRADES"),
     )
     about = {"seeds": [0, 1]}
-    return StudyRecord("study", place, sets, "standard", "thorough", unequal=True, about=about, claims=claims)
+    return StudyRecord(
+        "study", place, sets, "standard", Confirm("thorough", 2), unequal=True, about=about, claims=claims
+    )
 
 
 def rows_on(data: str, make_run: Callable[..., RunFolder], folder: str) -> tuple[RowRecord, ...]:

@@ -132,8 +132,11 @@ def study(
         if seed not in plan.seeds:
             raise InputError(f"seed: expected one of the study's, {', '.join(map(str, plan.seeds))}, got {seed}")
     stated = claims_of(claims, plan)
+    say = said or (lambda sentence: None)
     _begin(plan)
-    work = _Worker(plan, StudyState(plan, tuple(only), seed), said or (lambda sentence: None), observer, progress)
+    if aside := _aside(plan):
+        say(f"page and results leave out what is here of {', '.join(aside)}; name it as before, and they have it again")
+    work = _Worker(plan, StudyState(plan, tuple(only), seed), say, observer, progress)
     report = partial(_report, plan, stated, unequal, command)
     work.go_on(report)
     return report()
@@ -167,6 +170,20 @@ def _begin(plan: StudyPlan) -> None:
             path.write_text(json.dumps(now, indent=2))
 
 
+def _aside(plan: StudyPlan) -> list[str]:
+    """Data sets, rows and seeds that have runs in the folder and are not of the plan."""
+    found: dict[str, None] = {}
+    for run in sorted((plan.folder / "runs").glob("*/*/seed*")):
+        data, row, seed = run.parts[-3:]
+        if data not in plan.data:
+            found[data] = None
+        elif row not in plan.rows:
+            found[row] = None
+        elif seed not in {f"seed{seed}" for seed in plan.seeds}:
+            found[f"seed {seed.removeprefix('seed')}"] = None
+    return list(found)
+
+
 def _report(plan: StudyPlan, claims: tuple[Claim, ...], unequal: bool, command: str) -> Study:
     """What is there now, with page and JSON of it."""
     state = StudyState(plan)
@@ -174,10 +191,9 @@ def _report(plan: StudyPlan, claims: tuple[Claim, ...], unequal: bool, command: 
         rows = {
             data: tuple(described_row(state, state.row(data, row), command) for row in plan.rows) for data in plan.data
         }
-        confirm = None if plan.confirm is None else plan.confirm.budget
         about = {"seeds": list(plan.seeds)}
         name = plan.folder.name or "study"
-        record = StudyRecord(name, plan.folder, rows, plan.shared["budget"], confirm, unequal, about, claims)
+        record = StudyRecord(name, plan.folder, rows, plan.shared["budget"], plan.confirm, unequal, about, claims)
         return Study(record, *write_study(record))
 
 

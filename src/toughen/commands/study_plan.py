@@ -10,9 +10,9 @@ from typing import Any, NotRequired, TypedDict
 from toughen.commands.settings import check_settings
 from toughen.commands.trial import with_values
 from toughen.errors import InputError, did_you_mean
-from toughen.evaluation import Budget
 from toughen.numbers import check_number, check_seed
 from toughen.reading.schema import UnfitError, check_kind, shown
+from toughen.reports.study.record import Confirm
 from toughen.run import RunFolder
 from toughen.search.space import read_space
 from toughen.settings.description import describe
@@ -20,10 +20,14 @@ from toughen.settings.description import describe
 CHOOSING_SEED = 10_000
 """Of the trials that a row's settings are chosen by, so that no seed of the study has seen what was chosen."""
 _OWN = ("choose", "needs")
+_ALIKE = "rows are evaluated alike, to be compared"
 _FIXED = {
     "seed": "a study's seeds are its own list: seeds",
-    "budget": "a study's rows are evaluated alike: budget beside rows",
+    "budget": f"{_ALIKE}: budget beside rows",
     "data": "it stands under the study's data",
+    "threat": f"{_ALIKE}: threat under the study's data, and another radius is another data set there",
+    "test_images": f"{_ALIKE}: test_images beside rows or under data",
+    "sample": f"{_ALIKE}: sample beside rows or under data",
 }
 _NOT_HERE = {"seed": _FIXED["seed"], "budget": _FIXED["budget"], "method": "each row has its own"}
 
@@ -62,14 +66,6 @@ class Row:
     def candidates(self) -> int:
         """How many combinations of values are tried before one is taken."""
         return prod(len(values) for values in self.choose.values())
-
-
-@dataclass(frozen=True)
-class Confirm:
-    """A second evaluation by a larger budget, of the rows that are best by the first."""
-
-    budget: Budget
-    best: int
 
 
 @dataclass(frozen=True)
@@ -256,6 +252,8 @@ def _check_runs(plan: StudyPlan, row: str) -> bool:
                 check_settings(settings)
             except InputError as error:
                 raise InputError(f"{row} on {data}: {error}") from error
+            if settings["sample"] == "random":
+                raise InputError(f"sample: random takes other images for each seed of {data}; give by_class or first")
     return bool(settings["method"].defends)
 
 

@@ -10,7 +10,7 @@ from toughen.commands.study_plan import StudyPlan
 from toughen.commands.trial import outcomes
 from toughen.evaluation.records.evaluations import Evaluations
 from toughen.reading.files import read_json, readable
-from toughen.reports.study.figures import evaluation_of, measured, ranked
+from toughen.reports.study.figures import evaluations_of, measured, to_confirm
 from toughen.reports.study.record import Candidates, RowRecord, RunRecord
 from toughen.run import atomic
 from toughen.search.records import best_of
@@ -54,6 +54,7 @@ class StudyState:
     def __init__(self, plan: StudyPlan, only: tuple[str, ...] = (), seed: int | None = None) -> None:
         self.plan = plan
         self.seeds = plan.seeds if seed is None else (seed,)
+        self._asked = only or tuple(plan.rows)
         needed = [of for name in only for of in plan.rows[name].needs.values()]
         self.rows = [name for name in plan.rows if not only or name in (*only, *needed)]
 
@@ -84,31 +85,35 @@ class StudyState:
 
     def is_left(self, task: Task) -> bool:
         """Whether a task is neither done nor has failed."""
-        if self.failure_file(task).exists():
+        if self.failure(task):
             return False
         if task.kind == "choose":
             return bool(self.plan.rows[task.row].choose) and not self.candidates(task.data, task.row).done
         confirm = self.plan.confirm
         budget = confirm.budget if task.kind == "confirm" and confirm is not None else self.plan.shared["budget"]
-        return evaluation_of(self.plan.run(task.data, task.row, task.seed), budget) is None
+        return not evaluations_of(self.plan.run(task.data, task.row, task.seed), budget)
 
     def _is_ready(self, task: Task) -> bool:
-        """Whether what a search or a run waits for has ended."""
-        row = self.plan.rows[task.row]
-        seed = self.plan.seeds[0] if task.kind == "choose" else task.seed
-        waits = [Task("train", task.data, of, seed) for of in row.needs.values()]
-        waits += [Task("choose", task.data, task.row)] if task.kind == "train" else []
-        return not any(map(self.is_left, waits))
+        """Whether what a task waits for has ended."""
+        return not any(map(self.is_left, self._before(task)))
+
+    def _before(self, task: Task) -> dict[Task, str]:
+        """What is to be done before a task, and why this one fails where that has failed."""
+        row, seed = self.plan.rows[task.row], self.plan.seeds[0] if task.kind == "choose" else task.seed
+        found = {Task("train", task.data, of, seed): f"it needs {of}, which failed" for of in row.needs.values()}
+        if task.kind == "train" and row.choose:
+            found[Task("choose", task.data, task.row)] = "its settings could not be chosen"
+        return {} if task.kind == "confirm" else found
 
     def _to_confirm(self, data: str) -> list[Task]:
-        """The second evaluations, once all rows have ended."""
-        confirm, seeds = self.plan.confirm, self.plan.seeds
-        everything = [Task("train", data, row, seed) for row in self.plan.rows for seed in seeds]
+        """The second evaluations that this worker works at, once all rows have ended."""
+        confirm = self.plan.confirm
+        everything = [Task("train", data, row, seed) for row in self.plan.rows for seed in self.plan.seeds]
         if confirm is None or any(map(self.is_left, everything)):
             return []
         rows = [self.row(data, name) for name in self.plan.rows]
-        best = ranked(measured(rows, self.plan.shared["budget"]))[: confirm.best]
-        there = [Task("confirm", data, each.name, seed) for each in best for seed in seeds]
+        best = to_confirm(measured(rows, self.plan.shared["budget"]), confirm.best)
+        there = [Task("confirm", data, name, seed) for name in best if name in self._asked for seed in self.seeds]
         return [each for each in there if self.plan.run(data, each.row, each.seed).model.exists()]
 
     def candidates(self, data: str, row: str) -> Candidates:
@@ -130,12 +135,15 @@ class StudyState:
         return self.plan.folder / "failed" / f"{task.name}.json"
 
     def failure(self, task: Task) -> str:
-        """Why a task failed, in a sentence; empty where it did not."""
+        """Why a task failed, in a sentence; empty where it did not.
+
+        One that needs what has failed has no file of its own, so that to delete that one's is to try both again.
+        """
         file = self.failure_file(task)
-        if not file.exists():
-            return ""
-        with readable(file, "delete it, and the study tries that again"):
-            return str(read_json(file, _Failed)["reason"])
+        if file.exists():
+            with readable(file, "delete it, and the study tries that again"):
+                return str(read_json(file, _Failed)["reason"])
+        return next((f"{said}: {why}" for each, said in self._before(task).items() if (why := self.failure(each))), "")
 
     def write_failure(self, task: Task, reason: str, traceback: str) -> None:
         """Say that a task failed, so that nobody tries it again."""
@@ -145,11 +153,11 @@ class StudyState:
     def row(self, data: str, name: str) -> RowRecord:
         """What there is of a row on one data set."""
         row, runs = self.plan.rows[name], []
-        failed = self.failure(Task("choose", data, name))
+        failed = self.failure(Task("choose", data, name)) if row.choose else ""
         for seed in self.plan.seeds:
             task = Task("train", data, name, seed)
             folder = self.plan.run(data, name, seed)
             reason = self.failure(task) or self.failure(Task("confirm", data, name, seed))
             runs.append(RunRecord(seed, folder, reason, Evaluations(folder).path.is_dir()))
         chosen = self.candidates(data, name) if row.choose else None
-        return RowRecord(name, data, tuple(runs), chosen, failed)
+        return RowRecord(name, data, tuple(runs), chosen, failed, needs=tuple(row.needs.values()))

@@ -27,14 +27,8 @@ def carry_out_task(state: StudyState, task: Task, observer: Observer | None, pro
         ToughenError: what it failed by.
         Interrupted: a signal asked the process to stop.
     """
-    of_seed = state.plan.seeds[0] if task.kind == "choose" else task.seed
-    for needed in state.plan.rows[task.row].needs.values():
-        if reason := state.failure(Task("train", task.data, needed, of_seed)):
-            raise RunError(f"it needs {needed}, which failed: {reason}")
     if task.kind == "choose":
         return _choose(state, task, observer)
-    if reason := state.failure(Task("choose", task.data, task.row)):
-        raise RunError(f"its settings could not be chosen: {reason}")
     settings = state.plan.settings(task.data, task.row, task.seed, state.chosen(task.data, task.row))
     folder = state.plan.run(task.data, task.row, task.seed)
     if task.kind == "train":
@@ -87,7 +81,8 @@ def described_row(state: StudyState, row: RowRecord, study: str) -> RowRecord:
     commands = {"run": f"toughen train{as_options({**shared, **values, 'seed': seed, 'out': out})}"}
     if study:
         commands["row"] = f"{study} --only {shlex.quote(row.name)}"
-    return replace(row, commands=commands, passes=_passes(plan.settings(row.data, row.name, seed, chosen)["method"]))
+    method = plan.settings(row.data, row.name, seed, chosen)["method"]
+    return replace(row, commands=commands, passes=_passes(method), defends=bool(method.defends))
 
 
 def _passes(method: Method) -> tuple[int, int] | None:

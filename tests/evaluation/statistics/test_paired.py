@@ -48,9 +48,14 @@ def test_images_of_different_numbers_are_refused() -> None:
         paired_over_images(np.ones((2, 5), bool), np.ones((2, 6), bool))
 
 
-@pytest.mark.parametrize(("n", "tests"), [(3, 1), (5, 1), (5, 9)])
+@pytest.mark.parametrize(("n", "tests"), [(2, 1), (3, 1), (3, 9), (5, 1), (5, 435)])
 def test_the_detectable_difference_is_found_in_four_of_five_studies(n: int, tests: int) -> None:
-    shift = detectable(0.01, n, tests)
-    first, second = DRAWN.normal(0, 0.01, (4000, n)), DRAWN.normal(shift, 0.01, (4000, n))
-    found = scipy.stats.ttest_ind(first, second, axis=1).pvalue < 0.05 / tests
-    assert found.mean() == pytest.approx(0.8, abs=0.025)
+    shift = detectable(0.0001, n, tests)
+    assert shift is not None
+    first, second = DRAWN.normal(0, 0.0001, (6000, n)), DRAWN.normal(shift, 0.0001, (6000, n))
+    found = scipy.stats.ttest_ind(first, second, axis=1, equal_var=False).pvalue < 0.05 / tests
+    assert found.mean() == pytest.approx(0.8, abs=0.02)
+
+
+def test_where_nothing_spreads_no_difference_is_found() -> None:
+    assert detectable(0.0, 3) is None

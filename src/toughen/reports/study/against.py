@@ -1,6 +1,6 @@
 """The rows of a study against each other: over their seeds, and over the images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -29,10 +29,10 @@ class Against:
         second: name of the other.
         difference: accuracy of the first minus that of the second, in the mean of the seeds.
         seeds: 95 % interval of it for other seeds; None with one seed, or where nothing spreads over the seeds.
-        p_seeds: Welch's t-test over the seeds, corrected by Holm's method; None with one seed.
+        p_seeds: Welch's t-test over the seeds, corrected for the tests beside it; None with one seed.
         images: the paired difference over the images of what all rows were attacked by; None where they were
             evaluated on different images.
-        p_images: its test, corrected by Holm's method.
+        p_images: its test, corrected likewise.
     """
 
     first: str
@@ -43,14 +43,29 @@ class Against:
     images: PairedDifference | None = None
     p_images: float | None = None
 
+    @property
+    def worse_over_seeds(self) -> bool | None:
+        """Whether the first is significantly worse, for other seeds; None where that is not tested."""
+        return None if self.p_seeds is None else self.p_seeds < LEVEL and self.difference < 0
+
+    @property
+    def worse_over_images(self) -> bool | None:
+        """Whether these networks of the first are significantly worse; None where that is not tested."""
+        if self.images is None or self.p_images is None:
+            return None
+        return self.p_images < LEVEL and self.images.difference < 0
+
 
 @dataclass(frozen=True)
 class Tested:
     """The tests of the rows under one budget.
 
     Attributes:
-        to_best: each other row against the best one, by its name; corrected for so many tests.
-        pairs: all pairs, corrected for all of them.
+        to_best: each other row against the one with the best figure, by its name. The p-values are multiplied by the
+            number of these tests (Bonferroni), so that the rows that are not significantly worse, and the best one
+            itself, hold the truly best row with 95 % confidence, although the figures decide what is tested against
+            (Hsu's multiple comparisons with the best). They do not say that two rows differ: pairs do.
+        pairs: all pairs, corrected by Holm's method for all of them.
         under: names of the attacks of the verdicts that are paired.
         detectable: the difference to the best that the test over the seeds finds with 80 % power; None with one seed.
     """
@@ -73,8 +88,8 @@ def tests_of(rows: Sequence[Measured], best: Measured) -> Tested:
     """
     held, under = verdicts_of(rows)
     others = [row for row in rows if row.name != best.name]
-    to_best = _corrected([against(row, best, held) for row in others])
-    pairs = _corrected([against(a, b, held) for a, b in combinations(rows, 2)])
+    to_best = _corrected([against(row, best, held) for row in others], _bonferroni)
+    pairs = _corrected([against(a, b, held) for a, b in combinations(rows, 2)], holm)
     return Tested({each.first: each for each in to_best}, tuple(pairs), under, _detectable(rows, len(others)))
 
 
@@ -116,17 +131,23 @@ def against(first: Measured, second: Measured, held: Held, measure: Measure = "r
     )
 
 
-def _corrected(tests: Sequence[Against]) -> list[Against]:
-    seeds = _holm([each.p_seeds for each in tests])
-    images = _holm([each.p_images for each in tests])
-    return [replace(each, p_seeds=p, p_images=q) for each, p, q in zip(tests, seeds, images, strict=True)]
+def _corrected(tests: Sequence[Against], method: Callable[[Sequence[float]], Sequence[float]]) -> list[Against]:
+    """The tests with p-values that are corrected for so many; one that is not known counts as if it found nothing."""
+    seeds, images = ([getattr(each, name) for each in tests] for name in ("p_seeds", "p_images"))
+    found = [corrected(of, method) for of in (seeds, images)]
+    return [replace(each, p_seeds=p, p_images=q) for each, p, q in zip(tests, *found, strict=True)]
 
 
-def _holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Those that are known, corrected for so many."""
-    known = [p for p in p_values if p is not None]
-    corrected = iter(holm(known) if known else [])
-    return [None if p is None else next(corrected) for p in p_values]
+def corrected(
+    p_values: Sequence[float | None], method: Callable[[Sequence[float]], Sequence[float]] = holm
+) -> list[float | None]:
+    """P-values corrected for all of them; those that are not known stay so, and count as if they were 1."""
+    found = method([1.0 if p is None else p for p in p_values]) if p_values else []
+    return [None if p is None else each for p, each in zip(p_values, found, strict=True)]
+
+
+def _bonferroni(p_values: Sequence[float]) -> list[float]:
+    return [min(1.0, len(p_values) * p) for p in p_values]
 
 
 def _detectable(rows: Sequence[Measured], tests: int) -> float | None:

@@ -29,7 +29,7 @@ def write_json(study: StudyRecord, results: list[DataResult], claims: dict[str, 
         "toughen": __version__,
         **study.about,
         "budget": study.budget,
-        "confirm": study.confirm,
+        "confirm": None if study.confirm is None else study.confirm.budget,
         "unequal": study.unequal,
         "data": {result.name: _data(study, result, claims[result.name]) for result in results},
     }

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from toughen.evaluation.statistics.intervals import holm
-from toughen.reports.study.against import LEVEL, Against, against, verdicts_of
+from toughen.reports.study.against import LEVEL, Against, against, corrected, verdicts_of
 from toughen.reports.study.figures import Measured
 from toughen.reports.study.record import Claim, StudyRecord
 from toughen.reports.study.results import DataResult
 from toughen.reports.text import points
 
-Told = Literal["confirmed", "no difference told", "the other way round"]
+Told = Literal["confirmed", "no significant difference", "significantly the other way round"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,9 @@ class Answered:
         claim: what is said.
         data: name of the data set.
         test: the row against the other; p-values corrected by Holm's method for all claims of the study, on each of
-            their data sets. None where one of the two is not evaluated.
-        doubted: reasons not to believe the robust accuracy of the row that is said to have more.
+            their data sets. None where a run of one of the two is not evaluated.
+        lacking: which runs are not, in words.
+        doubted: the rows of the two whose robust accuracy is not to be believed, by their self-checks.
         budget: of the evaluations that are compared.
         under: the attacks of the verdicts that are paired.
     """
@@ -31,6 +31,7 @@ class Answered:
     claim: Claim
     data: str
     test: Against | None = None
+    lacking: str = ""
     doubted: tuple[str, ...] = ()
     budget: str = ""
     under: tuple[str, ...] = ()
@@ -51,17 +52,14 @@ class Answered:
     def answer(self) -> str:
         """Confirmed, not confirmed or not run, and of what that speaks."""
         if self.test is None:
-            return "not run"
-        said = self.over_seeds or self.over_images
-        if said is None:
-            return "not run: the two were evaluated once, and on different images"
-        if self.doubted:
-            return f"not confirmed: the figure of {self.claim.row} is doubted"
-        of = "over seeds" if self.over_seeds else "of these networks alone, as there is one seed"
+            return f"not run{self.lacking and ': '}{self.lacking}"
+        said = self.over_seeds or "one seed, which says nothing of others"
+        if self.claim.row in self.doubted or (self.doubted and said != "confirmed"):
+            return f"not confirmed: gradient masking is suspected of {' and '.join(self.doubted)}"
         verdict = said if said == "confirmed" else f"not confirmed: {said}"
-        if self.over_seeds and self.over_images not in (None, said):
-            return f"{verdict} {of}; of these networks alone: {self.over_images}"
-        return f"{verdict} {of}"
+        if self.over_images not in (None, said):
+            return f"{verdict}; of these networks alone {self.over_images}"
+        return verdict
 
     def __str__(self) -> str:
         rows = f"{self.claim.row} over {self.claim.over} ({self.claim.source}), {self.claim.measure}"
@@ -72,15 +70,16 @@ def _told(difference: float, p: float | None) -> Told | None:
     if p is None:
         return None
     if p >= LEVEL:
-        return "no difference told"
-    return "confirmed" if difference > 0 else "the other way round"
+        return "no significant difference"
+    return "confirmed" if difference > 0 else "significantly the other way round"
 
 
 def answered(study: StudyRecord, results: Sequence[DataResult]) -> dict[str, list[Answered]]:
     """Each claim on each of its data sets, by data set.
 
-    Evaluations of the first budget are compared, which all rows have. Claims that are not run count in Holm's
-    correction as if they had found nothing: one that is confirmed stays so whatever is run later.
+    Evaluations of the first budget are compared, which all rows have, where every run of both rows has one: the mean of
+    the seeds that did not fail is not that of the method. Claims that are not run count in Holm's correction as if they
+    had found nothing, so that of the same claims and seeds one that is confirmed stays so whatever is run later.
 
     Raises:
         RunError: verdicts that cannot be read, or contradict the recorded figures.
@@ -89,7 +88,7 @@ def answered(study: StudyRecord, results: Sequence[DataResult]) -> dict[str, lis
         _answered(claim, result) for result in results for claim in study.claims if claim.data in (None, result.name)
     ]
     tests = [each.test for each in found]
-    seeds, images = (_corrected([None if test is None else getattr(test, p) for test in tests]) for p in _PS)
+    seeds, images = (corrected([None if test is None else getattr(test, p) for test in tests]) for p in _PS)
     for place, (each, over_seeds, over_images) in enumerate(zip(found, seeds, images, strict=True)):
         if each.test is not None:
             found[place] = replace(each, test=replace(each.test, p_seeds=over_seeds, p_images=over_images))
@@ -99,17 +98,15 @@ def answered(study: StudyRecord, results: Sequence[DataResult]) -> dict[str, lis
 _PS = ("p_seeds", "p_images")
 
 
-def _corrected(p_values: Sequence[float | None]) -> list[float | None]:
-    corrected = holm([1.0 if p is None else p for p in p_values]) if p_values else []
-    return [None if p is None else each for p, each in zip(p_values, corrected, strict=True)]
-
-
 def _answered(claim: Claim, result: DataResult) -> Answered:
-    rows: dict[str, Measured] = {row.name: row for row in result.levels[0].rows} if result.levels else {}
-    if claim.row not in rows or claim.over not in rows:
-        return Answered(claim, result.name)
-    first, second = rows[claim.row], rows[claim.over]
-    held, under = verdicts_of([first, second], claim.measure)
-    doubted = tuple(first.masked) if claim.measure == "robust" else ()
-    test = against(first, second, held, claim.measure)
-    return Answered(claim, result.name, test, doubted, result.levels[0].budget, under)
+    known = {row.name: result.trained(row) for row in result.records}
+    states = {name: known.get(name, "not run") for name in (claim.row, claim.over)}
+    if any(states.values()):
+        lacking = [f"{name} {said}" for name, said in states.items() if said not in ("", "not run")]
+        return Answered(claim, result.name, lacking="; ".join(lacking))
+    rows: dict[str, Measured] = {row.name: row for row in result.levels[0].rows}
+    pair = rows[claim.row], rows[claim.over]
+    held, under = verdicts_of(pair, claim.measure)
+    doubted = tuple(row.name for row in pair if row.masked) if claim.measure == "robust" else ()
+    test = against(*pair, held, claim.measure)
+    return Answered(claim, result.name, test, "", doubted, result.levels[0].budget, under)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
 
@@ -40,8 +40,8 @@ class RunCost:
     """What a run of a row takes, the mean of its runs.
 
     Attributes:
-        flops: of its training; None where it is not recorded.
-        seconds: of its training, without validation.
+        flops: of its training, and of those it is given; None where they are not recorded.
+        seconds: likewise, without validation.
         memory: the most that it held, in bytes.
         evaluation: seconds of its evaluation.
         passes: forward and backward passes of the network in a step; None where they could not be counted.
@@ -83,22 +83,22 @@ class Measured:
         return any(run.estimated for _, run in self.runs)
 
 
-def evaluation_of(run: RunFolder, budget: str) -> tuple[RunFolder, dict[str, Any]] | None:
-    """The complete evaluation of a run by a budget, with its result; of several the one that the run leads with."""
+def evaluations_of(run: RunFolder, budget: str) -> list[tuple[RunFolder, dict[str, Any]]]:
+    """The complete evaluations of a run by a budget, with their results, the one that the run leads with first."""
     if not (run.path / "evaluations").is_dir():
-        return None
-    found = (
-        (f, result)
-        for f, result in Evaluations(run).all()
+        return []
+    return [
+        (folder, result)
+        for folder, result in Evaluations(run).all()
         if result["budget"] == budget and result.get("complete", True)
-    )
-    return next(found, None)
+    ]
 
 
 def measured(rows: Sequence[RowRecord], budget: str) -> list[Measured]:
     """The rows of one data set that have runs evaluated by this budget, in their order.
 
-    Runs that another protocol than that of most was used for are left out.
+    Of several evaluations of a run the one counts whose protocol most runs were evaluated by; a run without is left
+    out. A row that needs the runs of others has their cost too.
 
     Raises:
         RunError: a damaged file.
@@ -107,16 +107,36 @@ def measured(rows: Sequence[RowRecord], budget: str) -> list[Measured]:
         (row.name, run.seed, evaluation)
         for row in rows
         for run in row.runs
-        if run.begun and (evaluation := evaluation_of(run.folder, budget)) is not None
+        if run.begun
+        for evaluation in evaluations_of(run.folder, budget)
     ]
     runs = read_evaluated([folder for _, _, (folder, _) in found])
     protocols = [run.protocol for run in runs]
-    of: dict[str, list[tuple[int, Evaluated, dict[str, Any]]]] = {}
+    of: dict[str, dict[int, tuple[Evaluated, dict[str, Any]]]] = {}
     for (name, seed, (_, result)), run in zip(found, runs, strict=True):
         if run.protocol == max(protocols, key=protocols.count):
-            of.setdefault(name, []).append((seed, run, result))
-    passes = {row.name: row.passes for row in rows}
-    return [_measured(name, each, passes[name]) for name, each in of.items()]
+            of.setdefault(name, {}).setdefault(seed, (run, result))
+    known = {row.name: row for row in rows}
+    whole = {
+        name: _measured(name, [(seed, *each) for seed, each in by_seed.items()], known[name].passes)
+        for name, by_seed in of.items()
+    }
+    return [_with_needed(row, [whole.get(of) for of in known[row.name].needs]) for row in whole.values()]
+
+
+def _with_needed(row: Measured, needed: Sequence[Measured | None]) -> Measured:
+    """With the cost of the runs that are trained for it; unknown where one of them has none."""
+    costs = [row.cost, *(None if each is None else each.cost for each in needed)]
+    flops = [None if each is None else each.flops for each in costs]
+    known = [each for each in flops if each is not None]
+    return replace(
+        row,
+        cost=replace(
+            row.cost,
+            flops=math.fsum(known) if len(known) == len(flops) else None,
+            seconds=math.fsum(each.seconds for each in costs if each is not None),
+        ),
+    )
 
 
 def _measured(
@@ -158,6 +178,11 @@ def _cost(evaluation: RunFolder, result: dict[str, Any]) -> RunCost:
 def ranked(rows: Sequence[Measured]) -> list[Measured]:
     """The rows by descending robust accuracy, those whose figure is doubted last."""
     return sorted(rows, key=lambda row: (bool(row.masked), -row.robust.accuracy, -row.clean.accuracy))
+
+
+def to_confirm(rows: Sequence[Measured], best: int) -> list[str]:
+    """The names of the rows that are to be evaluated by a second budget: the best so many of the first."""
+    return [row.name for row in ranked(rows)[:best]]
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:

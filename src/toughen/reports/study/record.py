@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from toughen.evaluation import Budget
 from toughen.run import RunFolder
 from toughen.search.records import TrialRecord, best_of
 
@@ -62,6 +63,8 @@ class RowRecord:
         failed: why nothing could be chosen; empty where that did not fail.
         commands: what trains and evaluates each of its runs anew, and what makes the row within the study.
         passes: forward and backward passes of the network in a step; None where they could not be counted.
+        defends: whether its method is a defence.
+        needs: the rows whose runs its own runs are given.
     """
 
     name: str
@@ -71,9 +74,11 @@ class RowRecord:
     failed: str = ""
     commands: dict[str, str] = field(default_factory=dict)
     passes: tuple[int, int] | None = None
+    defends: bool = True
+    needs: tuple[str, ...] = ()
 
     def state(self, evaluated: int) -> str:
-        """How far it is, in words.
+        """How far it is, in words; empty where it is whole.
 
         Args:
             evaluated: how many of its runs have been.
@@ -81,13 +86,12 @@ class RowRecord:
         >>> RowRecord("TRADES", "digits", (RunRecord(0, RunFolder("a")), RunRecord(1, RunFolder("b")))).state(1)
         '1 of 2 seeds'
         """
+        if evaluated == len(self.runs):
+            return ""
         reasons = dict.fromkeys(each.failed for each in self.runs if each.failed)
         failed = self.failed or "; ".join(reasons)
-        said = f"failed: {failed}" if failed else ""
-        if evaluated == len(self.runs):
-            return said
         done = f"{evaluated} of {len(self.runs)} seeds" if evaluated else "" if failed else "not run"
-        return "; ".join(filter(None, (done, said)))
+        return "; ".join(filter(None, (done, failed and f"failed: {failed}")))
 
 
 Measure = Literal["robust", "clean"]
@@ -116,6 +120,14 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Confirm:
+    """A second evaluation by a larger budget, of the rows that are best by the first."""
+
+    budget: Budget
+    best: int
+
+
+@dataclass(frozen=True)
 class StudyRecord:
     """A whole study, read at one moment.
 
@@ -124,7 +136,7 @@ class StudyRecord:
         folder: where it lies.
         rows: of each data set, by its name.
         budget: of the first evaluation.
-        confirm: budget of the second one, of the best rows; None without one.
+        confirm: the second one, of the best rows; None without one.
         unequal: whether rows may have been chosen from different numbers of candidates.
         about: facts of the study for the JSON: seeds, versions.
         claims: what is said of its rows.
@@ -134,7 +146,7 @@ class StudyRecord:
     folder: Path
     rows: dict[str, tuple[RowRecord, ...]]
     budget: str
-    confirm: str | None
+    confirm: Confirm | None
     unequal: bool = False
     about: dict[str, Any] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()

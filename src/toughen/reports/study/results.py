@@ -1,9 +1,10 @@
 """What a study says of one data set: its rows under each budget, in their order, with tests, fronts and answers."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from toughen.reports.study.against import Tested, tests_of
-from toughen.reports.study.figures import Measured, front, measured, ranked
+from toughen.reports.study.figures import Measured, front, measured, ranked, to_confirm
 from toughen.reports.study.record import RowRecord, StudyRecord
 
 
@@ -14,7 +15,7 @@ class Level:
     Attributes:
         budget: its name.
         rows: the most robust first, those whose figure is doubted last.
-        best: the row that the others are tested against: the best of the largest budget.
+        best: the row that the others are tested against: the best of the level that says so, where it is among these.
         tested: the tests.
         robust_front: names of the rows that no other one beats in robust accuracy at no more FLOPs.
         clean_front: those that no other one beats in robust accuracy at no less clean accuracy.
@@ -43,16 +44,36 @@ class DataResult:
         records: all rows, whatever there is of them.
         levels: under the first budget, then under the second where rows were confirmed; none where nothing is
             evaluated.
+        confirming: the rows that are to be confirmed, by how many of their runs have been.
+        confirmed: whether all of their runs have.
     """
 
     name: str
     records: tuple[RowRecord, ...]
     levels: tuple[Level, ...]
+    confirming: Mapping[str, int] = field(default_factory=dict)
+    confirmed: bool = False
+
+    @property
+    def top(self) -> Level:
+        """The level that says which row is best: the second once every row has been confirmed that is to be.
+
+        Before that the row would win that was confirmed first, or that did not fail.
+        """
+        return self.levels[-1 if self.confirmed else 0]
+
+    def trained(self, row: RowRecord) -> str:
+        """How far a row is by the first budget, in words; empty where it is whole."""
+        there = {each.name: len(each.runs) for each in self.levels[0].rows} if self.levels else {}
+        return row.state(there.get(row.name, 0))
 
     def state(self, row: RowRecord) -> str:
         """How far a row is, in words; empty where it is whole."""
-        there = {each.name: len(each.runs) for each in self.levels[0].rows} if self.levels else {}
-        return row.state(there.get(row.name, 0))
+        said = self.trained(row)
+        if said or row.name not in self.confirming:
+            return said
+        state = row.state(self.confirming[row.name])
+        return state and f"second evaluation: {state}"
 
     @property
     def lacking(self) -> dict[str, str]:
@@ -66,15 +87,29 @@ def result_of(study: StudyRecord, data: str) -> DataResult:
     Raises:
         RunError: a damaged file.
     """
-    records = study.rows[data]
-    budgets = [study.budget, *([study.confirm] if study.confirm else [])]
+    records, second = study.rows[data], study.confirm
+    budgets = [study.budget, *([second.budget] if second else [])]
     found = [(budget, ranked(measured(records, budget))) for budget in budgets]
-    found = [(budget, rows) for budget, rows in found if rows]
-    best = found[-1][1][0].name if found else ""
-    return DataResult(data, records, tuple(_level(budget, rows, best) for budget, rows in found))
+    if not found[0][1]:
+        return DataResult(data, records, ())
+    confirming: dict[str, int] = {}
+    if second is not None:
+        there = {row.name: len(row.runs) for row in found[1][1]}
+        confirming = {name: there.get(name, 0) for name in to_confirm(found[0][1], second.best)}
+    runs = {row.name: len(row.runs) for row in records}
+    confirmed = bool(confirming) and all(there == runs[name] for name, there in confirming.items())
+    best = _best(found[-1 if confirmed else 0][1])
+    levels = tuple(_level(budget, rows, best) for budget, rows in found if rows)
+    return DataResult(data, records, levels, confirming, confirmed)
 
 
-def _level(budget: str, rows: list[Measured], best: str) -> Level:
+def _best(rows: Sequence[Measured]) -> str:
+    """The name of the first row of those with most runs: one lucky seed is not to lead the others."""
+    most = max(len(row.runs) for row in rows)
+    return next(row.name for row in rows if len(row.runs) == most)
+
+
+def _level(budget: str, rows: Sequence[Measured], best: str) -> Level:
     first = next((row for row in rows if row.name == best), rows[0])
     sound = [row for row in rows if not row.masked]
     robust = [row.robust.accuracy for row in sound]
