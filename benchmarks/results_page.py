@@ -31,6 +31,15 @@ CASES = {
     "How sure is this": "How sure is this?",
 }
 """Cases of a reader, and the question of a study that answers each."""
+ANSWERS = {
+    "confirmed": "confirmed",
+    "not confirmed: no significant": "without a significant difference",
+    "not confirmed: significantly": "significantly the other way round",
+    "not confirmed: gradient masking": "of suspected figures",
+    "not confirmed: one seed": "of one seed",
+    "not run": "not run",
+}
+"""How a claim's answer begins, and how such answers are counted."""
 Report = Mapping[str, Any]
 
 
@@ -113,7 +122,9 @@ def _claims(reports: Mapping[str, Report]) -> str:
 
 
 def _counted(claims: Sequence[Report]) -> str:
-    counts = Counter(claim["answer"].partition(";")[0].removeprefix("not confirmed: ") for claim in claims)
+    counts = Counter(
+        next(word for begin, word in ANSWERS.items() if claim["answer"].startswith(begin)) for claim in claims
+    )
     return f"of {len(claims)} claims: " + ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
 
 

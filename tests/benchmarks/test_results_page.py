@@ -52,7 +52,7 @@ def test_a_row_has_the_figures_of_its_verdicts_and_its_command(parts: Any) -> No
     assert row[-1] == "`toughen study cpu-digits --only TRADES`"
     assert row[-2] == "method.beta 2" and row[-3] == "13 + 12"
     doubted, missing = cells(found["study cpu-digits"], "FGSM-RS"), found["study cpu-digits"]
-    assert doubted[1].endswith("doubted")
+    assert doubted[1].endswith(", masking suspected")
     assert "| none (not run) |" in missing and "| wild (failed: loss term 'ce' became NaN) |" in missing
 
 
@@ -63,7 +63,7 @@ def test_claims_and_answers_are_those_of_the_study(parts: Any) -> None:
         assert f": {answer}" in found["answers cpu-digits cpu-fashion"], question
     first, place = data["claims"][0], "ARoW+AWP+SWA-with-a-long-name over TRADES, robust"
     assert f"**{first['answer']}**" in cells(found["claims cpu-digits"], place)[2]
-    assert "of 3 claims 2 not confirmed, 1 not run." in found["claims cpu-digits"]
+    assert "of 3 claims: 2 without a significant difference, 1 not run." in found["claims cpu-digits"]
 
 
 def test_what_is_not_there_is_not_run_and_no_machine_s_path_goes_along(parts: Any) -> None:
