@@ -44,7 +44,10 @@ Report = Mapping[str, Any]
 
 
 def take_in(name: str, folder: Path, results: Path) -> Path:
-    """Copy a study's results: with the machine; without commands, which name its folders, and tests of all pairs."""
+    """Copy a study's results, with this machine, on which it is to have run.
+
+    Without its commands, which name folders of this machine, and tests of all pairs.
+    """
     report = json.loads((folder / "results.json").read_text())
     for data in report["data"].values():
         if "claims" not in data:

@@ -12,6 +12,7 @@ from toughen.reports.plots import (
     attack_plot,
     class_plot,
     clean_robust_plot,
+    cost_plot,
     curve_plot,
     legend,
     line_plot,
@@ -67,6 +68,14 @@ def test_clean_robust_plot_is_to_scale_and_numbered() -> None:
     assert ax > bx
     # SVG's y grows downwards.
     assert ay < by
+
+
+def test_of_a_cluster_the_front_and_the_best_are_numbered() -> None:
+    costs = [(3e11 + 1e8 * place, 0.8 - 0.0005 * place) for place in range(20)] + [(1e10, 0.2), (8e10, 0.5)]
+    svg = cost_plot(costs, {7, 20}, "FLOPs", "k")
+    numbers = re.findall(r'var\(--paper\)" x="[\d.]+" y="[\d.]+"[^>]*>(\d+)<', svg)
+    assert sorted(numbers, key=int) == ["8", "21", "22"]  # not 1: 8 is on the front and lies on it
+    assert len(re.findall(r"<use ", svg)) - len(numbers) >= 19  # the dots
 
 
 def test_curve_is_to_scale_with_its_band_and_radius(read_page: ReadPage) -> None:

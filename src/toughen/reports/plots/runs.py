@@ -1,22 +1,24 @@
 """Clean against robust accuracy of several runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from toughen.reports.svg import ATTACKED, CLEAN, PAPER, draw
+from toughen.reports.plots.discs import discs
+from toughen.reports.svg import ATTACKED, CLEAN, draw
 from toughen.reports.text import percent
 
 
-def clean_robust_plot(runs: Sequence[Mapping[str, Any]], name: str) -> Markup:
-    """Clean against robust accuracy, a numbered point a run with its intervals as a cross.
+def clean_robust_plot(runs: Sequence[Mapping[str, Any]], name: str, ahead: Collection[int] = (0,)) -> Markup:
+    """Clean against robust accuracy, a numbered point a run with its intervals as a cross, or a dot in a cluster.
 
     Args:
         runs: one each, in the order of their rank: name, clean and robust, each with accuracy and interval.
         name: unique in the page.
+        ahead: the places of the runs that stand out; the first one where nothing is said.
     """
     label = "Clean and robust accuracy: " + "; ".join(
         f"{rank}. {run['name']} {percent(run['clean']['accuracy'])} and {percent(run['robust']['accuracy'])}"
@@ -24,12 +26,18 @@ def clean_robust_plot(runs: Sequence[Mapping[str, Any]], name: str) -> Markup:
     )
 
     def paint(axes: Axes) -> None:
-        for rank, run in reversed(list(enumerate(runs, 1))):
-            color = ATTACKED if rank == 1 else CLEAN
-            (x, x_error), (y, y_error) = (_cross(run[key]) for key in ("clean", "robust"))
-            axes.errorbar(x, y, xerr=x_error, yerr=y_error, color=color, capsize=2.5, linewidth=1.2, alpha=0.75)
-            axes.plot(x, y, "o", markersize=13, color=color, markeredgecolor=PAPER, markeredgewidth=1)
-            axes.annotate(str(rank), (x, y), ha="center", va="center_baseline", color=PAPER, weight="bold")
+        points = [(100 * run["clean"]["accuracy"], 100 * run["robust"]["accuracy"]) for run in runs]
+        ends = [
+            [100 * run["clean"]["interval"][end], 100 * run["robust"]["interval"][end]]
+            for run in runs
+            for end in (0, 1)
+        ]
+        for place in discs(axes, points, ahead, ends):
+            (x, x_error), (y, y_error) = (_cross(runs[place][key]) for key in ("clean", "robust"))
+            color = ATTACKED if place in ahead else CLEAN
+            axes.errorbar(
+                x, y, xerr=x_error, yerr=y_error, color=color, capsize=2.5, linewidth=1.2, alpha=0.75, zorder=1
+            )
         axes.set(xlabel="clean accuracy, %", ylabel="robust accuracy, %")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(nbins=5))

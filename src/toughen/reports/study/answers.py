@@ -50,7 +50,7 @@ def _others(result: DataResult, top: Level) -> list[tuple[str, str]]:
     if not tests:
         return []
     said, untested = [], set(tests)
-    for worse, what in (("worse_over_seeds", "For other seeds"), ("worse_over_images", "For these networks alone")):
+    for worse, what in (("worse_over_seeds", "For other seeds"), ("worse_over_images", "Of these networks alone")):
         known = {name: told for name, test in tests.items() if (told := getattr(test, worse)) is not None}
         if known:
             others = _names([tests[name] for name, told in known.items() if not told])
@@ -110,8 +110,9 @@ def _cleanest(result: DataResult) -> str:
     )
     if of.name == all_of.name:
         return said
+    name = f"{best.name} itself" if of.name == best.name else of.name
     return (
-        f"Of those that may be as robust as {best.name} {of.name}: {percent(of.clean.accuracy)} clean, "
+        f"Of {best.name} and those that may be as robust {name}: {percent(of.clean.accuracy)} clean, "
         f"{percent(of.robust.accuracy)} robust. {said}"
     )
 
@@ -120,7 +121,8 @@ def _sure(result: DataResult, top: Level) -> str:
     level = result.levels[0]
     n, found, said = top.rows[0].runs[0][1].robust["n"], level.tested.detectable, []
     seeds = sorted({len(row.runs) for row in level.rows})
-    said.append(f"{n:,} test images, {'-'.join(map(str, (seeds[0], seeds[-1])[: len(seeds)]))} seed(s) a row.")
+    several = "" if seeds[-1] == 1 else "s"
+    said.append(f"{n:,} test images, {' to '.join(map(str, (seeds[0], seeds[-1])[: len(seeds)]))} seed{several} a row.")
     if seeds[-1] == 1:
         said.append("With one seed no test speaks of other seeds.")
     elif found is not None:

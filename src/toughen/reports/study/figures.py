@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 from toughen.evaluation.records.evaluations import Evaluations
@@ -37,10 +37,10 @@ class OverRuns:
 
 @dataclass(frozen=True)
 class RunCost:
-    """What a run of a row takes, the mean of its runs.
+    """What a run of a row takes: of seconds the median of its runs, as one may have stood still for a while.
 
     Attributes:
-        flops: of its training, and of those it is given; None where they are not recorded.
+        flops: of its training, and of those it is given, the mean; None where they are not recorded.
         seconds: likewise, without validation.
         memory: the most that it held, in bytes.
         evaluation: seconds of its evaluation.
@@ -148,9 +148,9 @@ def _measured(
     memory = [each.memory for each in costs if each.memory is not None]
     cost = RunCost(
         mean(known) if len(known) == len(costs) else None,
-        mean(each.seconds for each in costs),
+        median(each.seconds for each in costs),
         max(memory, default=None),
-        mean(each.evaluation for each in costs),
+        median(each.evaluation for each in costs),
         passes,
     )
     return Measured(name, tuple((seed, run) for seed, run, _ in runs), _average(clean), _average(robust), cost)

@@ -49,7 +49,9 @@ def _plots(level: Level, name: str) -> tuple[Any, Any]:
     by_flops = all(row.cost.flops for row in rows)
     costs = [row.cost.flops if by_flops else row.cost.seconds for row in rows]
     points = [(max(cost or 0.0, 1e-9), row.robust.accuracy) for cost, row in zip(costs, rows, strict=True)]
-    ahead = {place for place, row in enumerate(rows) if row.name in level.robust_front}
+    fronts = [
+        {place for place, row in enumerate(rows) if row.name in of} for of in (level.robust_front, level.clean_front)
+    ]
     figures = [
         {
             "name": row.name,
@@ -59,7 +61,10 @@ def _plots(level: Level, name: str) -> tuple[Any, Any]:
         for row in rows
     ]
     unit = "FLOPs" if by_flops else "seconds"
-    return cost_plot(points, ahead, unit, f"{name}-cost"), clean_robust_plot(figures, f"{name}-clean")
+    return (
+        cost_plot(points, fronts[0], unit, f"{name}-cost"),
+        clean_robust_plot(figures, f"{name}-clean", fronts[1]),
+    )
 
 
 def _matrix(level: Level) -> dict[str, list[Any]]:
