@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from toughen.evaluation.result import Accuracy, Evaluation
     from toughen.evaluation.runner import Runner, evaluate_model
     from toughen.evaluation.settings import BatchSize, EvaluationSettings, Sample
-    from toughen.evaluation.statistics.intervals import clopper_pearson, holm, mcnemar, wilson
+    from toughen.evaluation.statistics.intervals import against_the_best, clopper_pearson, holm, mcnemar, wilson
     from toughen.hardware.processes import Processes
     from toughen.models.load import load_model, with_weights
 
@@ -46,6 +46,7 @@ __all__ = [
     "Step",
     "Transfer",
     "Verdicts",
+    "against_the_best",
     "attacks_of",
     "clopper_pearson",
     "evaluate_model",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from toughen.evaluation.analyses.transfer_matrix import TransferMatrix
 from toughen.reports.evaluated import Evaluated, read_evaluated
-from toughen.reports.pairing import paired_tests
+from toughen.reports.pairing import Paired, paired_tests
 from toughen.reports.seed_groups import SeedGroup, seed_groups
 from toughen.reports.text import percent
 from toughen.run import RunFolder
@@ -56,14 +56,19 @@ class Comparison:
         """All runs, the ranked ones first."""
         return (*self.ranked, *self.others)
 
-    def told_apart(self, really: bool, alpha: float = 0.05) -> list[str]:
-        """Names of the runs that the paired tests tell apart from the best.
+    @property
+    def worse(self) -> list[str]:
+        """Names of the runs that are significantly less robust than the best one, by the paired tests at 5 %."""
+        return [run.name for run in self.ranked if run.paired and not run.masked and _is_worse(run.paired)]
 
-        Args:
-            really: False for those that they do not.
-            alpha: the chance of any false finding that is accepted.
-        """
-        return [run.name for run in self.ranked if run.paired and (run.paired.p_holm < alpha) is really]
+    @property
+    def may_be_best(self) -> list[str]:
+        """Names of the runs that are not: with 95 % confidence one of them is the most robust, or the best one is."""
+        return [run.name for run in self.ranked if run.paired and not run.masked and not _is_worse(run.paired)]
+
+
+def _is_worse(paired: Paired) -> bool:
+    return paired.p_corrected < 0.05 and paired.difference < 0
 
 
 def compare_runs(folders: Sequence[RunFolder]) -> Comparison:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from toughen.errors import RunError
 from toughen.evaluation.records.verdicts import Verdicts
-from toughen.evaluation.statistics.intervals import holm, mcnemar
+from toughen.evaluation.statistics.intervals import against_the_best, mcnemar
 from toughen.run import RunFolder
 
 
@@ -22,14 +22,14 @@ class Paired:
         only_this: images on which only this run held.
         only_best: images on which only the best held.
         p: exact McNemar test of whether the two differ.
-        p_holm: the same, corrected for the number of runs that are tested.
+        p_corrected: the same, corrected for the number of runs that are tested; see `against_the_best`.
     """
 
     difference: float
     only_this: int
     only_best: int
     p: float
-    p_holm: float
+    p_corrected: float
 
 
 def paired_tests(runs: Sequence[tuple[RunFolder, Mapping[str, Any]]]) -> list[Paired | None]:
@@ -56,8 +56,8 @@ def paired_tests(runs: Sequence[tuple[RunFolder, Mapping[str, Any]]]) -> list[Pa
             )
         best = np.array([tables[0][index] for index in table])
         tests.append(_test(np.array(list(table.values())), best))
-    corrected = holm([test.p for test in tests]) if tests else []
-    return [None, *(replace(test, p_holm=p) for test, p in zip(tests, corrected, strict=True))]
+    corrected = against_the_best([test.p for test in tests])
+    return [None, *(replace(test, p_corrected=p) for test, p in zip(tests, corrected, strict=True))]
 
 
 def robust_by_image(folder: RunFolder, recorded: Mapping[str, Any], leaving: Sequence[str] = ()) -> dict[int, bool]:

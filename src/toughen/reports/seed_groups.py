@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from toughen.evaluation.statistics.intervals import holm
+from toughen.evaluation.statistics.intervals import against_the_best
 from toughen.evaluation.statistics.seeds import Spread, over_seeds, welch
 from toughen.reports.evaluated import Evaluated
 
@@ -21,7 +21,8 @@ class SeedGroup:
         clean: accuracy without attack, over the seeds.
         robust: accuracy under all attacks together, over the seeds.
         difference: mean robust accuracy minus that of the best configuration; None for the best itself.
-        p_holm: Welch's t-test of that difference over the seeds, corrected for the number of configurations tested.
+        p_corrected: Welch's t-test of that difference over the seeds, corrected for the number of tests; see
+            `against_the_best`.
     """
 
     title: str
@@ -29,7 +30,7 @@ class SeedGroup:
     clean: Spread
     robust: Spread
     difference: float | None = None
-    p_holm: float | None = None
+    p_corrected: float | None = None
 
     @property
     def seeds(self) -> list[str]:
@@ -39,6 +40,8 @@ class SeedGroup:
 
 def seed_groups(ranked: Sequence[Evaluated]) -> tuple[SeedGroup, ...]:
     """The configurations of which several seeds are among the ranked runs, by descending mean robust accuracy.
+
+    Those of which the figure of a run is doubted come last.
 
     Each is tested against the best, over the seeds: image by image only single runs can be.
 
@@ -53,13 +56,13 @@ def seed_groups(ranked: Sequence[Evaluated]) -> tuple[SeedGroup, ...]:
             same = frozenset((name, value) for name, value in run.settings.items() if name not in _ASIDE)
             found.setdefault(same, {}).setdefault(run.settings["seed"], run)
     groups = [_group(tuple(runs.values()), ranked) for runs in found.values() if len(runs) > 1]
-    groups.sort(key=lambda group: -group.robust.mean)
+    groups.sort(key=lambda group: (any(run.masked for run in group.runs), -group.robust.mean))
     if len(groups) < 2:
         return tuple(groups)
     best, *rest = groups
-    p_values = holm([welch(_shares(group.runs, "robust"), _shares(best.runs, "robust")) for group in rest])
+    p_values = against_the_best([welch(_shares(group.runs, "robust"), _shares(best.runs, "robust")) for group in rest])
     tested = zip(rest, p_values, strict=True)
-    return (best, *(replace(g, difference=g.robust.mean - best.robust.mean, p_holm=p) for g, p in tested))
+    return (best, *(replace(g, difference=g.robust.mean - best.robust.mean, p_corrected=p) for g, p in tested))
 
 
 def _shares(runs: Sequence[Evaluated], kind: str) -> list[float]:

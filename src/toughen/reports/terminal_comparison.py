@@ -41,12 +41,12 @@ def _show_ranking(comparison: Comparison, console: Console) -> None:
             percent(run.robust["accuracy"]) + (" !" if run.masked else ""),
             "-".join(f"{100 * bound:.1f}" for bound in run.robust["interval"]),
             "" if test is None else f"{100 * test.difference:+.1f}",
-            "" if test is None else p_value(test.p_holm),
+            "" if test is None else p_value(test.p_corrected),
             style="bold" if run.rank == 1 else "",
         )
     console.print(table)
     if len(comparison.ranked) > 1:
-        note = "diff, p: points to the best run, and exact McNemar test on the same images, Holm-corrected"
+        note = "diff, p: points to the best run, and exact McNemar test on the same images, times the number of tests"
         console.print(Text(note, style="dim"))
     if estimated := [run.name for run in comparison.ranked if run.estimated]:
         console.print(Text(f"estimated by an audit, without a test: {', '.join(estimated)}", style="dim"))
@@ -66,12 +66,12 @@ def _show_groups(groups: Sequence[SeedGroup], console: Console) -> None:
             percent(clean.mean),
             f"{100 * clean.std:.1f}",
             "" if group.difference is None else f"{100 * group.difference:+.1f}",
-            "" if group.p_holm is None else p_value(group.p_holm),
+            "" if group.p_corrected is None else p_value(group.p_corrected),
         )
     console.print(table)
     note = (
         "mean over the seeds, sample standard deviation, Student's 95 % interval of the mean; diff, p: points to the "
-        "best mean, and Welch's t-test over the seeds, Holm-corrected"
+        "best mean, and Welch's t-test over the seeds, times the number of tests"
     )
     console.print(Text(note, style="dim"))
 

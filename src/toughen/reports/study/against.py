@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from toughen.attacks.base import AUDIT, FURTHER
 from toughen.evaluation.records.verdicts import Verdicts
-from toughen.evaluation.statistics.intervals import holm
+from toughen.evaluation.statistics.intervals import against_the_best, holm
 from toughen.evaluation.statistics.paired import PairedDifference, paired_over_images
 from toughen.evaluation.statistics.seeds import detectable, welch, welch_interval
 from toughen.reports.pairing import robust_by_image
@@ -61,10 +61,9 @@ class Tested:
     """The tests of the rows under one budget.
 
     Attributes:
-        to_best: each other row against the one with the best figure, by its name. The p-values are multiplied by the
-            number of these tests (Bonferroni), so that the rows that are not significantly worse, and the best one
-            itself, hold the truly best row with 95 % confidence, although the figures decide what is tested against
-            (Hsu's multiple comparisons with the best). They do not say that two rows differ: pairs do.
+        to_best: each other row against the one with the best figure, by its name, corrected by `against_the_best`: the
+            rows that are not significantly worse, and the best one, hold the truly best row with 95 % confidence. They
+            do not say that two rows differ: pairs do.
         pairs: all pairs, corrected by Holm's method for all of them.
         under: names of the attacks of the verdicts that are paired.
         detectable: the difference to the best that the test over the seeds finds with 80 % power; None with one seed.
@@ -88,7 +87,7 @@ def tests_of(rows: Sequence[Measured], best: Measured) -> Tested:
     """
     held, under = verdicts_of(rows)
     others = [row for row in rows if row.name != best.name]
-    to_best = _corrected([against(row, best, held) for row in others], _bonferroni)
+    to_best = _corrected([against(row, best, held) for row in others], against_the_best)
     pairs = _corrected([against(a, b, held) for a, b in combinations(rows, 2)], holm)
     return Tested({each.first: each for each in to_best}, tuple(pairs), under, _detectable(rows, len(others)))
 
@@ -144,10 +143,6 @@ def corrected(
     """P-values corrected for all of them; those that are not known stay so, and count as if they were 1."""
     found = method([1.0 if p is None else p for p in p_values]) if p_values else []
     return [None if p is None else each for p, each in zip(p_values, found, strict=True)]
-
-
-def _bonferroni(p_values: Sequence[float]) -> list[float]:
-    return [min(1.0, len(p_values) * p) for p in p_values]
 
 
 def _detectable(rows: Sequence[Measured], tests: int) -> float | None:
