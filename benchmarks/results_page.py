@@ -165,14 +165,14 @@ def _protocol(report: Report, data: Report) -> str:
     if not data["levels"]:
         return "nothing is evaluated yet."
     known, seeds = data["levels"][0]["protocol"], len(report["seeds"])
-    spent = sum(
-        len(row["runs"]) * ((row["cost"]["seconds"] if place == 0 else 0) + row["cost"]["evaluation"])
-        for place, level in enumerate(data["levels"])
-        for row in level["rows"].values()
-    )
+    levels = [[(len(row["runs"]), row["cost"]) for row in level["rows"].values()] for level in data["levels"]]
+    trained = sum(runs * cost["seconds"] for runs, cost in levels[0])
+    evaluated = sum(runs * cost["evaluation"] for level in levels for runs, cost in level)
+    searched = sum(row["chosen"]["seconds"] for row in data["rows"].values() if row["chosen"])
     return (
         f"{known['test images']} test images, budget {known['budget']}, {seeds} seed{'s' if seeds > 1 else ''}; "
-        f"trained and evaluated in {duration(spent)} by one process each, searches not counted."
+        f"{duration(trained)} of training, {duration(searched)} of searches, both without validation, and "
+        f"{duration(evaluated)} of evaluation, by workers of one thread each."
     )
 
 

@@ -1,6 +1,7 @@
 """A study's results as one JSON file."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ from toughen._version import __version__
 from toughen.reports.study.against import Against, Tested
 from toughen.reports.study.answers import answers
 from toughen.reports.study.claims import Answered
-from toughen.reports.study.figures import Measured, OverRuns
+from toughen.reports.study.figures import Measured, OverRuns, trained_seconds
 from toughen.reports.study.record import Candidates, RowRecord, StudyRecord
 from toughen.reports.study.results import DataResult, Level
-from toughen.run import atomic
+from toughen.run import RunFolder, atomic
 
 
 def write_json(study: StudyRecord, results: list[DataResult], claims: dict[str, list[Answered]], path: Path) -> Path:
@@ -74,6 +75,9 @@ def _chosen(study: StudyRecord, chosen: Candidates) -> dict[str, Any]:
     return {
         "folder": chosen.folder.relative_to(study.folder).as_posix(),
         "values": None if best is None else best.values,
+        "seconds": math.fsum(
+            trained_seconds(RunFolder(chosen.folder / "trials" / each.name)) for each in chosen.trials
+        ),
         "candidates": [
             {"values": each.values, "state": each.state, "robust": each.robust, "clean": each.clean}
             for each in chosen.trials

@@ -166,13 +166,18 @@ def _cost(evaluation: RunFolder, result: dict[str, Any]) -> RunCost:
     rows = read_rows(evaluation.metrics)
     flops = rows[-1].get("flops", math.nan) if rows else math.nan
     memory = [row["peak_memory_bytes"] for row in rows if not math.isnan(row.get("peak_memory_bytes", math.nan))]
-    seconds = math.fsum(row.get("seconds", 0.0) for row in rows)
     return RunCost(
         None if math.isnan(flops) else flops,
-        seconds,
+        trained_seconds(evaluation),
         max(memory, default=None),
         sum(result.get("seconds", {}).values()),
     )
+
+
+def trained_seconds(run: RunFolder) -> float:
+    """How long a run trained, without validation; 0 where it came to no epoch."""
+    rows = read_rows(run.metrics) if run.metrics.exists() else []
+    return math.fsum(row.get("seconds", 0.0) for row in rows)
 
 
 def ranked(rows: Sequence[Measured]) -> list[Measured]:
