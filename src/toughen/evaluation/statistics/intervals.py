@@ -129,7 +129,7 @@ def against_the_best(p_values: Sequence[float]) -> list[float]:
     truly best entry with probability 1 - alpha at least (multiple comparisons with the best, Hsu 1984): it is left out
     only if one of m others beats it in its test, each of which happens with alpha / m at most.
 
-    >>> against_the_best([0.01, 0.04, 0.3])
-    [0.03, 0.12, 0.9]
+    >>> against_the_best([0.01, 0.04, 0.5])
+    [0.03, 0.12, 1.0]
     """
     return [min(1.0, len(p_values) * float(p)) for p in p_values]

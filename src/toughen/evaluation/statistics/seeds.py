@@ -124,7 +124,7 @@ def detectable(std: float, n: int, tests: int = 1, alpha: float = 0.05, power: f
         float: the difference, at most 1; None where nothing spreads over the seeds, as `welch` finds nothing there.
 
     >>> round(detectable(0.01, 5), 3), round(detectable(0.01, 3, tests=10), 3)
-    (0.021, 0.082)
+    (0.021, 0.081)
     """
     if std <= 0:
         return None
