@@ -14,6 +14,7 @@ import scipy
 from studied import ROWS as ROWS_OF
 from studied import study_record
 
+from toughen.evaluation.records.evaluations import Evaluations
 from toughen.evaluation.statistics.paired import PairedDifference
 from toughen.reports.study.against import Against
 from toughen.reports.study.claims import Answered, answered
@@ -162,6 +163,30 @@ def test_a_row_that_was_confirmed_in_one_lucky_seed_is_not_the_best_yet(study: S
     assert [len(row.runs) for row in result.levels[1].rows if row.name == "TRADES"] == [1]
 
 
+def test_a_row_of_which_one_seed_is_there_is_not_the_best_of_rows_with_two(study: StudyRecord) -> None:
+    alone = replace(study, confirm=None)
+    assert result_of(alone, "digits").top.best.name == "TRADES"
+    first = study.rows["digits"][0]
+    shutil.rmtree(next(first.runs[0].folder.path.glob("evaluations/standard-*")))
+    top = result_of(alone, "digits").top
+    assert (top.rows[0].name, top.best.name) == ("TRADES", ROWS_OF[1])
+
+
+def test_a_run_that_stood_still_does_not_make_its_row_slow(study: StudyRecord) -> None:
+    first, *others = study.rows["digits"]
+    own = {row.name: row.cost.seconds for row in result_of(study, "digits").levels[0].rows}["TRADES"]
+    folder = first.runs[1].folder.path
+    shutil.copytree(folder, folder.with_name("seed2"))
+    head, *lines = (folder / "metrics.csv").read_text().splitlines()
+    place = head.split(",").index("seconds")
+    slow = [",".join([*row[:place], "700.0", *row[place + 1 :]]) for row in (line.split(",") for line in lines)]
+    (folder.with_name("seed2") / "metrics.csv").write_text("\n".join([head, *slow]) + "\n")
+    runs = (*first.runs, RunRecord(2, RunFolder(folder.with_name("seed2")), "", True))
+    longer = replace(study, rows={"digits": (replace(first, runs=runs), *others)})
+    cost = {row.name: row.cost.seconds for row in result_of(longer, "digits").levels[0].rows}["TRADES"]
+    assert cost == pytest.approx(own, rel=0.5) and cost < 700
+
+
 def test_a_row_has_the_cost_of_the_runs_that_it_needs(study: StudyRecord) -> None:
     first, *others = study.rows["digits"]
     own = {row.name: row.cost for row in result_of(study, "digits").levels[0].rows}
@@ -187,5 +212,7 @@ def test_of_several_evaluations_the_one_counts_that_the_other_runs_have(study: S
     own = {**own, "evaluations": [copy.name]}
     own.pop("seal")
     (kept.parent / "own.json").write_text(json.dumps({**own, "seal": seal(own)}))
+    assert Evaluations(run).all()[0][0].path == copy  # it leads the run
     after = result_of(study, "digits").levels[0]
     assert [row.robust for row in after.rows] == [row.robust for row in before.rows]
+    assert "0" * 12 not in {each.protocol["hash of the test images"] for row in after.rows for _, each in row.runs}
