@@ -1,5 +1,6 @@
 """The Python of the README runs as it stands, but for a training that is cut to seconds."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import torch
 import toughen
 from toughen.methods import TRADES
 from toughen.models import SmallCNN
+from toughen.reports.text import attack_title, bounds, percent
 
 pytestmark = pytest.mark.usefixtures("short_autoattack")
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 SHORT = {"epochs=30": 'epochs=1, test_images=20, budget="quick"'}
 DOORS = dict(re.findall(r"\*\*([^*\n]+)\*\*[^`]*```python\n(.*?)```", README, re.DOTALL))
 
@@ -33,6 +36,26 @@ def at_hand() -> dict[str, Any]:
         "loader": [(images, labels)],
         "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
     }
+
+
+def figures_of(run: str) -> dict[str, Any]:
+    """What a run of docs/results.md was found to withstand, by attack."""
+    record = json.loads((ROOT / "benchmarks" / "results" / f"record-{run}.json").read_text())
+    (found,) = record["evaluations"].values()
+    return {**found["figures"], "all together": found["robust_accuracy"]}
+
+
+def test_the_figures_are_those_of_the_runs_on_the_page_of_results() -> None:
+    rows = re.findall(r"^ (\S.*?) {2,}(\S+ %) +(\S+ to \S+) +(\d+/\d+)$", README, re.MULTILINE)
+    found = figures_of("default")
+    assert rows == [
+        (attack_title(attack), percent(each["accuracy"]), bounds(each["interval"]), f"{each['held']}/{each['n']}")
+        for attack, each in found.items()
+    ]
+    robust, without = found["all together"], figures_of("default-standard")["all together"]
+    low, high = (f"{100 * bound:.1f}" for bound in robust["interval"])
+    assert f"# {percent(robust['accuracy'])} [{low}, {high}]" in README
+    assert f"keeps [{percent(without['accuracy'])}](docs/results.md#the-default-run)" in README
 
 
 def test_every_python_block_is_a_door() -> None:
