@@ -30,9 +30,9 @@ import torch
 from common import Figure, Timing, alternate, finish, ratio, seconds_of
 from encoded_images import in_parquet, photographs
 from toughen.attacks import GradientAttack
-from toughen.commands.assemble import ready
-from toughen.commands.settings import with_data_facts
 from toughen.commands.train import DEFAULTS
+from toughen.commands.trainings.assemble import ready
+from toughen.commands.trainings.settings import with_data_facts
 from toughen.data import DataSource, Parquet, images_at
 from toughen.data.memory import hold
 from toughen.methods import TRADES, Standard

@@ -31,7 +31,7 @@ from composed import Composed, PooledCNN
 from one_better_tables import write_page
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
-from toughen.commands.study_plan import CHOOSING_SEED
+from toughen.commands.studies.plan import CHOOSING_SEED
 from toughen.data import CutMix, DataSource, Digits, FashionMNIST
 from toughen.errors import DivergedError
 from toughen.hardware.speed import FlopCounter

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from toughen.batch import Batch
-from toughen.commands.assemble import ready
-from toughen.commands.settings import with_data_facts
 from toughen.commands.train import DEFAULTS
+from toughen.commands.trainings.assemble import ready
+from toughen.commands.trainings.settings import with_data_facts
 from toughen.data.source import DataSource, Decoded, ImageSet, Split
 from toughen.methods import Method
 from toughen.run import RunFolder

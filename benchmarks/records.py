@@ -1,4 +1,4 @@
-"""What a fixed number of floating-point operations of training bought: results/record-<recipe>.json.
+"""What single runs withstand, and what their training took: results/record-<name>.json.
 
     toughen train --config cifar10-2pflop --data parquet --data.path FOLDER --budget none --out runs/cifar10-2pflop
     toughen evaluate runs/cifar10-2pflop --precision auto --test_images 1000
@@ -6,7 +6,7 @@
     python benchmarks/results_page.py                                  # and onto docs/results.md
 
 The JSON has the run's log (metrics.csv), and of each evaluation what its result.json says. The page has the marks
-`<!-- record RECIPE -->` and `<!-- end -->`.
+`<!-- record NAME -->` and `<!-- end -->`.
 """
 
 import csv
@@ -25,17 +25,17 @@ KEPT = ("complete", "planned", "robust_accuracy", "figures", "threat", "checks")
 Report = Mapping[str, Any]
 
 
-def take_in(recipe: str, folder: Path, results: Path) -> Path:
+def take_in(name: str, folder: Path, results: Path) -> Path:
     """Copy a run's log and its evaluations' figures, with the machine."""
     run = RunFolder(folder)
     with run.metrics.open() as file:
-        log = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        log = [{column: float(value) for column, value in row.items() if value} for row in csv.DictReader(file)]
     evaluations = {}
     for path in sorted(folder.glob("evaluations/*/result.json")):
         found = json.loads(path.read_text())
-        evaluations[path.parent.name] = {name: found[name] for name in KEPT if name in found}
-    report = {"recipe": recipe, "machine": machine(), "log": log, "evaluations": evaluations}
-    path = results / f"record-{recipe}.json"
+        evaluations[path.parent.name] = {fact: found[fact] for fact in KEPT if fact in found}
+    report = {"record": name, "machine": machine(), "log": log, "evaluations": evaluations}
+    path = results / f"record-{name}.json"
     path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     return path
 
@@ -63,5 +63,5 @@ def table(report: Report) -> str:
 
 if __name__ == "__main__":
     for argument in sys.argv[1:]:
-        recipe, _, folder = argument.partition("=")
-        print(take_in(recipe, Path(folder), RESULTS))
+        name, _, folder = argument.partition("=")
+        print(take_in(name, Path(folder), RESULTS))

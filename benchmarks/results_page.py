@@ -4,7 +4,7 @@
     python benchmarks/results_page.py cpu-digits=runs/cpu-digits    # take in what a study found in that folder, first
 
 The page has marks: `<!-- study NAME -->` before the tables of a study, `<!-- answers NAME NAME -->` before which row is
-best for which case, `<!-- claims NAME NAME -->` before what became of the papers' claims, `<!-- record RECIPE -->`
+best for which case, `<!-- claims NAME NAME -->` before what became of the papers' claims, `<!-- record NAME -->`
 before a record (see records.py); `<!-- end -->` after each.
 """
 
@@ -77,9 +77,9 @@ def parts_of(page: str, results: Path) -> dict[str, str]:
 
 
 def launch(study: str, stem: str = "study") -> str:
-    """The command of a shipped study, which is the third line of its file; that of a record, by its recipe's name."""
+    """The command of a shipped study, which is the third line of its file; what takes a record's run in."""
     if stem == "record":
-        return f"toughen train --config {study}"
+        return f"python benchmarks/records.py {study}=RUN"
     line = Path(catalog.studies()[study].path).read_text().splitlines()[2]
     return line.removeprefix("# ").partition(" --only")[0]
 

@@ -22,6 +22,8 @@ ROOMS = [
     "data",
     "hardware",
 ]
+IN_COMMANDS = ["studies", "trainings", "evaluations", "images"]
+"""The rooms of `commands`, which use each other in this order."""
 CORE = {"losses", "threat", "settings"}
 """What beside the rooms may use `hardware`; all others use no room."""
 
@@ -65,6 +67,15 @@ def test_a_room_uses_only_the_rooms_below_it():
         for name in imported(tree):
             there = room(name)
             assert there not in ROOMS or there == here or there in lower, f"{module} imports {name}"
+
+
+def test_the_rooms_of_commands_go_one_way():
+    for module, tree in modules().items():
+        here = module.split(".")[2] if room(module) == "commands" and module.count(".") > 2 else None
+        for name in imported(tree) if here else ():
+            there = name.split(".")[2] if name.startswith("toughen.commands.") else None
+            lower = IN_COMMANDS[IN_COMMANDS.index(here) :]
+            assert there not in IN_COMMANDS or there in lower, f"{module} imports {name}"
 
 
 def test_no_module_imports_itself_over_others():

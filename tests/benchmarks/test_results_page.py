@@ -82,7 +82,7 @@ def test_a_record_has_its_runs_log_and_verdicts(tmp_path: Path) -> None:
     Evaluations(run).take_in()
     report = json.loads(records.take_in("cifar10-2pflop", run.path, tmp_path).read_text())
     found = parts_of("<!-- record cifar10-2pflop -->\n<!-- record cifar10-200tflop -->", tmp_path)
-    assert "Not run: `toughen train --config cifar10-200tflop" in found["record cifar10-200tflop"]
+    assert "Not run: `python benchmarks/records.py cifar10-200tflop=RUN`" in found["record cifar10-200tflop"]
     (file,) = run.path.glob("evaluations/*/verdicts.parquet")
     columns = pq.read_table(file)
     held = np.logical_and.reduce([columns[name].to_numpy() for name in ("clean", "fgsm", "autoattack")])

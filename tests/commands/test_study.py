@@ -16,10 +16,10 @@ import yaml
 
 from toughen import catalog
 from toughen.cli.parser import Parser
+from toughen.commands.studies.claims import claims_of
+from toughen.commands.studies.plan import CHOOSING_SEED, plan_of
+from toughen.commands.studies.state import StudyState, Task
 from toughen.commands.study import Study, study
-from toughen.commands.study_claims import claims_of
-from toughen.commands.study_plan import CHOOSING_SEED, plan_of
-from toughen.commands.study_state import StudyState, Task
 from toughen.commands.train import DEFAULTS, train
 from toughen.errors import InputError, RunError
 from toughen.models import SmallCNN

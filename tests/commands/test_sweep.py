@@ -10,9 +10,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from toughen.commands.studies.trial import OUTCOME
 from toughen.commands.sweep import sweep
 from toughen.commands.train import train
-from toughen.commands.trial import OUTCOME
 from toughen.data import Digits, ImageSet, Split
 from toughen.errors import InputError, RunError
 from toughen.methods import TRADES

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from toughen import train
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
-from toughen.commands.extra import hold_with_extra
+from toughen.commands.trainings.extra import hold_with_extra
 from toughen.data import Augment, CutMix, Digits, ExtraImages, Loader, split_validation
 from toughen.errors import DataError, InputError, RunError
 from toughen.methods import FGSMPGI, TRADES, ARoW, Method, Perturbed, Standard, Term, Terms

@@ -90,7 +90,7 @@ def test_validation_images_of_an_older_version_are_not_trained_on(run: Path, mon
 
     before = (run / "checkpoints" / "last" / "tensors.safetensors").read_bytes()
     with monkeypatch.context() as patched, pytest.raises(RunError, match="other training and validation images"):
-        patched.setattr("toughen.commands.assemble.split_validation", older)
+        patched.setattr("toughen.commands.trainings.assemble.split_validation", older)
         train(resume=str(run))
     assert (run / "checkpoints" / "last" / "tensors.safetensors").read_bytes() == before
     train(resume=str(run))

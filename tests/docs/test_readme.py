@@ -1,4 +1,4 @@
-"""The Python of the README runs as it stands, but for a training that is cut to seconds."""
+"""The Python of the README runs as it stands, but for a training that is cut to seconds; its figures are of runs."""
 
 import json
 import re

@@ -14,7 +14,7 @@ from toughen import merge
 from toughen.attacks import PGD
 from toughen.attacks.base import FURTHER
 from toughen.attacks.spsa import Estimated
-from toughen.commands.into_folder import finished, run_in
+from toughen.commands.evaluations.into_folder import finished, run_in
 from toughen.data import ImageSet
 from toughen.errors import ToughenWarning
 from toughen.evaluation import Evaluation, EvaluationPlan, Processes, Requirement, Shard, Step, evaluate_model, prepare

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 import toughen
 from toughen.attacks import GradientAttack
 from toughen.batch import Batch
-from toughen.commands.assemble import run_generators
+from toughen.commands.trainings.assemble import run_generators
 from toughen.data import Augment
 from toughen.methods import FGSMPGI, LBGAT, Method
 from toughen.models import SmallCNN

@@ -4,8 +4,8 @@ from random import Random
 
 from toughen.cli import card, compare, evaluate, export, merge, predict, push, train, tune_batch
 from toughen.cli.parser import Parser
-from toughen.commands.settings import check_settings
 from toughen.commands.train import DEFAULTS
+from toughen.commands.trainings.settings import check_settings
 
 PARSERS = {
     "train": train.parser,

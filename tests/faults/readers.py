@@ -28,11 +28,12 @@ from studies import studies
 
 from toughen.cli.terminal import Terminal
 from toughen.cli.train import parser as train_parser
-from toughen.commands import extra, settings, train
-from toughen.commands.assemble import ready
-from toughen.commands.images import images_of_split, read_images
-from toughen.commands.kept import keep_images
-from toughen.commands.request import request_of
+from toughen.commands import train
+from toughen.commands.images.kept import keep_images
+from toughen.commands.images.of_run import images_of_split, read_images
+from toughen.commands.trainings import extra, settings
+from toughen.commands.trainings.assemble import ready
+from toughen.commands.trainings.request import request_of
 from toughen.data import (
     Decoded,
     Digits,

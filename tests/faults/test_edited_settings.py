@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from toughen.commands.begun import MAY_CHANGE, unchanged
-from toughen.commands.settings import restore
 from toughen.commands.train import DEFAULTS, train
+from toughen.commands.trainings.begun import MAY_CHANGE, unchanged
+from toughen.commands.trainings.settings import restore
 from toughen.data import Augment
 from toughen.errors import InputError, RunError, ToughenError, ToughenWarning
 from toughen.methods import LBGAT, TRADES, Guide

@@ -9,9 +9,9 @@ from torch import nn
 
 from toughen.attacks import PGD
 from toughen.batch import Batch
-from toughen.commands.assemble import ready
-from toughen.commands.settings import with_data_facts
 from toughen.commands.train import DEFAULTS
+from toughen.commands.trainings.assemble import ready
+from toughen.commands.trainings.settings import with_data_facts
 from toughen.data import Digits
 from toughen.errors import InputError
 from toughen.methods import OAAT

@@ -11,7 +11,7 @@ import torch
 from toughen import train
 from toughen.attacks import FGSM, GradientAttack
 from toughen.batch import Batch
-from toughen.commands.trained import Trained
+from toughen.commands.trainings.trained import Trained
 from toughen.data import Augment
 from toughen.errors import ToughenWarning
 from toughen.hardware.speed import FlopCounter

@@ -15,9 +15,9 @@ from cases import CASES
 from torch.overrides import TorchFunctionMode
 
 from toughen.attacks import PGD, GradientAttack
-from toughen.commands import assemble
-from toughen.commands.settings import with_data_facts
 from toughen.commands.train import DEFAULTS
+from toughen.commands.trainings import assemble
+from toughen.commands.trainings.settings import with_data_facts
 from toughen.data import CutMix, Digits
 from toughen.methods import TRADES
 from toughen.models import state

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from toughen.attacks import attacked
 from toughen.batch import Batch
-from toughen.commands.assemble import ready
-from toughen.commands.settings import with_data_facts
 from toughen.commands.train import DEFAULTS
+from toughen.commands.trainings.assemble import ready
+from toughen.commands.trainings.settings import with_data_facts
 from toughen.data import DataSource, ImageSet
 from toughen.data.source import Decoded, Split
 from toughen.losses import cross_entropy, kl

@@ -10,9 +10,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from toughen.attacks import FGSM, PGD, GradientAttack
-from toughen.commands.assemble import ready
-from toughen.commands.settings import with_data_facts
 from toughen.commands.train import DEFAULTS
+from toughen.commands.trainings.assemble import ready
+from toughen.commands.trainings.settings import with_data_facts
 from toughen.data import Digits
 from toughen.methods import (
     ALP,

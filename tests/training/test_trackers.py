@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 import toughen
 from toughen.attacks import PGD
-from toughen.commands.trained import Trained
+from toughen.commands.trainings.trained import Trained
 from toughen.errors import ToughenError
 from toughen.methods import PGDAT
 from toughen.models import SmallCNN

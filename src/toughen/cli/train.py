@@ -94,12 +94,12 @@ def run(arguments: list[str]) -> int:
 
 def _train(settings: dict[str, Any]) -> int:
     """One run, with a progress bar and its result; the exit status."""
-    from toughen.commands.settings import default_name
     from toughen.commands.train import train
     from toughen.hardware.processes import Processes
     from toughen.reports.progress import EvaluationProgress, TrainingProgress
     from toughen.reports.terminal import show_result
     from toughen.run import RunFolder
+    from toughen.settings.description import default_name
     from toughen.settings.trust import trust_option
     from toughen.training import Interrupted, read_rows
     from toughen.training.cost import in_words

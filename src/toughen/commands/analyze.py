@@ -12,10 +12,10 @@ from toughen.analysis.catalog import chosen
 from toughen.analysis.explanation import Explained, Explanation, Insight
 from toughen.analysis.together import Explanations, in_common
 from toughen.attacks import PGD
-from toughen.commands.as_trained import as_trained
 from toughen.commands.compare import shared_folder
-from toughen.commands.images import images_of_split
-from toughen.commands.kept import check_same_split
+from toughen.commands.images.kept import check_same_split
+from toughen.commands.images.of_run import images_of_split
+from toughen.commands.trainings.as_trained import as_trained
 from toughen.contracts import check_arguments
 from toughen.data import DataSource, sample_by_class
 from toughen.data.source import ImageSet

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from toughen.commands.transfer import matrix_of_runs
+from toughen.commands.evaluations.transfer import matrix_of_runs
 from toughen.contracts import check_arguments
 from toughen.errors import InputError
 from toughen.reports.comparison import Comparison, compare_runs

@@ -9,10 +9,10 @@ from torch import nn
 
 from toughen.attacks.base import OwnAttacks
 from toughen.attacks.transfer import short_names
-from toughen.commands.classes import check_same_order
-from toughen.commands.into_folder import finished, run_in
-from toughen.commands.kept import keep_split_of
-from toughen.commands.subject import subject_in_files, subject_in_hand
+from toughen.commands.evaluations.into_folder import finished, run_in
+from toughen.commands.evaluations.subject import subject_in_files, subject_in_hand
+from toughen.commands.images.classes import check_same_order
+from toughen.commands.images.kept import keep_split_of
 from toughen.contracts import check_arguments
 from toughen.data.source import DataSource, ImageSet
 from toughen.errors import InputError

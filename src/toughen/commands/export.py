@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from toughen.commands.subject import subject_in_files
+from toughen.commands.evaluations.subject import subject_in_files
 from toughen.contracts import check_arguments, check_choice
 from toughen.errors import DataError, InputError, RunError, ToughenWarning
 from toughen.exports.agreement import Agreement, Shown, compare_file

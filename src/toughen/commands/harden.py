@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from toughen.commands.train import train
-from toughen.commands.trained import Trained
+from toughen.commands.trainings.trained import Trained
 from toughen.contracts import check_arguments
 from toughen.data import DataSource, images_at
 from toughen.errors import InputError

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from toughen.commands.into_folder import check_place, finish
+from toughen.commands.evaluations.into_folder import check_place, finish
 from toughen.errors import InputError
 from toughen.evaluation import Evaluation, Requirement, find_parts, merge_parts
 from toughen.run import RunFolder

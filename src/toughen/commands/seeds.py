@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from toughen.commands.settings import default_name
 from toughen.commands.train import DEFAULTS, train
-from toughen.commands.trained import Trained
+from toughen.commands.trainings.trained import Trained
 from toughen.errors import InputError
 from toughen.hardware.processes import Processes
 from toughen.run import RunFolder
+from toughen.settings.description import default_name
 
 
 def train_seeds(seeds: list[int], **settings: Any) -> list[Trained]:

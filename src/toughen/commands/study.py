@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from toughen.commands.begun import changes_in
-from toughen.commands.study_claims import claims_of
-from toughen.commands.study_plan import StudyPlan, plan_of
-from toughen.commands.study_state import StudyState
-from toughen.commands.study_tasks import carry_out_task, described_row
+from toughen.commands.studies.claims import claims_of
+from toughen.commands.studies.plan import StudyPlan, plan_of
+from toughen.commands.studies.state import StudyState
+from toughen.commands.studies.tasks import carry_out_task, described_row
 from toughen.commands.train import DEFAULTS
+from toughen.commands.trainings.begun import changes_in
 from toughen.errors import InputError, RunError, did_you_mean
 from toughen.evaluation import Budget, Progress
 from toughen.hardware.processes import Processes

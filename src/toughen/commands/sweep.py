@@ -8,10 +8,10 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypedDict
 
-from toughen.commands.begun import MAY_CHANGE, changes_in
-from toughen.commands.settings import check_settings, default_name
+from toughen.commands.studies.trial import run_trial, with_values
 from toughen.commands.train import DEFAULTS, train
-from toughen.commands.trial import run_trial, with_values
+from toughen.commands.trainings.begun import MAY_CHANGE, changes_in
+from toughen.commands.trainings.settings import check_settings
 from toughen.contracts import check_choice
 from toughen.errors import InputError, RunError, did_you_mean
 from toughen.evaluation import Evaluation, Progress
@@ -25,7 +25,7 @@ from toughen.run.lock import InUse, Lock
 from toughen.search.records import SweepRecord, TrialRecord, best_of, front_of
 from toughen.search.space import Axis, combinations, grid_of, read_space
 from toughen.search.trials import Algorithm, Search, SearchPlan
-from toughen.settings.description import describe
+from toughen.settings.description import default_name, describe
 from toughen.settings.trust import obeying_trust, trust_option
 from toughen.training import Interrupted, Observer
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from torch import nn
 
-from toughen.commands.carry_out import carry_out
-from toughen.commands.request import EPOCHS, request_of
-from toughen.commands.trained import Trained
+from toughen.commands.trainings.carry_out import carry_out
+from toughen.commands.trainings.request import EPOCHS, request_of
+from toughen.commands.trainings.trained import Trained
 from toughen.contracts import check_arguments
 from toughen.data import Augment, CutMix, DataSource, Digits, ExtraImages
 from toughen.evaluation import Budget, Progress, Sample

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toughen.commands.assemble import ready
-from toughen.commands.settings import check_settings, with_data_facts
 from toughen.commands.train import DEFAULTS
+from toughen.commands.trainings.assemble import ready
+from toughen.commands.trainings.settings import check_settings, with_data_facts
 from toughen.data import ImageSet
 from toughen.errors import InputError, RunError, did_you_mean
 from toughen.hardware.device import find_device

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 from torch.distributed.rendezvous import register_rendezvous_handler, rendezvous
 
 from toughen.errors import RunError
@@ -43,6 +44,20 @@ def _meet(url: str, timeout: timedelta, **more: Any) -> Iterator[tuple[Any, int,
             f"the launcher of this process cannot be reached at {place}: it has ended; start it again (a training goes "
             "on with --resume RUN, or with --resume auto in the same command)"
         ) from error
+
+
+def several_processes() -> bool:
+    """Whether this process is one of a group."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def of_all_processes(rows: Tensor) -> Tensor:
+    """The rows of every process, in the order of their ranks; each has as many. With one process, its own."""
+    if not several_processes():
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
 
 
 class Processes:

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from toughen.attacks import AdaptivePGD, GradientAttack
 from toughen.batch import Batch
 from toughen.contracts import of_kind
+from toughen.hardware.processes import several_processes
 from toughen.losses import cross_entropy
 from toughen.methods.method import Method, Perturbed, Term, Terms
-from toughen.methods.prior import several_processes
 from toughen.threat import ThreatModel
 
 

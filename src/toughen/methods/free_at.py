@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from toughen.batch import Batch
+from toughen.hardware.processes import of_all_processes, several_processes
 from toughen.losses import cross_entropy
 from toughen.methods.method import Method, Perturbed, Term, Terms
-from toughen.methods.prior import of_all_processes, several_processes
 from toughen.numbers import Number, as_float, check_number
 
 

@@ -11,11 +11,11 @@ from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.contracts import check_choice, of_kind
 from toughen.errors import InputError
+from toughen.hardware.processes import several_processes
 from toughen.losses import cross_entropy, kl_to, log_probabilities
 from toughen.methods.guide import class_count
 from toughen.methods.inner import clean_output, inner_maximum
 from toughen.methods.method import Method, Perturbed, Term, Terms
-from toughen.methods.prior import several_processes
 from toughen.models.passes import passes
 from toughen.numbers import check_number
 

@@ -12,10 +12,11 @@ from toughen.attacks import GradientAttack
 from toughen.batch import Batch
 from toughen.contracts import of_kind
 from toughen.errors import InputError
+from toughen.hardware.processes import several_processes
 from toughen.losses import cross_entropy
 from toughen.methods.guide import class_count
 from toughen.methods.method import Method, Perturbed, Term, Terms
-from toughen.methods.prior import initial_of, several_processes
+from toughen.methods.prior import initial_of
 from toughen.models.mode import buffers_kept
 from toughen.models.passes import passes
 from toughen.numbers import check_number

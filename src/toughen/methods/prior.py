@@ -11,6 +11,7 @@ from toughen.attacks import GradientAttack
 from toughen.attacks.gradient import Objective
 from toughen.batch import Batch
 from toughen.errors import InputError
+from toughen.hardware.processes import of_all_processes, several_processes
 from toughen.methods.method import Method, Perturbed
 from toughen.models.mode import buffers_kept
 from toughen.numbers import check_number
@@ -155,20 +156,6 @@ class PriorGuided(Method, ABC):
                 f"{tuple(batch.images.shape[1:])}; call method.allocate_memory with their shape"
             )
         return self.perturbation, self.velocity, self.known, batch.indices
-
-
-def several_processes() -> bool:
-    """Whether this process is one of a group."""
-    return dist.is_available() and dist.is_initialized()
-
-
-def of_all_processes(rows: Tensor) -> Tensor:
-    """The rows of every process, in the order of their ranks; each has as many. With one process, its own."""
-    if not several_processes():
-        return rows
-    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, rows.contiguous())
-    return torch.cat(parts)
 
 
 def failure_rate(final: Tensor, initial: Tensor, labels: Tensor, before: Tensor) -> Tensor:

@@ -1,10 +1,12 @@
 """Settings as plain data: an object becomes the `class_path` / `init_args` that rebuilds it."""
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import partial
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 
@@ -78,3 +80,11 @@ def path_of(thing: Callable[..., Any]) -> str:
     """Import path of a class or function; of one in a file that the user named, `code/net.py:Net`."""
     home = str(thing.__module__)
     return f"{home}{':' if home.endswith(('.py', '.pt2')) else '.'}{thing.__qualname__}"
+
+
+def default_name(*parts: Any) -> str:
+    """`digits-small_cnn-trades` and the like, for the run's folder."""
+    described = [describe(part) for part in parts]
+    called = [re.split(r"[.:]", each["class_path"])[-1] for each in described]
+    names = [str(each["init_args"].get("name") or name) for each, name in zip(described, called, strict=True)]
+    return "-".join(re.sub(r"[^\w.]+", "_", Path(name).name) for name in names).lower()

@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from toughen.commands.begun import MAY_CHANGE, check_asked, same_as_begun, unchanged
-from toughen.commands.settings import check_settings, default_name, extended, with_data_facts
+from toughen.commands.trainings.begun import MAY_CHANGE, check_asked, same_as_begun, unchanged
+from toughen.commands.trainings.settings import check_settings, extended, with_data_facts
 from toughen.data import ImageSet
 from toughen.errors import InputError
 from toughen.run import RunFolder
-from toughen.settings.description import describe
+from toughen.settings.description import default_name, describe
 from toughen.settings.own_files import sources
 from toughen.settings.signature import Setting
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from toughen.commands.network import told_by_images
+from toughen.commands.images.of_run import told_by_images
 from toughen.data.source import ImageSet
 from toughen.errors import InputError, ToughenWarning
 from toughen.models.build import behind, build_model, with_facts

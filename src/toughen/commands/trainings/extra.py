@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from toughen.commands.classes import check_same_order
+from toughen.commands.images.classes import check_same_order
 from toughen.data import ExtraImages, Filling, ImageSet, ImageStore, hold
 from toughen.errors import InputError, RunError
 from toughen.hardware.processes import Processes

@@ -13,7 +13,7 @@ from rich.console import Console
 from sklearn.datasets import load_digits
 
 from toughen import train
-from toughen.commands.images import read_images
+from toughen.commands.images.of_run import read_images
 from toughen.data import DataSource, Decoded, ImageFolder, ImageSet, Split
 from toughen.errors import DataError, RunError, ToughenWarning
 from toughen.methods import Standard

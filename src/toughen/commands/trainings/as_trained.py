@@ -4,9 +4,9 @@ from itertools import islice
 from typing import Any
 
 from toughen.analysis.explanation import Training
-from toughen.commands.assemble import ready
-from toughen.commands.settings import restore, with_data_facts
 from toughen.commands.train import DEFAULTS, train
+from toughen.commands.trainings.assemble import ready
+from toughen.commands.trainings.settings import restore, with_data_facts
 from toughen.data import ImageSet
 from toughen.errors import RunError
 from toughen.run import RunFolder

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from toughen.commands.assemble import assemble
-from toughen.commands.before import evaluate_start
-from toughen.commands.begun import check_data
-from toughen.commands.images import images_of_run
-from toughen.commands.into_folder import evaluate_into
-from toughen.commands.kept import keep_images
-from toughen.commands.network import begin_from, description_of, fresh_model, precision_of
-from toughen.commands.request import RunRequest
-from toughen.commands.settings import with_data_facts
-from toughen.commands.trained import Trained
+from toughen.commands.evaluations.into_folder import evaluate_into
+from toughen.commands.images.kept import keep_images
+from toughen.commands.images.of_run import images_of_run
+from toughen.commands.trainings.assemble import assemble
+from toughen.commands.trainings.before import evaluate_start
+from toughen.commands.trainings.begun import check_data
+from toughen.commands.trainings.network import begin_from, description_of, fresh_model, precision_of
+from toughen.commands.trainings.request import RunRequest
+from toughen.commands.trainings.settings import with_data_facts
+from toughen.commands.trainings.trained import Trained
 from toughen.data import ImageSet, Split
 from toughen.data.sameness import data_summary
 from toughen.data.survey import Survey

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from toughen.commands.study_plan import StudyPlan
-from toughen.commands.trial import outcomes
+from toughen.commands.studies.plan import StudyPlan
+from toughen.commands.studies.trial import outcomes
 from toughen.evaluation.records.evaluations import Evaluations
 from toughen.reading.files import read_json, readable
 from toughen.reports.study.figures import evaluations_of, measured, to_confirm

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 
 from toughen import evaluate, train
 from toughen.cli import main
-from toughen.commands.subject import subject_in_files
+from toughen.commands.evaluations.subject import subject_in_files
 from toughen.data import ImageFolder, ImageSet
 from toughen.errors import DataError, RunError, ToughenWarning
 from toughen.methods import Standard

@@ -1,6 +1,5 @@
 """A training run's settings as one mapping: completed from the data, checked, and read back from a config.yaml."""
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -8,7 +7,7 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from toughen.commands.network import told_by_images
+from toughen.commands.images.of_run import told_by_images
 from toughen.contracts import check_choice
 from toughen.data import Augment, ImageSet
 from toughen.errors import InputError, did_you_mean
@@ -16,7 +15,6 @@ from toughen.evaluation import Budget, Sample
 from toughen.models import with_facts
 from toughen.models.published import completed, names_weights
 from toughen.numbers import check_number, check_seed
-from toughen.settings.description import describe
 from toughen.settings.door import renamed_classes
 from toughen.settings.signature import Setting
 from toughen.settings.stored import stored_settings
@@ -89,14 +87,6 @@ def extended(settings: dict[str, Any], epochs: int, run: str) -> dict[str, Any]:
             "run can be extended)"
         )
     return {**settings, "epochs": epochs}
-
-
-def default_name(*parts: Any) -> str:
-    """`digits-small_cnn-trades` and the like, for the run's folder."""
-    described = [describe(part) for part in parts]
-    called = [re.split(r"[.:]", each["class_path"])[-1] for each in described]
-    names = [str(each["init_args"].get("name") or name) for each, name in zip(described, called, strict=True)]
-    return "-".join(re.sub(r"[^\w.]+", "_", Path(name).name) for name in names).lower()
 
 
 def check_settings(settings: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from toughen.commands.images.of_run import told_by_images
 from toughen.data import ImageSet, sample_by_class
 from toughen.errors import InputError, ToughenWarning
 from toughen.hardware.precision import Precision, choose_precision
@@ -25,13 +26,6 @@ from toughen.models.weight_files import WeightFile, read_weights
 from toughen.run import RunFolder
 from toughen.run.manifest import check
 from toughen.settings.description import describe
-
-
-def told_by_images(images: ImageSet) -> dict[str, Any]:
-    """What the images tell a network: see `with_facts`."""
-    channels, height, width = images.shape
-    size = height if height == width else None
-    return {"num_classes": len(images.classes), "in_channels": channels, "image_size": size}
 
 
 def fresh_model(model: Callable[..., nn.Module], images: ImageSet, normalize: bool | str = True) -> nn.Module:

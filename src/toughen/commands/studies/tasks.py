@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from toughen.commands.evaluate import evaluate
-from toughen.commands.study_plan import CHOOSING_SEED
-from toughen.commands.study_state import StudyState, Task
+from toughen.commands.studies.plan import CHOOSING_SEED
+from toughen.commands.studies.state import StudyState, Task
 from toughen.commands.sweep import sweep
 from toughen.commands.train import DEFAULTS, train
 from toughen.errors import RunError

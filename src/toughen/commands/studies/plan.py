@@ -7,8 +7,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from toughen.commands.settings import check_settings
-from toughen.commands.trial import with_values
+from toughen.commands.studies.trial import with_values
+from toughen.commands.trainings.settings import check_settings
 from toughen.errors import InputError, did_you_mean
 from toughen.numbers import check_number, check_seed
 from toughen.reading.schema import UnfitError, check_kind, shown

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from toughen.commands.settings import extended, renamed, restore
+from toughen.commands.trainings.settings import extended, renamed, restore
 from toughen.errors import InputError, RunError, ToughenWarning
 from toughen.run import RunFolder
 from toughen.settings.description import describe

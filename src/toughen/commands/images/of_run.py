@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from toughen.commands.kept import as_in_run
+from toughen.commands.images.kept import as_in_run
 from toughen.data.collection import Collection, Splittable
 from toughen.data.source import DataSource, ImageSet, Split
 from toughen.data.survey import Survey, survey
@@ -67,3 +68,10 @@ def read_images(source: DataSource, splits: Sequence[Split], examine: bool = Tru
                 "tell apart"
             )
     return found
+
+
+def told_by_images(images: ImageSet) -> dict[str, Any]:
+    """What the images tell a network: see `with_facts`."""
+    channels, height, width = images.shape
+    size = height if height == width else None
+    return {"num_classes": len(images.classes), "in_channels": channels, "image_size": size}

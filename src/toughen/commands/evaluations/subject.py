@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from toughen.commands.classes import with_model_labels
-from toughen.commands.elsewhere import network_from, settled, weights_of
-from toughen.commands.images import images_of_split
-from toughen.commands.into_folder import check_place
-from toughen.commands.settings import default_name
+from toughen.commands.evaluations.elsewhere import network_from, settled, weights_of
+from toughen.commands.evaluations.into_folder import check_place
+from toughen.commands.images.classes import with_model_labels
+from toughen.commands.images.of_run import images_of_split
 from toughen.data.source import DataSource, ImageSet
 from toughen.data.tensors import image_set
 from toughen.errors import InputError, RunError
@@ -26,7 +25,7 @@ from toughen.numbers import Number
 from toughen.random_state import seeded
 from toughen.run import RunFolder
 from toughen.run.hub import is_on_hub, repository, run_folder
-from toughen.settings.description import describe
+from toughen.settings.description import default_name, describe
 from toughen.settings.stored import stored_object
 from toughen.threat import Norm, ThreatModel, as_threat
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from toughen.commands.images import images_of_split
+from toughen.commands.images.of_run import images_of_split
 from toughen.data import sample_by_class
 from toughen.data.source import DataSource, ImageSet
 from toughen.errors import InputError, RunError

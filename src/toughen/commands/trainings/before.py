@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from toughen.commands.into_folder import evaluate_into
-from toughen.commands.request import RunRequest
+from toughen.commands.evaluations.into_folder import evaluate_into
+from toughen.commands.trainings.request import RunRequest
 from toughen.data import ImageSet
 from toughen.evaluation import EvaluationSettings, Processes
 from toughen.models.state import copied

@@ -12,10 +12,10 @@ from torch import nn
 
 from toughen import evaluate, train, tune_batch
 from toughen.attacks import GradientAttack
-from toughen.commands.begun import check_asked
-from toughen.commands.network import fresh_model
-from toughen.commands.settings import check_settings, restore
 from toughen.commands.train import DEFAULTS
+from toughen.commands.trainings.begun import check_asked
+from toughen.commands.trainings.network import fresh_model
+from toughen.commands.trainings.settings import check_settings, restore
 from toughen.data import Digits
 from toughen.errors import InputError
 from toughen.evaluation import EvaluationSettings

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
-from toughen.commands.study_plan import StudyPlan
+from toughen.commands.studies.plan import StudyPlan
 from toughen.errors import InputError, did_you_mean
 from toughen.reading.schema import UnfitError, check_kind
 from toughen.reports.study.record import Claim, Measure

@@ -8,8 +8,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from toughen.commands.extra import hold_with_extra
-from toughen.commands.network import check_fit, fresh_model, precision_of
+from toughen.commands.trainings.extra import hold_with_extra
+from toughen.commands.trainings.network import check_fit, fresh_model, precision_of
 from toughen.data import ImageSet, Loader, sample_by_class, soften, split_validation
 from toughen.data.mixing import balanced_weights
 from toughen.errors import InputError
