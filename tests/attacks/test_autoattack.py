@@ -185,7 +185,7 @@ def test_plan_of_l1_is_the_librarys(network):
         (37, 3, 32, "l2", 0.025),
         (37, 1, 64, "linf", 0.001),
         (37, 3, 8, "l1", 0.5),
-        (200, 3, 64, "linf", 0.0005),
+        pytest.param(200, 3, 64, "linf", 0.0005, marks=pytest.mark.nightly),
         (200, 1, 8, "l2", 0.05),
         pytest.param(10, 3, 112, "linf", 0.0005, marks=pytest.mark.nightly),
         pytest.param(3, 3, 224, "linf", 0.0006, marks=pytest.mark.nightly),

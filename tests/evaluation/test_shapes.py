@@ -23,7 +23,7 @@ from toughen.threat import Norm, ThreatModel
         pytest.param(3, 1, 28, "l2", 0.1, marks=pytest.mark.nightly),
         (3, 3, 8, "linf", 0.02),
         (10, 1, 28, "linf", 0.01),
-        (10, 3, 8, "l1", 0.25),
+        pytest.param(10, 3, 8, "l1", 0.25, marks=pytest.mark.nightly),
         (37, 3, 32, "l2", 0.025),
         pytest.param(37, 1, 64, "linf", 0.001, marks=pytest.mark.nightly),
         (200, 1, 8, "l2", 0.05),

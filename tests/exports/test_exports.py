@@ -25,7 +25,7 @@ Make = Callable[[str], RunFolder]
 EXPORTED = [name for name in NETWORKS if name not in ("undecided", "restless")]
 FORMS = ("onnx", "torch-export", "torchscript", "safetensors")
 ALL = [(name, form) for name in [*EXPORTED, "ARAT"] for form in FORMS] + [("own file", form) for form in FORMS[:3]]
-FAST = [("own class", "onnx"), ("own class", "torch-export"), ("own class", "safetensors")]
+FAST = [("own class", "onnx"), ("own class", "safetensors")]
 
 
 def facts_in(path: Path, form: Format) -> dict[str, str]:
