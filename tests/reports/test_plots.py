@@ -76,6 +76,8 @@ def test_of_a_cluster_the_front_and_the_best_are_numbered() -> None:
     numbers = re.findall(r'var\(--paper\)" x="[\d.]+" y="[\d.]+"[^>]*>(\d+)<', svg)
     assert sorted(numbers, key=int) == ["8", "21", "22"]  # not 1: 8 is on the front and lies on it
     assert len(re.findall(r"<use ", svg)) - len(numbers) >= 19  # the dots
+    sizes = set(map(float, re.findall(r"font-size: ([\d.]+)px", svg)))
+    assert sizes == {9.5}  # smaller ones cannot be read on a telephone
 
 
 def test_curve_is_to_scale_with_its_band_and_radius(read_page: ReadPage) -> None:

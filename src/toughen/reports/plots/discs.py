@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from toughen.reports.svg import ATTACKED, CLEAN, PAPER
 
-DISC, DOT = 13.0, 5.0
+DISC, DOT = 14.0, 5.0
 """Diameters in points."""
 
 
@@ -42,7 +42,5 @@ def discs(
     for place in reversed(numbered):
         color = ATTACKED if place in ahead else CLEAN
         axes.plot(*points[place], "o", markersize=DISC, color=color, markeredgecolor=PAPER)
-        axes.annotate(
-            str(place + 1), points[place], ha="center", va="center_baseline", color=PAPER, weight="bold", fontsize=8.5
-        )
+        axes.annotate(str(place + 1), points[place], ha="center", va="center_baseline", color=PAPER, weight="bold")
     return numbered

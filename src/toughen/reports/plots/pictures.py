@@ -91,7 +91,7 @@ def _grid(axes: Axes, picture: Picture) -> None:
             color = SERIES[1] if value < 0 else SERIES[0]
             axes.add_patch(_cell(column, row, color, float(np.clip(share, 0, 1))))
             if max(values.shape) <= _FEW:
-                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=INK, fontsize=9)
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=INK)
     axes.set_xlim(-0.5, values.shape[1] - 0.5)
     axes.set_ylim(values.shape[0] - 0.5, -0.5)
     axes.grid(visible=False)
