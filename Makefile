@@ -30,7 +30,7 @@ nightly: $(VENV)/.test$(HERE)
 	$(PYTEST) -m nightly --durations 20
 
 # The tables of docs/results.md from nothing, about four hours on two cores, which two workers share; what a
-# stopped one left is gone on with. CIFAR10 is a folder with CIFAR-10 as train-*.parquet and test-*.parquet.
+# stopped one left is gone on with. They end in docs/results.md. CIFAR10 is a folder with CIFAR-10 as train-*.parquet and test-*.parquet.
 CIFAR10 ?= cifar10
 WORKERS ?= 1 2
 STUDIES := cpu-digits cpu-digits-parts cpu-fashion "cpu-cifar10 --data.cifar10.data.path $(CIFAR10)"
@@ -40,6 +40,7 @@ study: $(VENV)/.study$(HERE)
 	  for worker in $(WORKERS); do OMP_NUM_THREADS=1 $(BIN)/toughen study $$study & workers="$$workers $$!"; done; \
 	  for worker in $$workers; do wait $$worker || exit 1; done; workers=; \
 	done
+	$(BIN)/python benchmarks/results_page.py $(foreach study,$(filter cpu-%,$(subst ",,$(STUDIES))),$(study)=runs/$(study))
 
 # Figures of speed, one line each in the end: all (hours), or figure 1 in small (some minutes on two cores).
 bench: $(VENV)/.user$(HERE)

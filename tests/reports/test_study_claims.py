@@ -154,6 +154,14 @@ def test_p_values_against_the_best_row_are_those_of_scipy_times_their_number(stu
         assert pairs[place] == pytest.approx(least)
 
 
+def test_the_confirmed_rows_were_picked_among_all_rows(study: StudyRecord) -> None:
+    first, second = result_of(study, "digits").levels
+    assert (len(first.rows), len(second.rows)) == (4, 2)
+    (test,) = second.tested.to_best.values()
+    assert test.images is not None and test.images.p < 0.5
+    assert test.p_images == pytest.approx(min(1.0, 3 * test.images.p))
+
+
 def test_a_row_that_was_confirmed_in_one_lucky_seed_is_not_the_best_yet(study: StudyRecord) -> None:
     assert result_of(study, "digits").top.budget == "thorough"
     first = study.rows["digits"][0]

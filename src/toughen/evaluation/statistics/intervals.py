@@ -121,7 +121,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-def against_the_best(p_values: Sequence[float]) -> list[float]:
+def against_the_best(p_values: Sequence[float], others: int | None = None) -> list[float]:
     """P-values of tests against the best of several figures, corrected for their number: each is multiplied by it.
 
     The best is picked by the figures that are then tested, so that the tests are not fixed beforehand, as `holm` needs.
@@ -129,7 +129,14 @@ def against_the_best(p_values: Sequence[float]) -> list[float]:
     truly best entry with probability 1 - alpha at least (multiple comparisons with the best, Hsu 1984): it is left out
     only if one of m others beats it in its test, each of which happens with alpha / m at most.
 
+    Args:
+        p_values: of the tests.
+        others: how many could have been the best beside it; default as many as there are tests. There are more where
+            only some are tested that were picked by a first look at all.
+
     >>> against_the_best([0.01, 0.04, 0.5])
     [0.03, 0.12, 1.0]
+    >>> against_the_best([0.01, 0.04], others=12)
+    [0.12, 0.48]
     """
-    return [min(1.0, len(p_values) * float(p)) for p in p_values]
+    return [min(1.0, (others or len(p_values)) * float(p)) for p in p_values]

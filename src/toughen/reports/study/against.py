@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -75,21 +76,22 @@ class Tested:
     detectable: float | None
 
 
-def tests_of(rows: Sequence[Measured], best: Measured) -> Tested:
+def tests_of(rows: Sequence[Measured], best: Measured, others: int) -> Tested:
     """Test rows that were evaluated under one protocol.
 
     Args:
         rows: all of them.
         best: the one among them that each other one is tested against.
+        others: how many rows there are beside the best one, those too that were not picked to be among these.
 
     Raises:
         RunError: verdicts that cannot be read, or contradict the recorded figures.
     """
     held, under = verdicts_of(rows)
-    others = [row for row in rows if row.name != best.name]
-    to_best = _corrected([against(row, best, held) for row in others], against_the_best)
+    tests = [against(row, best, held) for row in rows if row.name != best.name]
+    to_best = _corrected(tests, partial(against_the_best, others=others))
     pairs = _corrected([against(a, b, held) for a, b in combinations(rows, 2)], holm)
-    return Tested({each.first: each for each in to_best}, tuple(pairs), under, _detectable(rows, len(others)))
+    return Tested({each.first: each for each in to_best}, tuple(pairs), under, _detectable(rows, others))
 
 
 Held = dict[str, NDArray[np.bool_]]

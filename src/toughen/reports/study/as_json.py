@@ -123,8 +123,9 @@ def _average(share: OverRuns) -> dict[str, Any]:
 
 def _tests(tested: Tested) -> dict[str, Any]:
     return {
-        "over_seeds": "Welch's t-test, Holm-corrected",
-        "over_images": "exact sign-flip test of the mean over the seeds, Holm-corrected",
+        "over_seeds": "Welch's t-test",
+        "over_images": "exact sign-flip test of the mean over the seeds",
+        "corrected": "pairs by Holm's method; to_best times the number of rows beside the best one",
         "under": list(tested.under),
         "detectable": tested.detectable,
         "to_best": [_against(each) for each in tested.to_best.values()],

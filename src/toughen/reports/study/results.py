@@ -99,7 +99,8 @@ def result_of(study: StudyRecord, data: str) -> DataResult:
     runs = {row.name: len(row.runs) for row in records}
     confirmed = bool(confirming) and all(there == runs[name] for name, there in confirming.items())
     best = _best(found[-1 if confirmed else 0][1])
-    levels = tuple(_level(budget, rows, best) for budget, rows in found if rows)
+    others = max(len(rows) for _, rows in found) - 1  # those that are confirmed were picked among all
+    levels = tuple(_level(budget, rows, best, others) for budget, rows in found if rows)
     return DataResult(data, records, levels, confirming, confirmed)
 
 
@@ -109,7 +110,7 @@ def _best(rows: Sequence[Measured]) -> str:
     return next(row.name for row in rows if len(row.runs) == most)
 
 
-def _level(budget: str, rows: Sequence[Measured], best: str) -> Level:
+def _level(budget: str, rows: Sequence[Measured], best: str, others: int) -> Level:
     first = next((row for row in rows if row.name == best), rows[0])
     sound = [row for row in rows if not row.masked]
     robust = [row.robust.accuracy for row in sound]
@@ -118,4 +119,4 @@ def _level(budget: str, rows: Sequence[Measured], best: str) -> Level:
     fronts = [
         tuple(sound[place].name for place in front(list(zip(robust, each, strict=True)))) for each in (cheap, clean)
     ]
-    return Level(budget, tuple(rows), first, tests_of(rows, first), *fronts)
+    return Level(budget, tuple(rows), first, tests_of(rows, first, others), *fronts)
