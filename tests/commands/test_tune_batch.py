@@ -98,6 +98,7 @@ from test_tune_batch import QUICK, Wasteful
 from toughen import tune_batch
 
 torch.set_num_threads(1)
+tune_batch(up_to=2, **{{**QUICK, "batch_size": 2}})  # loads what is loaded when it is used: hundreds of megabytes
 size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 800_000_000,) * 2)
 asked = {{**QUICK, "model": Wasteful, "batch_size": 16, "val_images": 143}}
